@@ -1,0 +1,1 @@
+//! Facts added to an event.

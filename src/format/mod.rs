@@ -1,0 +1,1 @@
+//! A line to an event: one file a syntax.

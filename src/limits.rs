@@ -1,0 +1,57 @@
+//! Every maximum, why that number, and what happens when it is reached.
+
+/// A line, without its end. Longer: the line is rejected and counted once, its tail never becomes an event. Config: `limits.line`.
+pub const LINE_BYTES_MAX: usize = 1 << 20;
+/// Most lines of one pretty-printed JSON document. More: the first line is rejected, the rest read as lines.
+pub const DOCUMENT_LINES_MAX: usize = 10_000;
+/// Nesting of JSON. Deeper: rejected. serde_json's own limit, so that both agree.
+pub const JSON_DEPTH_MAX: usize = 128;
+/// Records of one wrapped line (`{"Records":[…]}`). More: the rest is rejected and counted.
+pub const RECORDS_PER_LINE_MAX: usize = 10_000;
+/// How often a record may be unwrapped from another (`message` in `event` in `Records`). Deeper: taken as it is.
+pub const UNWRAP_DEPTH_MAX: usize = 3;
+/// Distinct field names of all rules and schemas. More: the load is refused.
+pub const FIELDS_MAX: usize = 16_000;
+/// Rules of one set. More: the load is refused.
+pub const RULES_MAX: usize = 10_000;
+/// A rule, schema or configuration file. Larger: refused.
+pub const FILE_BYTES_MAX: u64 = 8 << 20;
+/// A regular expression, compiled. Larger: the rule is refused.
+pub const REGEX_BYTES_MAX: usize = 1 << 20;
+/// Steps of a sequence: one bit each in a hit. More: the rule is refused.
+pub const STEPS_MAX: usize = 16;
+/// `at_least` of counting kinds: a ring of that many times is kept for an entity. More: the rule is refused.
+pub const AT_LEAST_MAX: u32 = 10_000;
+/// Evidence lines of one alert. More: the first and the latest are kept.
+pub const EVIDENCE_LINES_MAX: usize = 10;
+/// Bytes of a raw line kept as evidence. More: cut between characters.
+pub const EVIDENCE_TEXT_BYTES_MAX: usize = 2048;
+/// Recent hit lines kept a partition for the evidence of alerts to come. Full: the oldest text is forgotten; its time,
+/// place and hash are still listed. 128 partitions: 32 MiB.
+pub const EVIDENCE_RING_BYTES_MAX: usize = 256 << 10;
+/// Logical partitions of the entities. Fixed for ever: quotas and results must not depend on cores or machines.
+pub const PARTITIONS: usize = 128;
+/// A field's value in an alert, a title or a key. More: cut.
+pub const VALUE_BYTES_MAX: usize = 4096;
+/// Events that must agree before a jump of more than a day moves a source's clock in a replay.
+pub const JUMP_CONFIRMATIONS: u64 = 16;
+/// Bytes of lines handed to a front at once.
+pub const BATCH_BYTES: usize = 256 << 10;
+/// Batches on their way between threads. Full: the reader waits, and the sender feels it.
+pub const BATCHES_WAITING_MAX: usize = 8;
+/// TCP connections at once. More: the newest is closed and counted.
+pub const CONNECTIONS_MAX: usize = 1024;
+/// Distinct values kept exactly for one entity of a `Distinct` rule. More: HyperLogLog, and the alert says so.
+pub const DISTINCT_EXACT_MAX: usize = 1024;
+/// Notifications waiting for one receiver. More: the oldest goes to the dead-letter file, and is counted.
+pub const OUTBOX_WAITING_MAX: usize = 100_000;
+/// Requests to one receiver at once.
+pub const DELIVERIES_IN_FLIGHT_MAX: usize = 4;
+/// Bytes read of a receiver's answer. More: the connection is closed.
+pub const REPLY_BYTES_MAX: usize = 64 << 10;
+/// Kept lines of `--rejects FILE`, each cut at 4 KiB.
+pub const REJECTED_TEXT_BYTES_MAX: usize = 4096;
+/// Seconds a notification is tried before it expires.
+pub const DELIVERY_SECONDS_MAX: u64 = 72 * 3600;
+/// Cached geo lookups (direct-mapped by address).
+pub const GEO_CACHE_ENTRIES: usize = 1 << 16;

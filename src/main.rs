@@ -1,0 +1,3 @@
+//! Reads arguments, runs one command, chooses the exit code.
+
+fn main() {}

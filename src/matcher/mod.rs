@@ -1,0 +1,1 @@
+//! Events to hits: which rules does this event satisfy?

@@ -1,0 +1,241 @@
+//! What a line says, without copying it.
+//!
+//! An event is a record text and one small slot a field that tells where in that text the value stands. Decoders and
+//! schemas write slots; matchers read values. Nothing is allocated for a line: the buffer is reused, and only values that
+//! had to be unescaped or computed are written to `scratch`.
+
+use std::sync::Arc;
+
+use super::{FieldId, Timestamp};
+
+/// Where a slot's text stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// In the record itself.
+    Record,
+    /// In [`EventBuf::scratch`].
+    Scratch,
+    /// In the constants of the loaded schemas.
+    Constant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Text,
+    Number,
+    True,
+    False,
+    Null,
+    Json,
+    List,
+}
+
+/// Where one field's value stands, and what it is. 12 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slot {
+    kind: Kind,
+    place: Place,
+    start: u32,
+    len: u32,
+}
+
+impl Slot {
+    const NULL: Slot = Slot { kind: Kind::Null, place: Place::Record, start: 0, len: 0 };
+
+    /// Text, already unescaped.
+    pub fn text(place: Place, start: usize, len: usize) -> Slot {
+        Slot { kind: Kind::Text, place, start: start as u32, len: len as u32 }
+    }
+
+    /// A number as written; parsed when somebody asks.
+    pub fn number(place: Place, start: usize, len: usize) -> Slot {
+        Slot { kind: Kind::Number, place, start: start as u32, len: len as u32 }
+    }
+
+    /// A JSON object or array as written.
+    pub fn json(place: Place, start: usize, len: usize) -> Slot {
+        Slot { kind: Kind::Json, place, start: start as u32, len: len as u32 }
+    }
+
+    /// Several texts, each ended by [`List::SEPARATOR`] but the last.
+    pub fn list(place: Place, start: usize, len: usize) -> Slot {
+        Slot { kind: Kind::List, place, start: start as u32, len: len as u32 }
+    }
+
+    pub fn bool(value: bool) -> Slot {
+        Slot { kind: if value { Kind::True } else { Kind::False }, ..Slot::NULL }
+    }
+
+    pub fn null() -> Slot {
+        Slot::NULL
+    }
+}
+
+/// A value as found; numbers stay text until somebody asks.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Value<'a> {
+    Text(&'a str),
+    Number(&'a str),
+    Bool(bool),
+    Null,
+    /// An object or array, as it stands in the record.
+    Json(&'a str),
+    List(List<'a>),
+}
+
+impl<'a> Value<'a> {
+    /// The value as text where it is a single one: text, number or truth value.
+    pub fn as_text(self) -> Option<&'a str> {
+        match self {
+            Value::Text(it) | Value::Number(it) => Some(it),
+            Value::Bool(true) => Some("true"),
+            Value::Bool(false) => Some("false"),
+            Value::List(it) => it.iter().next(),
+            Value::Null | Value::Json(_) => None,
+        }
+    }
+
+    /// The value as a number; text that holds a number counts, for many vendors write numbers as text.
+    pub fn as_f64(self) -> Option<f64> {
+        match self {
+            Value::Text(it) | Value::Number(it) => it.trim().parse().ok().filter(|it: &f64| it.is_finite()),
+            Value::Bool(_) | Value::Null | Value::Json(_) | Value::List(_) => None,
+        }
+    }
+}
+
+/// Several texts of one field (`user.roles`).
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct List<'a>(pub &'a str);
+
+impl<'a> List<'a> {
+    /// ASCII unit separator. Decoders hand over text that may hold it; then one element becomes two, which is harmless.
+    pub const SEPARATOR: char = '\u{1f}';
+
+    pub fn iter(self) -> impl Iterator<Item = &'a str> {
+        self.0.split(Self::SEPARATOR)
+    }
+}
+
+/// One decoded record.
+#[derive(Clone, Copy)]
+pub struct Event<'a> {
+    /// The text that slots point into: the line, or one record of it.
+    pub record: &'a str,
+    pub buf: &'a EventBuf,
+}
+
+impl<'a> Event<'a> {
+    /// The field's value; None when the record does not have it. A JSON null is [`Value::Null`].
+    #[inline]
+    pub fn get(&self, id: FieldId) -> Option<Value<'a>> {
+        self.buf.get(self.record, id)
+    }
+
+    /// The field as text; None when absent, null or not a single value.
+    #[inline]
+    pub fn text(&self, id: FieldId) -> Option<&'a str> {
+        self.get(id).and_then(Value::as_text)
+    }
+}
+
+/// The reused buffer behind [`Event`].
+#[derive(Clone, Debug)]
+pub struct EventBuf {
+    slots: Vec<Slot>,
+    /// One bit a slot: whether this record has it. Clearing an event clears these words only.
+    present: Vec<u64>,
+    /// Texts that do not stand in the record as they are.
+    pub scratch: String,
+    constants: Arc<str>,
+    /// The record's own time, if it says one.
+    pub time: Option<Timestamp>,
+    /// A key came twice; the first value was taken.
+    pub key_repeated: bool,
+}
+
+impl EventBuf {
+    /// A buffer for `fields` slots; `constants` is what [`Place::Constant`] points into.
+    pub fn new(fields: usize, constants: Arc<str>) -> EventBuf {
+        EventBuf {
+            slots: vec![Slot::NULL; fields],
+            present: vec![0; fields.div_ceil(64)],
+            scratch: String::new(),
+            constants,
+            time: None,
+            key_repeated: false,
+        }
+    }
+
+    /// Forgets the last record, keeps the memory.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.present.fill(0);
+        self.scratch.clear();
+        self.time = None;
+        self.key_repeated = false;
+    }
+
+    /// Sets a field; the last set wins.
+    #[inline]
+    pub fn set(&mut self, id: FieldId, slot: Slot) {
+        let index = id.index();
+        self.slots[index] = slot;
+        self.present[index >> 6] |= 1 << (index & 63);
+    }
+
+    pub fn unset(&mut self, id: FieldId) {
+        let index = id.index();
+        self.present[index >> 6] &= !(1 << (index & 63));
+    }
+
+    #[inline]
+    pub fn has(&self, id: FieldId) -> bool {
+        let index = id.index();
+        self.present[index >> 6] & (1 << (index & 63)) != 0
+    }
+
+    /// One bit a field, in the order of their ids.
+    pub fn present(&self) -> &[u64] {
+        &self.present
+    }
+
+    /// Sets a field to `text`, copied to scratch.
+    pub fn set_text(&mut self, id: FieldId, text: &str) {
+        let start = self.scratch.len();
+        self.scratch.push_str(text);
+        self.set(id, Slot::text(Place::Scratch, start, text.len()));
+    }
+
+    pub fn slot(&self, id: FieldId) -> Option<Slot> {
+        self.has(id).then(|| self.slots[id.index()])
+    }
+
+    #[inline]
+    pub fn get<'a>(&'a self, record: &'a str, id: FieldId) -> Option<Value<'a>> {
+        let slot = self.slot(id)?;
+        Some(self.value(record, slot))
+    }
+
+    /// What a slot made for this buffer and record says.
+    #[inline]
+    pub fn value<'a>(&'a self, record: &'a str, slot: Slot) -> Value<'a> {
+        let text = || {
+            let whole: &'a str = match slot.place {
+                Place::Record => record,
+                Place::Scratch => &self.scratch,
+                Place::Constant => &self.constants,
+            };
+            &whole[slot.start as usize..(slot.start + slot.len) as usize]
+        };
+        match slot.kind {
+            Kind::Text => Value::Text(text()),
+            Kind::Number => Value::Number(text()),
+            Kind::True => Value::Bool(true),
+            Kind::False => Value::Bool(false),
+            Kind::Null => Value::Null,
+            Kind::Json => Value::Json(text()),
+            Kind::List => Value::List(List(text())),
+        }
+    }
+}

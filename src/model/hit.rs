@@ -1,0 +1,111 @@
+//! "This line satisfies rule R's `when`, for this entity, at this time."
+//!
+//! Hits travel in batches: one text arena a batch, so that a hit costs no allocation of its own.
+
+use std::sync::Arc;
+
+use super::Timestamp;
+
+/// The place of a rule in the loaded set; rules are sorted by id, so the number is the same in every run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct RuleIndex(pub u16);
+
+impl RuleIndex {
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// Where a text stands in [`HitBatch::text`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TextRange {
+    pub start: u32,
+    pub len: u32,
+}
+
+/// A value a rule's detector or title needs, taken along with the hit.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Carried {
+    Absent,
+    Text(TextRange),
+    Number(f64),
+}
+
+/// One line that satisfies one rule.
+#[derive(Clone, Debug)]
+pub struct Hit {
+    pub rule: RuleIndex,
+    /// Which of the rule's step conditions the line satisfies, one bit a step; bit 0 for rules without steps.
+    pub steps: u32,
+    /// Which of the 128 partitions owns this (rule, entity); stable over processes and machines.
+    pub partition: u8,
+    /// Keyed 64-bit hash of the canonical entity; differs between processes.
+    pub entity_hash: u64,
+    /// The entity's values as the line has them, in the order of the rule's `by`, joined by [`super::List::SEPARATOR`].
+    pub entity: TextRange,
+    /// The line's own time, or what stands in for it when it has none or one that cannot be trusted.
+    pub time: Timestamp,
+    /// When the hit may reach detectors: `time`, or for a late hit its source's watermark as it arrived.
+    pub release: Timestamp,
+    /// XXH3-64 of the raw line.
+    pub line_hash: u64,
+    /// The line's number in its file, stdin or connection, from 1.
+    pub line: u64,
+    /// Which source it came from: an index into the engine's sources.
+    pub source: u16,
+    /// The raw line, cut at `limits::EVIDENCE_TEXT_BYTES_MAX`.
+    pub text: TextRange,
+    /// The first of the rule's carried values in [`HitBatch::values`].
+    pub values: u32,
+    /// It came after its source's watermark had passed its time.
+    pub late: bool,
+    /// Its own time could not be trusted.
+    pub suspect: bool,
+}
+
+/// Hits of one batch of lines, with the texts they point to.
+#[derive(Clone, Debug, Default)]
+pub struct HitBatch {
+    pub text: String,
+    pub values: Vec<Carried>,
+    pub hits: Vec<Hit>,
+}
+
+impl HitBatch {
+    pub fn str(&self, range: TextRange) -> &str {
+        &self.text[range.start as usize..(range.start + range.len) as usize]
+    }
+
+    /// Appends a text and says where it stands.
+    pub fn push(&mut self, text: &str) -> TextRange {
+        let start = self.text.len() as u32;
+        self.text.push_str(text);
+        TextRange { start, len: text.len() as u32 }
+    }
+
+    /// The value a hit carries at `index` of its rule's carried fields, as text.
+    pub fn carried_text(&self, hit: &Hit, index: usize) -> Option<&str> {
+        match self.values[hit.values as usize + index] {
+            Carried::Text(range) => Some(self.str(range)),
+            Carried::Absent | Carried::Number(_) => None,
+        }
+    }
+
+    /// The same as a number.
+    pub fn carried_f64(&self, hit: &Hit, index: usize) -> Option<f64> {
+        match self.values[hit.values as usize + index] {
+            Carried::Number(it) => Some(it),
+            Carried::Text(range) => self.str(range).trim().parse().ok().filter(|it: &f64| it.is_finite()),
+            Carried::Absent => None,
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.values.clear();
+        self.hits.clear();
+    }
+}
+
+/// A batch that several queues read.
+pub type SharedBatch = Arc<HitBatch>;

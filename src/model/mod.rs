@@ -1,0 +1,19 @@
+//! The nouns that cross a seam. No I/O, no clock, no lock.
+//!
+//! In the order in which data meets them: a [`Timestamp`], the [`FieldId`] a name becomes when rules load, the [`Event`]
+//! a line becomes, the [`Hit`] it may be, the [`Finding`] that some hits make, and the [`Alert`] people are told about.
+
+mod alert;
+mod event;
+mod field;
+mod finding;
+mod hit;
+pub mod text;
+mod time;
+
+pub use alert::{Alert, Evidence, RuleHead, Severity, State};
+pub use event::{Event, EventBuf, List, Place, Slot, Value};
+pub use field::{FieldId, Fields};
+pub use finding::{Entity, Finding};
+pub use hit::{Carried, Hit, HitBatch, RuleIndex, TextRange};
+pub use time::{Span, Timestamp, Zone};

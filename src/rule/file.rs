@@ -1,0 +1,116 @@
+//! A rule as it is written: one RON file each.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::detect::Detect;
+use crate::expr::Expr;
+use crate::model::{Severity, Span};
+
+/// One rule. See `docs/rules.md`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename = "Rule", deny_unknown_fields)]
+pub struct Rule {
+    /// `[a-z0-9-]`, at most 64; stable for ever, because alert ids are made of it.
+    pub id: String,
+    /// The alert's summary. `{count}`, `{span}`, `{user.name}`, … are filled in.
+    pub title: String,
+    pub severity: Severity,
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// False: only with `--rule`, `--all-rules` or the configuration's `enable`.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub enabled: bool,
+    /// For the person paged: what it means, what to check, when it is harmless.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub about: String,
+    /// What a line must satisfy. Kinds with conditions of their own (sequences) need none.
+    #[serde(default = "always")]
+    pub when: Expr,
+    /// The fields that make an entity. Empty: the whole log is one.
+    #[serde(default)]
+    pub by: Vec<By>,
+    pub detect: Detect,
+    /// An open alert resolves when nothing was found for so long.
+    #[serde(default = "quiet")]
+    pub quiet: Span,
+    /// Logs with the alerts in their margins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stories: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_true(it: &bool) -> bool {
+    *it
+}
+
+fn always() -> Expr {
+    Expr::All(Vec::new())
+}
+
+fn quiet() -> Span {
+    Span::from_secs(600)
+}
+
+/// One field of the entity, and how its values are compared.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum By {
+    /// As the field is: user names and addresses are folded, everything else is exact.
+    Default(String),
+    /// After Unicode NFKC and case folding.
+    Fold(String),
+    /// Byte for byte.
+    Exact(String),
+}
+
+impl By {
+    pub fn field(&self) -> &str {
+        match self {
+            By::Default(it) | By::Fold(it) | By::Exact(it) => it,
+        }
+    }
+
+    /// Whether values are folded before they are compared.
+    pub fn folds(&self) -> bool {
+        match self {
+            By::Fold(_) => true,
+            By::Exact(_) => false,
+            By::Default(field) => {
+                ["user.", "source.ip", "host."].iter().any(|it| field.starts_with(it)) && !field.ends_with(".id")
+            }
+        }
+    }
+}
+
+impl Serialize for By {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            By::Default(it) => serializer.serialize_str(it),
+            By::Fold(it) => serializer.serialize_newtype_variant("By", 0, "Fold", it),
+            By::Exact(it) => serializer.serialize_newtype_variant("By", 1, "Exact", it),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for By {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename = "By")]
+        enum Named {
+            Fold(String),
+            Exact(String),
+        }
+        let raw = Box::<ron::value::RawValue>::deserialize(deserializer)?;
+        let text = raw.get_ron().trim();
+        if text.starts_with('"') {
+            return ron::from_str(text).map(By::Default).map_err(|it| de::Error::custom(it.code));
+        }
+        match ron::from_str(text) {
+            Ok(Named::Fold(it)) => Ok(By::Fold(it)),
+            Ok(Named::Exact(it)) => Ok(By::Exact(it)),
+            Err(error) => Err(de::Error::custom(error.code)),
+        }
+    }
+}

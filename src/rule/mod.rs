@@ -1,0 +1,3 @@
+//! Rule files: what they say, reading them with every mistake shown, and their stories.
+
+pub mod file;

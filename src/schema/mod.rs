@@ -1,0 +1,3 @@
+//! What the vendor means: recognises a record and maps it to ECS fields and activities.
+
+pub mod file;
