@@ -3,15 +3,15 @@
 //!
 //! The modules stand in the order in which data meets them; read them in that order.
 
+pub mod limits;
+pub mod model;
+pub mod expr;
+pub mod source;
+pub mod format;
+pub mod schema;
+pub mod enrich;
+pub mod matcher;
+pub mod detect;
 pub mod alert;
 pub mod deliver;
-pub mod detect;
-pub mod enrich;
-pub mod expr;
-pub mod format;
-pub mod limits;
-pub mod matcher;
-pub mod model;
 pub mod rule;
-pub mod schema;
-pub mod source;
