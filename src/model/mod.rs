@@ -8,6 +8,7 @@ mod event;
 mod field;
 mod finding;
 mod hit;
+pub mod json;
 pub mod text;
 mod time;
 
