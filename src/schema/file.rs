@@ -3,9 +3,10 @@
 //! A schema says how to recognise a vendor's record and what its parts mean, in ECS names and [activities](ACTIVITIES).
 //! Whatever is named in `recognise`, `when` and in [`Take::Path`] is a path of the record, never an ECS name.
 //!
-//! Paths: keys joined by dots (`client.ipAddress`); a key that itself holds a dot, bracket or space stands in quotes
-//! (`"addr.remote"`); `a[0]` an element, `a[-1]` the last, `a[x=y].z` the `z` of the first element of `a` whose `x` is `y`,
-//! `a[].z` every `z` (a list); after `split: "events"`, `events[]` is the element the event was made of.
+//! Paths: keys joined by dots (`client.ipAddress`); a key that itself holds dots needs nothing special, for decoders find
+//! `{"addr.remote": 1}` and `{"addr": {"remote": 1}}` under the one path `addr.remote`. `a[0]` is an element, `a[-1]` the
+//! last, `a[x=y].z` the `z` of the first element of `a` whose `x` is `y`, `a[].z` every `z` (a list); after
+//! `split: "events"`, `events[]` is the element the event was made of.
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
