@@ -1,0 +1,244 @@
+//! Steps one after the other (or in any order) within a sliding window.
+//!
+//! Of all the ways in which past events may have completed the first steps, only the one that began last can still matter:
+//! it is the last to leave the window. So a slot is kept for each number of events of each step, and holds that latest
+//! beginning. An event moves slots forward, later steps first, so that it is used once. This finds a sequence whenever
+//! there is one, which trying partial matches greedily does not.
+
+use std::collections::VecDeque;
+
+use super::count::{insert, seconds};
+use super::table::Kind;
+use super::{Mark, Seen, Step, Trip};
+use crate::model::{Span, Timestamp};
+
+pub struct Sequence {
+    steps: Vec<Place>,
+    within: Span,
+    ordered: bool,
+    slots: usize,
+}
+
+struct Place {
+    at_least: usize,
+    absent: bool,
+    /// The step's first slot.
+    slot: usize,
+}
+
+#[derive(Default)]
+pub struct Memory {
+    /// The latest beginning of a way to have so many events of the step (and all steps before); MIN for none.
+    begun: Box<[Timestamp]>,
+    /// For each step, its latest events: what evidence is made of, and all that an unordered sequence needs.
+    recent: Box<[VecDeque<Mark>]>,
+    newest: Timestamp,
+}
+
+impl Sequence {
+    pub fn new(steps: &[Step], within: Span, ordered: bool) -> Sequence {
+        let mut slots = 0;
+        let places = steps
+            .iter()
+            .map(|step| {
+                let slot = slots;
+                slots += if step.absent { 0 } else { step.at_least as usize };
+                Place { at_least: step.at_least.max(1) as usize, absent: step.absent, slot }
+            })
+            .collect();
+        Sequence { steps: places, within, ordered, slots }
+    }
+
+    fn in_window(&self, time: Timestamp, now: Timestamp) -> bool {
+        time != Timestamp::MIN && now.since(time) < self.within
+    }
+
+    /// Moves the slots that the event moves; the beginning of the sequence it completes, if it does.
+    fn step_ordered(&self, memory: &mut Memory, steps: u32, now: Timestamp) -> Option<Timestamp> {
+        for (index, place) in self.steps.iter().enumerate().rev().filter(|(index, _)| steps & (1 << index) != 0) {
+            if place.absent {
+                self.forbid(memory, index);
+                continue;
+            }
+            for count in (1..=place.at_least).rev() {
+                let slot = place.slot + count - 1;
+                let from = match slot {
+                    0 => now,
+                    _ => memory.begun[slot - 1],
+                };
+                if self.in_window(from, now) {
+                    memory.begun[slot] = memory.begun[slot].max(from);
+                }
+            }
+        }
+        let begun = memory.begun[self.slots - 1];
+        self.in_window(begun, now).then_some(begun)
+    }
+
+    /// An event that must not come after the step before came: whoever waits for the next step starts again.
+    fn forbid(&self, memory: &mut Memory, index: usize) {
+        let before = self.steps[..index].iter().rev().find(|it| !it.absent);
+        let after = self.steps[index..].iter().find(|it| !it.absent);
+        if let (Some(before), Some(after)) = (before, after) {
+            let waiting = before.slot + before.at_least - 1..after.slot + after.at_least - 1;
+            memory.begun[waiting].fill(Timestamp::MIN);
+        }
+    }
+
+    fn all_in_window(&self, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
+        let mut since = now;
+        for (place, recent) in self.steps.iter().zip(&memory.recent) {
+            let inside = recent.iter().filter(|it| self.in_window(it.time, now)).count();
+            if place.absent && inside > 0 || !place.absent && inside < place.at_least {
+                return None;
+            }
+            if !place.absent {
+                since = since.min(recent[recent.len() - place.at_least].time);
+            }
+        }
+        Some(since)
+    }
+}
+
+impl Kind for Sequence {
+    type Memory = Memory;
+
+    fn observe(&self, memory: &mut Memory, seen: &Seen<'_>, found: &mut Vec<Trip>) {
+        if memory.recent.is_empty() {
+            memory.begun = vec![Timestamp::MIN; self.slots].into();
+            memory.recent = self.steps.iter().map(|_| VecDeque::new()).collect();
+            memory.newest = Timestamp::MIN;
+        }
+        let now = memory.newest.max(seen.time());
+        memory.newest = now;
+        for (index, place) in self.steps.iter().enumerate().filter(|(index, _)| seen.hit.steps & (1 << index) != 0) {
+            insert(&mut memory.recent[index], seen.mark);
+            if memory.recent[index].len() > place.at_least {
+                memory.recent[index].pop_front();
+            }
+        }
+        let since = match self.ordered {
+            true => self.step_ordered(memory, seen.hit.steps, now),
+            false => self.all_in_window(memory, now),
+        };
+        let Some(since) = since else { return };
+        let mut marks: Vec<Mark> = self
+            .steps
+            .iter()
+            .zip(&memory.recent)
+            .filter(|(place, _)| !place.absent)
+            .flat_map(|(_, recent)| recent.iter().copied().filter(|it| it.time >= since))
+            .collect();
+        marks.sort_unstable();
+        marks.dedup();
+        found.push(
+            Trip::exact(marks.len() as u64, since, marks)
+                .because("steps", self.steps.iter().filter(|it| !it.absent).count())
+                .because("within_s", seconds(self.within)),
+        );
+        memory.begun.fill(Timestamp::MIN);
+        memory.recent.iter_mut().for_each(VecDeque::clear);
+    }
+
+    fn matters_until(&self, memory: &Memory) -> Timestamp {
+        memory.newest.plus(self.within)
+    }
+
+    fn window(&self) -> Span {
+        self.within
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::testing::observe_steps;
+    use crate::expr::Expr;
+
+    /// Steps as `a2 !b c`: two a, no b, one c; events as (second, letters).
+    fn findings(steps: &str, within: i64, ordered: bool, events: &[(i64, &str)]) -> Vec<(i64, u64)> {
+        let mut letters = Vec::new();
+        let steps: Vec<Step> = steps
+            .split(' ')
+            .map(|text| {
+                let absent = text.starts_with('!');
+                let text = text.trim_start_matches('!');
+                letters.push(text.chars().next().unwrap());
+                Step { when: Expr::All(vec![]), at_least: text[1..].parse().unwrap_or(1), absent }
+            })
+            .collect();
+        let events: Vec<(i64, u32)> = events
+            .iter()
+            .map(|(at, text)| {
+                let bits = letters.iter().enumerate().filter(|(_, it)| text.contains(**it)).map(|(i, _)| 1 << i).sum();
+                (*at, bits)
+            })
+            .collect();
+        observe_steps(&Sequence::new(&steps, Span::from_secs(within), ordered), &events)
+    }
+
+    #[test]
+    fn steps_in_order() {
+        assert_eq!(findings("a2 c", 60, true, &[(0, "a"), (1, "a"), (2, "c")]), [(2, 3)]);
+        assert_eq!(findings("a2 c", 60, true, &[(0, "a"), (1, "c"), (2, "a")]), []);
+        assert_eq!(findings("a2 c", 60, true, &[(0, "a"), (1, "a"), (61, "c")]), []);
+        assert_eq!(findings("a b c", 60, true, &[(0, "a"), (1, "b"), (2, "c"), (3, "c")]), [(2, 3)]);
+    }
+
+    #[test]
+    fn the_way_that_began_last_is_the_one_that_counts() {
+        // Greedy matching would hold on to the a at 0 and lose it at 60.
+        assert_eq!(findings("a b c", 60, true, &[(0, "a"), (30, "a"), (40, "b"), (70, "c")]), [(70, 3)]);
+    }
+
+    #[test]
+    fn what_must_not_come_between() {
+        assert_eq!(findings("a !x c", 60, true, &[(0, "a"), (1, "x"), (2, "c")]), []);
+        assert_eq!(findings("a !x c", 60, true, &[(0, "x"), (1, "a"), (2, "c")]), [(2, 2)]);
+        assert_eq!(findings("a !x c", 60, true, &[(0, "a"), (1, "x"), (2, "a"), (3, "c")]), [(3, 2)]);
+        assert_eq!(findings("a b !x c", 60, true, &[(0, "a"), (1, "x"), (2, "b"), (3, "c")]), [(3, 3)]);
+    }
+
+    #[test]
+    fn steps_in_any_order() {
+        assert_eq!(findings("a b", 60, false, &[(0, "b"), (1, "a")]), [(1, 2)]);
+        assert_eq!(findings("a b2", 60, false, &[(0, "b"), (1, "a"), (70, "b")]), []);
+        assert_eq!(findings("a !x b", 60, false, &[(0, "x"), (1, "b"), (2, "a"), (70, "b"), (71, "a")]), [(71, 2)]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn equals_trying_everything(
+            mut events in proptest::collection::vec((0i64..60, 1u32..8), 1..14), within in 1i64..60, first in 1usize..3,
+        ) {
+            events.sort_by_key(|it| it.0);
+            let step = |at_least| Step { when: Expr::All(vec![]), at_least, absent: false };
+            let kind = Sequence::new(&[step(first as u32), step(1), step(1)], Span::from_secs(within), true);
+            let needs: Vec<u32> = std::iter::repeat_n(0, first).chain([1, 2]).collect();
+            let mut start = 0;
+            let mut naive = Vec::new();
+            for end in 0..events.len() {
+                if choose(&events[start..=end], &needs, within) {
+                    naive.push(events[end].0);
+                    start = end + 1;
+                }
+            }
+            let found: Vec<i64> = observe_steps(&kind, &events).into_iter().map(|it| it.0).collect();
+            proptest::prop_assert_eq!(found, naive);
+        }
+    }
+
+    /// Whether some choice of different events, in order, the last of them the last event, meets the needs.
+    fn choose(events: &[(i64, u32)], needs: &[u32], within: i64) -> bool {
+        let now = events[events.len() - 1].0;
+        fn rest(events: &[(i64, u32)], needs: &[u32], oldest: i64) -> bool {
+            needs.is_empty()
+                || (0..events.len()).any(|at| {
+                    events[at].0 > oldest
+                        && events[at].1 & (1 << needs[0]) != 0
+                        && rest(&events[at + 1..], &needs[1..], oldest)
+                })
+        }
+        rest(events, needs, now - within)
+    }
+}

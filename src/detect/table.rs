@@ -1,0 +1,84 @@
+//! The memories of one rule, by entity.
+//!
+//! Keys are already keyed 64-bit hashes, so the table does not hash again. What cannot matter any more is swept out at
+//! most once a window, so a sweep costs each hit a constant share.
+
+use std::hash::{BuildHasherDefault, Hasher};
+
+use hashbrown::HashMap;
+
+use super::{Detector, Seen, Trip};
+use crate::model::{Span, Timestamp};
+
+/// A kind whose memory is one value an entity.
+pub trait Kind: Send {
+    type Memory: Default + Send;
+    /// Takes a hit of the memory's entity in; appends what it completes.
+    fn observe(&self, memory: &mut Self::Memory, seen: &Seen<'_>, found: &mut Vec<Trip>);
+    /// After this time the memory is as good as none.
+    fn matters_until(&self, memory: &Self::Memory) -> Timestamp;
+    /// How long a hit matters at most.
+    fn window(&self) -> Span;
+}
+
+pub struct Table<K: Kind> {
+    kind: K,
+    memories: HashMap<u64, K::Memory, BuildHasherDefault<AlreadyHashed>>,
+    next_sweep: Timestamp,
+}
+
+impl<K: Kind> Table<K> {
+    pub fn new(kind: K) -> Table<K> {
+        Table { kind, memories: HashMap::default(), next_sweep: Timestamp::MIN }
+    }
+}
+
+impl<K: Kind> Detector for Table<K> {
+    fn observe(&mut self, seen: &Seen<'_>, found: &mut Vec<Trip>) {
+        let memory = self.memories.entry(seen.hit.entity_hash).or_default();
+        self.kind.observe(memory, seen, found);
+    }
+
+    fn forget(&mut self, now: Timestamp) {
+        if now < self.next_sweep {
+            return;
+        }
+        self.next_sweep = now.plus(self.kind.window());
+        let before = self.memories.len();
+        let kind = &self.kind;
+        self.memories.retain(|_, memory| kind.matters_until(memory) > now);
+        if self.memories.len() < before / 4 {
+            self.memories.shrink_to_fit();
+        }
+    }
+
+    fn entities(&self) -> usize {
+        self.memories.len()
+    }
+
+    fn looks_back(&self) -> bool {
+        true
+    }
+}
+
+/// Passes a 64-bit key through.
+#[derive(Default)]
+pub struct AlreadyHashed(u64);
+
+impl Hasher for AlreadyHashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 = self.0.rotate_left(5) ^ u64::from_le_bytes(word);
+        }
+    }
+
+    fn write_u64(&mut self, it: u64) {
+        self.0 = it;
+    }
+}
