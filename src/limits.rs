@@ -53,5 +53,7 @@ pub const REPLY_BYTES_MAX: usize = 64 << 10;
 pub const REJECTED_TEXT_BYTES_MAX: usize = 4096;
 /// Seconds a notification is tried before it expires.
 pub const DELIVERY_SECONDS_MAX: u64 = 72 * 3600;
+/// Alerts open at once. More: the one that would resolve next is resolved early, and counted.
+pub const OPEN_ALERTS_MAX: usize = 100_000;
 /// Cached geo lookups (direct-mapped by address).
 pub const GEO_CACHE_ENTRIES: usize = 1 << 16;

@@ -1,1 +1,6 @@
-//! Findings to alerts.
+//! Findings to alerts: opens, folds and resolves them.
+
+pub mod desk;
+pub mod title;
+
+pub use desk::{Desk, RuleCard};

@@ -1,0 +1,83 @@
+//! When two names are the same one.
+//!
+//! Attackers split a counter by writing a name in many ways. Folded fields are compared after Unicode NFKC, case folding
+//! and without invisible characters and outer white space; an IPv6 address counts as its /64, which is what one customer
+//! gets. What is shown stays as written.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use unicode_normalization::UnicodeNormalization;
+
+use crate::limits;
+use crate::model::{address, text};
+
+/// How the values of one `by` field are compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Compare {
+    Exact,
+    Folded,
+    /// Addresses: IPv4 and IPv4-mapped as one, IPv6 by its /64.
+    Address,
+}
+
+/// The form of a value that is compared. Borrowed when the value is in that form already.
+pub fn canonical(value: &str, compare: Compare) -> Cow<'_, str> {
+    let value = text::cut(value, limits::VALUE_BYTES_MAX);
+    match compare {
+        Compare::Exact => Cow::Borrowed(value),
+        Compare::Folded => fold(value),
+        Compare::Address => match address::parse_address(value) {
+            Some(IpAddr::V4(it)) if it.to_string() == value => Cow::Borrowed(value),
+            Some(IpAddr::V4(it)) => Cow::Owned(it.to_string()),
+            Some(IpAddr::V6(it)) => {
+                let network = u128::from(it) >> 64 << 64;
+                Cow::Owned(format!("{}/64", std::net::Ipv6Addr::from(network)))
+            }
+            None => fold(value),
+        },
+    }
+}
+
+fn fold(value: &str) -> Cow<'_, str> {
+    let trimmed = value.trim();
+    if trimmed.bytes().all(|it| it.is_ascii_graphic() && !it.is_ascii_uppercase()) {
+        return Cow::Borrowed(trimmed);
+    }
+    if trimmed.is_ascii() && !trimmed.chars().any(text::is_hostile) {
+        return Cow::Owned(trimmed.to_ascii_lowercase());
+    }
+    // Folding can undo the normal form, and the normal form can need folding: twice is enough for a stable result.
+    let once = |it: &str| caseless::default_case_fold_str(&it.nfkc().filter(|it| !text::is_hostile(*it)).collect::<String>());
+    let folded: String = once(&once(trimmed)).nfkc().collect();
+    Cow::Owned(folded.trim().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tricks_do_not_split_a_name() {
+        for trick in ["ADMIN", " admin ", "ad\u{200b}min", "ＡＤＭＩＮ", "Admin", "ad\u{ad}min"] {
+            assert_eq!(canonical(trick, Compare::Folded), "admin", "{trick}");
+        }
+        assert_eq!(canonical("STRASSE", Compare::Folded), canonical("straße", Compare::Folded));
+        assert_ne!(canonical("Admin", Compare::Exact), canonical("admin", Compare::Exact));
+    }
+
+    #[test]
+    fn an_address_has_one_form() {
+        assert_eq!(canonical("::ffff:192.0.2.7", Compare::Address), "192.0.2.7");
+        assert_eq!(canonical("2001:DB8::1", Compare::Address), canonical("2001:db8:0:0:ffff::2", Compare::Address));
+        assert_ne!(canonical("2001:db8:0:1::1", Compare::Address), canonical("2001:db8::1", Compare::Address));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn folding_twice_is_folding_once(value in "\\PC{0,12}") {
+            let once = canonical(&value, Compare::Folded).into_owned();
+            proptest::prop_assert_eq!(canonical(&once, Compare::Folded), once.as_str());
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! What time it is in a source, and which stamps to believe.
+//!
+//! A log is written by attackers and by machines with wrong clocks. One line from the year 2099 must not make all later
+//! lines late, so a stamp more than a day ahead of its source's newest is not believed at once: in a replay it waits until
+//! enough later lines agree (then time really did jump: a quiet weekend) or one line returns to the old time (then it was
+//! a lie, and the event is taken at the time at which it stands in the log). Live, a stamp ahead of the wall clock is
+//! never believed, and one within a day of it always is.
+//!
+//! Everything here is decided by a source's own lines in their own order, never by how they were cut into batches or
+//! which thread read them: that is what makes two runs equal.
+
+use std::collections::VecDeque;
+
+use crate::limits;
+use crate::model::{HitBatch, Span, Timestamp};
+
+/// A run of lines of one batch, each within a day of the one before.
+#[derive(Clone, Debug)]
+pub struct Stretch {
+    pub lines: u64,
+    pub first: Timestamp,
+    pub newest: Timestamp,
+}
+
+/// What a front says of the times of a batch.
+#[derive(Clone, Debug, Default)]
+pub struct Track {
+    pub stretches: Vec<Stretch>,
+    /// For each hit of the batch: its stretch, and the newest time of that stretch before its line.
+    pub hits: Vec<(u32, Timestamp)>,
+    /// Live: the wall clock when the batch arrived.
+    pub received: Option<Timestamp>,
+}
+
+/// Stands for the stretch of a hit without time before any line with one.
+const NO_STRETCH: u32 = u32::MAX;
+/// A jump between lines that needs confirmation.
+pub const JUMP: Span = Span::from_secs(86_400);
+/// Live: a stamp further ahead of the wall clock than this is not believed.
+pub const AHEAD_MAX: Span = Span::from_secs(300);
+
+impl Track {
+    /// Forgets the last batch, keeps the memory.
+    pub fn start(&mut self, received: Option<Timestamp>) {
+        self.stretches.clear();
+        self.hits.clear();
+        self.received = received;
+    }
+
+    /// Notes a line's time; lines without one stand where the line before them stands.
+    #[inline]
+    pub fn line(&mut self, time: Option<Timestamp>) {
+        let Some(time) = time else {
+            if let Some(last) = self.stretches.last_mut() {
+                last.lines += 1;
+            }
+            return;
+        };
+        match self.stretches.last_mut() {
+            Some(last) if belongs(time, last, self.received) => {
+                last.lines += 1;
+                last.newest = last.newest.max(time);
+            }
+            _ => self.stretches.push(Stretch { lines: 1, first: time, newest: time }),
+        }
+    }
+
+    /// Where a hit of the line about to be noted stands; called before [`Track::line`].
+    pub fn hit(&mut self, time: Option<Timestamp>) {
+        let last = self.stretches.last();
+        let stays = match (time, last) {
+            (Some(time), Some(last)) => belongs(time, last, self.received),
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        match last {
+            Some(last) if stays => self.hits.push((self.stretches.len() as u32 - 1, last.newest)),
+            _ if time.is_none() => self.hits.push((NO_STRETCH, Timestamp::MIN)),
+            _ => self.hits.push((self.stretches.len() as u32, Timestamp::MIN)),
+        }
+    }
+}
+
+#[inline]
+fn belongs(time: Timestamp, stretch: &Stretch, received: Option<Timestamp>) -> bool {
+    let near = time.since(stretch.newest) <= JUMP && stretch.newest.since(time) <= JUMP;
+    near && received.is_none_or(|wall| ahead_of(time, wall) == ahead_of(stretch.first, wall))
+}
+
+fn ahead_of(time: Timestamp, wall: Timestamp) -> bool {
+    time.since(wall) > AHEAD_MAX
+}
+
+/// One source's idea of time.
+pub struct SourceClock {
+    lateness: Span,
+    /// The newest time that is believed; None until one is.
+    newest: Option<Timestamp>,
+    /// The first time that was believed: where lines before it stand.
+    origin: Timestamp,
+    /// The newest time that is believed among the lines handed over.
+    standing: Timestamp,
+    /// Batches whose hits cannot be stamped yet, oldest first.
+    waiting: VecDeque<Waiting>,
+    /// The source was idle so long that what it said is taken as complete.
+    flushed: bool,
+    ended: bool,
+    pub late: u64,
+    pub suspect: u64,
+}
+
+struct Waiting {
+    batch: HitBatch,
+    track: Track,
+    /// For each stretch: what was decided, and the newest believed time before it.
+    verdicts: Vec<Option<Verdict>>,
+}
+
+#[derive(Clone, Copy)]
+struct Verdict {
+    believed: bool,
+    before: Timestamp,
+}
+
+impl SourceClock {
+    pub fn new(lateness: Span) -> SourceClock {
+        SourceClock {
+            lateness,
+            newest: None,
+            origin: Timestamp::from_micros(0),
+            standing: Timestamp::MIN,
+            waiting: VecDeque::new(),
+            flushed: false,
+            ended: false,
+            late: 0,
+            suspect: 0,
+        }
+    }
+
+    /// Everything earlier than this has been seen, as far as lateness allows. MIN while nothing is known.
+    pub fn watermark(&self) -> Timestamp {
+        match self.newest {
+            _ if self.ended => Timestamp::MAX,
+            None => Timestamp::MIN,
+            Some(newest) if self.flushed => newest,
+            Some(newest) => newest.minus(self.lateness),
+        }
+    }
+
+    pub fn newest(&self) -> Option<Timestamp> {
+        self.newest
+    }
+
+    /// Takes a batch in; appends the batches whose hits now have their times.
+    pub fn observe(&mut self, batch: HitBatch, track: Track, ready: &mut Vec<HitBatch>) {
+        self.flushed = false;
+        let verdicts = vec![None; track.stretches.len()];
+        self.waiting.push_back(Waiting { batch, track, verdicts });
+        self.decide(false);
+        self.release(ready);
+    }
+
+    /// The source has ended: nothing will contradict what still waits.
+    pub fn finish(&mut self, ready: &mut Vec<HitBatch>) {
+        self.decide(true);
+        if self.newest.is_none() {
+            self.newest = Some(self.origin); // not one line of the whole source has a time
+        }
+        self.release(ready);
+        self.ended = true;
+    }
+
+    /// The source has been idle for at least its lateness: what it said is complete, until it speaks again.
+    pub fn idle(&mut self, ready: &mut Vec<HitBatch>) {
+        self.decide(true);
+        self.release(ready);
+        self.flushed = self.newest.is_some();
+    }
+
+    /// Decides as many stretches as can be decided, oldest first.
+    fn decide(&mut self, all: bool) {
+        loop {
+            let Some((batch, index)) = self.first_undecided() else { return };
+            let stretch = self.waiting[batch].track.stretches[index].clone();
+            let wall = self.waiting[batch].track.received;
+            let jumps = self.newest.is_none_or(|newest| stretch.first.since(newest) > JUMP);
+            let believed = match wall {
+                Some(wall) if ahead_of(stretch.first, wall) => Some(false),
+                Some(wall) if wall.since(stretch.first) <= JUMP => Some(true),
+                _ if !jumps => Some(true),
+                _ => self.confirmed(batch, index, stretch.first).or(all.then_some(true)),
+            };
+            let Some(believed) = believed else { return };
+            let before = self.newest.unwrap_or(Timestamp::MIN);
+            self.waiting[batch].verdicts[index] = Some(Verdict { believed, before });
+            if believed {
+                if self.newest.is_none() {
+                    self.origin = stretch.first;
+                }
+                self.newest = Some(before.max(stretch.newest));
+            }
+        }
+    }
+
+    fn first_undecided(&self) -> Option<(usize, usize)> {
+        self.waiting
+            .iter()
+            .enumerate()
+            .find_map(|(batch, it)| it.verdicts.iter().position(Option::is_none).map(|index| (batch, index)))
+    }
+
+    /// Whether the lines from that stretch on agree that time has come so far: yes after enough of them, no as soon as
+    /// one returns to a day before.
+    fn confirmed(&self, batch: usize, index: usize, first: Timestamp) -> Option<bool> {
+        let mut lines = 0;
+        for (number, waiting) in self.waiting.iter().enumerate().skip(batch) {
+            let from = if number == batch { index } else { 0 };
+            for stretch in &waiting.track.stretches[from..] {
+                if first.since(stretch.first) > JUMP {
+                    return Some(false);
+                }
+                lines += stretch.lines;
+                if lines >= limits::JUMP_CONFIRMATIONS {
+                    return Some(true);
+                }
+            }
+        }
+        None
+    }
+
+    /// Stamps and hands over the batches that are decided whole. Lines that cannot be trusted, or have no time, stand at
+    /// the newest time before them; where there is none, they wait for the first time that is believed.
+    fn release(&mut self, ready: &mut Vec<HitBatch>) {
+        while self.newest.is_some() && self.waiting.front().is_some_and(|it| it.verdicts.iter().all(Option::is_some)) {
+            let Some(Waiting { mut batch, track, verdicts }) = self.waiting.pop_front() else { return };
+            for (hit, (stretch, newest_before)) in batch.hits.iter_mut().zip(&track.hits) {
+                let verdict = verdicts.get(*stretch as usize).copied().flatten();
+                let Verdict { believed, before } = verdict.unwrap_or(Verdict { believed: true, before: self.standing });
+                let standing = if believed { before.max(*newest_before) } else { before };
+                if !believed {
+                    hit.suspect = true;
+                    self.suspect += 1;
+                }
+                if !believed || hit.time == Timestamp::MIN {
+                    hit.time = if standing == Timestamp::MIN { self.origin } else { standing };
+                }
+                let watermark = if standing == Timestamp::MIN { standing } else { standing.minus(self.lateness) };
+                hit.late = hit.time < watermark;
+                self.late += u64::from(hit.late);
+                hit.release = hit.time.max(watermark);
+            }
+            for (stretch, verdict) in track.stretches.iter().zip(verdicts) {
+                if verdict.is_some_and(|it| it.believed) {
+                    self.standing = self.standing.max(stretch.newest);
+                }
+            }
+            ready.push(batch);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Hit, RuleIndex, TextRange};
+
+    const DAY: i64 = 86_400;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_micros(second * 1_000_000)
+    }
+
+    fn hit(time: Option<Timestamp>, line: u64) -> Hit {
+        Hit {
+            rule: RuleIndex(0),
+            steps: 1,
+            partition: 0,
+            entity_hash: 0,
+            entity: TextRange::default(),
+            time: time.unwrap_or(Timestamp::MIN),
+            release: Timestamp::MIN,
+            line_hash: line,
+            line,
+            source: 0,
+            text: TextRange::default(),
+            values: 0,
+            late: false,
+            suspect: false,
+        }
+    }
+
+    /// Times in seconds (None: no stamp), cut into batches of that size; every line is a hit. What comes out: time,
+    /// release, and `l`ate or `s`uspect.
+    fn run(times: &[Option<i64>], batch_lines: usize, received: Option<i64>) -> Vec<(i64, i64, String)> {
+        let mut clock = SourceClock::new(Span::from_secs(2));
+        let mut ready = Vec::new();
+        for (number, part) in times.chunks(batch_lines).enumerate() {
+            let (mut batch, mut track) = (HitBatch::default(), Track::default());
+            track.start(received.map(at));
+            for (index, time) in part.iter().enumerate() {
+                let time = time.map(at);
+                track.hit(time);
+                track.line(time);
+                batch.hits.push(hit(time, (number * batch_lines + index) as u64));
+            }
+            clock.observe(batch, track, &mut ready);
+        }
+        clock.finish(&mut ready);
+        let shown = |it: &Hit| {
+            let flags = [(it.late, "l"), (it.suspect, "s")];
+            let flags: String = flags.iter().filter(|it| it.0).map(|it| it.1).collect();
+            (it.time.micros() / 1_000_000, it.release.micros() / 1_000_000, flags)
+        };
+        ready.iter().flat_map(|it| &it.hits).map(shown).collect()
+    }
+
+    fn check(times: &[Option<i64>], expected: &[(i64, i64, &str)]) {
+        for batch_lines in 1..=times.len() {
+            let found = run(times, batch_lines, None);
+            let found: Vec<(i64, i64, &str)> = found.iter().map(|it| (it.0, it.1, it.2.as_str())).collect();
+            assert_eq!(found, expected, "in batches of {batch_lines}");
+        }
+    }
+
+    #[test]
+    fn lines_inside_the_lateness_wait_for_each_other() {
+        check(&[Some(10), Some(9), Some(11)], &[(10, 10, ""), (9, 9, ""), (11, 11, "")]);
+        check(&[Some(10), Some(7), Some(11)], &[(10, 10, ""), (7, 8, "l"), (11, 11, "")]);
+        check(&[Some(10), None, Some(11)], &[(10, 10, ""), (10, 10, ""), (11, 11, "")]);
+    }
+
+    #[test]
+    fn one_line_from_the_future_moves_nothing() {
+        let future = 4_000_000_000;
+        check(&[Some(10), Some(future), Some(11)], &[(10, 10, ""), (10, 10, "s"), (11, 11, "")]);
+        check(&[Some(future), Some(10), Some(11)], &[(10, 10, "s"), (10, 10, ""), (11, 11, "")]);
+    }
+
+    #[test]
+    fn a_quiet_weekend_is_believed() {
+        let monday = 10 + 3 * DAY;
+        check(
+            &[Some(10), Some(monday), Some(monday + 1)],
+            &[(10, 10, ""), (monday, monday, ""), (monday + 1, monday + 1, "")],
+        );
+    }
+
+    #[test]
+    fn live_the_wall_clock_decides() {
+        let now = 1_000_000;
+        let found = run(&[Some(now - 5), Some(now + 10 * DAY), Some(now)], 1, Some(now));
+        assert_eq!(found[1], (now - 5, now - 5, "s".to_string()));
+        assert_eq!(found[2], (now, now, String::new()));
+    }
+}
