@@ -1,4 +1,7 @@
-//! The `when` language as it is written.
+//! The `when` language as it is written; [`plain`] says what it means.
+
+pub mod list;
+pub mod plain;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 

@@ -3,12 +3,14 @@
 //! In the order in which data meets them: a [`Timestamp`], the [`FieldId`] a name becomes when rules load, the [`Event`]
 //! a line becomes, the [`Hit`] it may be, the [`Finding`] that some hits make, and the [`Alert`] people are told about.
 
+pub mod address;
 mod alert;
 mod event;
 mod field;
 mod finding;
 mod hit;
 pub mod json;
+pub mod path;
 pub mod text;
 mod time;
 

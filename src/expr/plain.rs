@@ -1,0 +1,539 @@
+//! What an expression means: the plain interpreter.
+//!
+//! Schemas ask it which record they see, and the rule matcher, which answers for thousands of rules at once, is tested
+//! against it. So this file decides every question of meaning, and is written to be read:
+//!
+//! - A field is a list of items: a single value is one item, lists and JSON arrays have one an element, JSON objects and
+//!   null have none. A leaf holds when it holds for one item; so an absent field satisfies no leaf, and `Not` of a leaf holds.
+//! - Text leaves see numbers as written and truth values as `true` and `false`.
+//! - A number in the rule compares by value, also with text that holds a number: `Eq("code", 5)` takes `5`, `5.0`, `"5"`.
+//! - `NoCase` compares after Unicode case folding ([`fold`]); regular expressions become case-insensitive.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::list::List;
+use super::{Expr, Literal, parse_network};
+use crate::model::path::Steps;
+use crate::model::{Event, FieldId, Value, address, json};
+
+/// Where an expression's name is found: a field, and what to do in its value (nothing, for most).
+#[derive(Clone, PartialEq, Debug)]
+pub struct Operand {
+    pub field: FieldId,
+    pub steps: Steps,
+}
+
+/// An expression with its names looked up.
+#[derive(Clone, Debug)]
+pub struct Plain(Node);
+
+#[derive(Clone, Debug)]
+enum Node {
+    All(Vec<Node>),
+    Any(Vec<Node>),
+    Not(Box<Node>),
+    Leaf(Operand, Test),
+    Exists(Operand),
+    SameAs(Operand, Operand, Case),
+}
+
+/// What one item must satisfy.
+#[derive(Clone, Debug)]
+enum Test {
+    OneOf(Vec<Literal>, Case),
+    Contains(String, Case),
+    StartsWith(String, Case),
+    EndsWith(String, Case),
+    Glob(Vec<char>, Case),
+    Matches(regex::Regex),
+    Cidr(Vec<(IpAddr, u8)>),
+    Lt(f64),
+    Le(f64),
+    Gt(f64),
+    Ge(f64),
+    InList(Arc<List>, Case),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Case {
+    Kept,
+    /// The rule's side is folded when compiled.
+    Folded,
+}
+
+impl Plain {
+    /// Looks up names and lists; the error says which list is not known or which regular expression is too large.
+    pub fn compile(
+        expr: &Expr,
+        resolve: &mut dyn FnMut(&str) -> Result<Operand, String>,
+        lists: &dyn Fn(&str) -> Option<Arc<List>>,
+    ) -> Result<Plain, String> {
+        Compile { resolve, lists }.node(expr, Case::Kept).map(Plain)
+    }
+
+    /// Whether the event satisfies the expression.
+    pub fn holds(&self, event: Event) -> bool {
+        self.0.holds(event)
+    }
+
+    /// Whether some event with these fields might satisfy it: what presence alone tells.
+    pub fn may_hold(&self, has: &dyn Fn(FieldId) -> bool) -> bool {
+        self.0.by_presence(has) != Presence::Never
+    }
+}
+
+struct Compile<'a> {
+    resolve: &'a mut dyn FnMut(&str) -> Result<Operand, String>,
+    lists: &'a dyn Fn(&str) -> Option<Arc<List>>,
+}
+
+impl Compile<'_> {
+    fn node(&mut self, expr: &Expr, case: Case) -> Result<Node, String> {
+        let text = |it: &String| match case {
+            Case::Kept => it.clone(),
+            Case::Folded => fold(it).into_owned(),
+        };
+        let (field, test) = match expr {
+            Expr::All(parts) => return Ok(Node::All(self.nodes(parts, case)?)),
+            Expr::Any(parts) => return Ok(Node::Any(self.nodes(parts, case)?)),
+            Expr::Not(part) => return Ok(Node::Not(Box::new(self.node(part, case)?))),
+            Expr::NoCase(part) => return self.node(part, Case::Folded),
+            Expr::Exists(field) => return Ok(Node::Exists((self.resolve)(field)?)),
+            Expr::SameAs(left, right) => {
+                return Ok(Node::SameAs((self.resolve)(left)?, (self.resolve)(right)?, case));
+            }
+            Expr::Eq(field, value) => (field, Test::OneOf(vec![literal(value, case)], case)),
+            Expr::OneOf(field, values) => {
+                (field, Test::OneOf(values.iter().map(|it| literal(it, case)).collect(), case))
+            }
+            Expr::Contains(field, part) => (field, Test::Contains(text(part), case)),
+            Expr::StartsWith(field, part) => (field, Test::StartsWith(text(part), case)),
+            Expr::EndsWith(field, part) => (field, Test::EndsWith(text(part), case)),
+            Expr::Glob(field, pattern) => (field, Test::Glob(text(pattern).chars().collect(), case)),
+            Expr::Matches(field, pattern) => {
+                let regex = regex::RegexBuilder::new(&pattern.0)
+                    .size_limit(crate::limits::REGEX_BYTES_MAX)
+                    .case_insensitive(case == Case::Folded)
+                    .build()
+                    .map_err(|it| format!("bad regular expression: {it}"))?;
+                (field, Test::Matches(regex))
+            }
+            Expr::Cidr(field, networks) => {
+                (field, Test::Cidr(networks.0.iter().filter_map(|it| parse_network(it)).collect()))
+            }
+            Expr::Lt(field, number) => (field, Test::Lt(*number)),
+            Expr::Le(field, number) => (field, Test::Le(*number)),
+            Expr::Gt(field, number) => (field, Test::Gt(*number)),
+            Expr::Ge(field, number) => (field, Test::Ge(*number)),
+            Expr::InList(field, name) => {
+                let list = (self.lists)(name).ok_or_else(|| format!("there is no list `{name}`"))?;
+                (field, Test::InList(list, case))
+            }
+        };
+        Ok(Node::Leaf((self.resolve)(field)?, test))
+    }
+
+    fn nodes(&mut self, parts: &[Expr], case: Case) -> Result<Vec<Node>, String> {
+        parts.iter().map(|it| self.node(it, case)).collect()
+    }
+}
+
+fn literal(value: &Literal, case: Case) -> Literal {
+    match (value, case) {
+        (Literal::Text(it), Case::Folded) => Literal::Text(fold(it).into_owned()),
+        _ => value.clone(),
+    }
+}
+
+/// What presence alone says about an expression.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Never,
+    Always,
+    Perhaps,
+}
+
+impl Node {
+    fn holds(&self, event: Event) -> bool {
+        match self {
+            Node::All(parts) => parts.iter().all(|it| it.holds(event)),
+            Node::Any(parts) => parts.iter().any(|it| it.holds(event)),
+            Node::Not(part) => !part.holds(event),
+            Node::Leaf(operand, test) => operand.any(event, &mut |it| test.holds(it)),
+            Node::Exists(operand) => operand.exists(event),
+            Node::SameAs(left, right, case) => left.any(event, &mut |one| {
+                right.any(event, &mut |other| match case {
+                    Case::Kept => one.text() == other.text(),
+                    Case::Folded => fold(one.text()) == fold(other.text()),
+                })
+            }),
+        }
+    }
+
+    fn by_presence(&self, has: &dyn Fn(FieldId) -> bool) -> Presence {
+        let leaf = |it: &Operand| if has(it.field) { Presence::Perhaps } else { Presence::Never };
+        match self {
+            Node::All(parts) => parts.iter().fold(Presence::Always, |sum, it| match (sum, it.by_presence(has)) {
+                (Presence::Never, _) | (_, Presence::Never) => Presence::Never,
+                (Presence::Always, it) => it,
+                (Presence::Perhaps, _) => Presence::Perhaps,
+            }),
+            Node::Any(parts) => parts.iter().fold(Presence::Never, |sum, it| match (sum, it.by_presence(has)) {
+                (Presence::Always, _) | (_, Presence::Always) => Presence::Always,
+                (Presence::Never, it) => it,
+                (Presence::Perhaps, _) => Presence::Perhaps,
+            }),
+            Node::Not(part) => match part.by_presence(has) {
+                Presence::Never => Presence::Always,
+                Presence::Always => Presence::Never,
+                Presence::Perhaps => Presence::Perhaps,
+            },
+            Node::Leaf(operand, _) | Node::Exists(operand) => leaf(operand),
+            Node::SameAs(left, right, _) => match (leaf(left), leaf(right)) {
+                (Presence::Never, _) | (_, Presence::Never) => Presence::Never,
+                _ => Presence::Perhaps,
+            },
+        }
+    }
+}
+
+/// One value of a field.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Item<'a> {
+    Text(&'a str),
+    Number(&'a str),
+    Bool(bool),
+}
+
+impl<'a> Item<'a> {
+    pub fn text(self) -> &'a str {
+        match self {
+            Item::Text(it) | Item::Number(it) => it,
+            Item::Bool(true) => "true",
+            Item::Bool(false) => "false",
+        }
+    }
+
+    fn number(self) -> Option<f64> {
+        match self {
+            Item::Text(it) | Item::Number(it) => it.trim().parse().ok().filter(|it: &f64| it.is_finite()),
+            Item::Bool(_) => None,
+        }
+    }
+}
+
+impl Operand {
+    pub fn plain(field: FieldId) -> Operand {
+        Operand { field, steps: Steps::default() }
+    }
+
+    /// Whether one of the field's items satisfies the test.
+    pub fn any(&self, event: Event, test: &mut dyn FnMut(Item) -> bool) -> bool {
+        let Some(value) = event.get(self.field) else { return false };
+        match value {
+            Value::Json(raw) => self.steps.any(raw, &mut |it| any_in_json(it, test)),
+            _ if !self.steps.is_empty() => false,
+            Value::Text(it) => test(Item::Text(it)),
+            Value::Number(it) => test(Item::Number(it)),
+            Value::Bool(it) => test(Item::Bool(it)),
+            Value::List(list) => list.iter().any(|it| test(Item::Text(it))),
+            Value::Null => false,
+        }
+    }
+
+    fn exists(&self, event: Event) -> bool {
+        match event.get(self.field) {
+            None | Some(Value::Null) => false,
+            Some(Value::Json(raw)) => self.steps.any(raw, &mut |it| it != "null"),
+            Some(_) => self.steps.is_empty(),
+        }
+    }
+}
+
+fn any_in_json(raw: &str, test: &mut dyn FnMut(Item) -> bool) -> bool {
+    match raw.as_bytes().first() {
+        Some(b'[') => json::elements(raw).any(|it| item_of_json(it, test)),
+        _ => item_of_json(raw, test),
+    }
+}
+
+fn item_of_json(raw: &str, test: &mut dyn FnMut(Item) -> bool) -> bool {
+    match raw.as_bytes().first() {
+        Some(b'"') => json::scalar(raw).is_some_and(|it| test(Item::Text(&it))),
+        Some(b't') => test(Item::Bool(true)),
+        Some(b'f') => test(Item::Bool(false)),
+        Some(b'-' | b'0'..=b'9') => test(Item::Number(raw)),
+        _ => false,
+    }
+}
+
+impl Test {
+    fn holds(&self, item: Item) -> bool {
+        match self {
+            Test::OneOf(values, case) => values.iter().any(|it| equals(item, it, *case)),
+            Test::Contains(part, case) => seen(item, *case).contains(part.as_str()),
+            Test::StartsWith(part, case) => seen(item, *case).starts_with(part.as_str()),
+            Test::EndsWith(part, case) => seen(item, *case).ends_with(part.as_str()),
+            Test::Glob(pattern, case) => glob(pattern, &seen(item, *case)),
+            Test::Matches(regex) => regex.is_match(item.text()),
+            Test::Cidr(networks) => {
+                address::parse(item.text()).is_some_and(|it| networks.iter().any(|net| in_network(it, *net)))
+            }
+            Test::Lt(number) => item.number().is_some_and(|it| it < *number),
+            Test::Le(number) => item.number().is_some_and(|it| it <= *number),
+            Test::Gt(number) => item.number().is_some_and(|it| it > *number),
+            Test::Ge(number) => item.number().is_some_and(|it| it >= *number),
+            Test::InList(list, Case::Kept) => list.has(item.text()),
+            Test::InList(list, Case::Folded) => list.has_folded(item.text()),
+        }
+    }
+}
+
+fn seen(item: Item<'_>, case: Case) -> Cow<'_, str> {
+    match case {
+        Case::Kept => Cow::Borrowed(item.text()),
+        Case::Folded => fold(item.text()),
+    }
+}
+
+fn equals(item: Item, value: &Literal, case: Case) -> bool {
+    match value {
+        Literal::Text(text) => match case {
+            Case::Kept => item.text() == text,
+            Case::Folded => fold(item.text()) == text.as_str(),
+        },
+        // Numbers beyond 2^53 are not all floats; where both sides are whole, they compare as such.
+        Literal::Int(number) => match item.text().trim().parse::<i64>() {
+            Ok(it) => it == *number,
+            Err(_) => item.number() == Some(*number as f64),
+        },
+        Literal::Float(number) => item.number() == Some(*number),
+        Literal::Bool(truth) => seen(item, case) == if *truth { "true" } else { "false" },
+    }
+}
+
+/// The text as `NoCase` compares it: full Unicode case folding. Borrowed when it is folded already.
+pub fn fold(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|it| it.is_ascii() && !it.is_ascii_uppercase()) {
+        return Cow::Borrowed(text);
+    }
+    if text.is_ascii() {
+        return Cow::Owned(text.to_ascii_lowercase());
+    }
+    Cow::Owned(caseless::default_case_fold_str(text))
+}
+
+/// Whether the address lies in the network. IPv4 and IPv6 never meet: mapped addresses were made IPv4 when they were read.
+pub fn in_network(address: IpAddr, (network, prefix): (IpAddr, u8)) -> bool {
+    match (address, network) {
+        (IpAddr::V4(it), IpAddr::V4(network)) => {
+            let differ = it.to_bits() ^ network.to_bits();
+            prefix == 0 || differ >> (32 - prefix) == 0
+        }
+        (IpAddr::V6(it), IpAddr::V6(network)) => {
+            let differ = it.to_bits() ^ network.to_bits();
+            prefix == 0 || differ >> (128 - prefix) == 0
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+    }
+}
+
+/// Whether the whole text fits: `*` any text, `?` one character, `\` takes the next literally (at the end, itself).
+/// On a mismatch only the last `*` is widened, so the time is at most length times length.
+fn glob(pattern: &[char], text: &str) -> bool {
+    let mut rest = text.chars();
+    let mut at = 0;
+    let mut star: Option<(usize, std::str::Chars)> = None;
+    loop {
+        let before = rest.clone();
+        let next = rest.next();
+        let fits = match (pattern.get(at), next) {
+            (None, None) => return true,
+            (Some('*'), _) => {
+                at += 1;
+                rest = before.clone();
+                star = Some((at, before));
+                continue;
+            }
+            (Some('?'), Some(_)) => Some(1),
+            (Some('\\'), Some(it)) => match pattern.get(at + 1) {
+                Some(literal) => (*literal == it).then_some(2),
+                None => (it == '\\').then_some(1),
+            },
+            (Some(literal), Some(it)) => (*literal == it).then_some(1),
+            (None, Some(_)) | (Some(_), None) => None,
+        };
+        match (fits, &mut star) {
+            (Some(len), _) => at += len,
+            (None, Some((after, from))) => {
+                if from.next().is_none() {
+                    return false;
+                }
+                at = *after;
+                rest = from.clone();
+            }
+            (None, None) => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::path::Path;
+    use crate::model::{EventBuf, Fields, Place, Slot};
+
+    const RECORD: &str = r#"Ann ÉCLAIR 42 4.2e1 10.1.2.3:443 ["x","Y\n",7,null,true,{"k":1}] [{"k":"a"},{"k":"b"}] ß"#;
+
+    /// Compares what `expr` (RON) says of one made-up event; the fields' values are the words of [`RECORD`].
+    fn check(expr: &str, expected: bool) {
+        let mut fields = Fields::default();
+        let place = |text: &str| (Place::Record, RECORD.find(text).unwrap(), text.len());
+        let slots = [
+            ("name", place("Ann"), Slot::text as fn(Place, usize, usize) -> Slot),
+            ("cake", place("ÉCLAIR"), Slot::text),
+            ("number", place("42"), Slot::number),
+            ("float", place("4.2e1"), Slot::number),
+            ("digits", place("42"), Slot::text),
+            ("from", place("10.1.2.3:443"), Slot::text),
+            ("mixed", place(r#"["x","Y\n",7,null,true,{"k":1}]"#), Slot::json),
+            ("objects", place(r#"[{"k":"a"},{"k":"b"}]"#), Slot::json),
+            ("sharp", place("ß"), Slot::text),
+        ];
+        let ids: Vec<_> = slots.iter().map(|it| fields.path(it.0)).collect();
+        let (null, yes, list) = (fields.path("null"), fields.path("yes"), fields.path("list"));
+        let mut resolve = |name: &str| {
+            let path = Path::parse(name)?;
+            Ok(Operand { field: fields.path(&path.root), steps: path.steps })
+        };
+        let lists = |name: &str| (name == "known").then(|| Arc::new(List::parse("Ann\n10.0.0.0/8\n")));
+        let expr: Expr = ron::from_str(expr).unwrap();
+        let plain = Plain::compile(&expr, &mut resolve, &lists).unwrap();
+        let mut buf = EventBuf::new(fields.len(), "".into());
+        for (id, (_, (place, start, len), make)) in ids.iter().zip(slots) {
+            buf.set(*id, make(place, start, len));
+        }
+        buf.set(null, Slot::null());
+        buf.set(yes, Slot::bool(true));
+        buf.scratch.push_str("admin\u{1f}editor");
+        buf.set(list, Slot::list(Place::Scratch, 0, buf.scratch.len()));
+        let event = Event { record: RECORD, buf: &buf };
+        assert_eq!(plain.holds(event), expected, "{expr:?}");
+        let presence = plain.may_hold(&|it| buf.has(it));
+        assert!(presence || !expected, "presence excludes what holds: {expr:?}");
+    }
+
+    #[test]
+    fn leaves() {
+        for (expr, expected) in [
+            (r#"Eq("name", "Ann")"#, true),
+            (r#"Eq("name", "ann")"#, false),
+            (r#"NoCase(Eq("name", "aNN"))"#, true),
+            (r#"NoCase(Eq("cake", "éclair"))"#, true),
+            (r#"NoCase(Eq("sharp", "SS"))"#, true),
+            (r#"Eq("number", 42)"#, true),
+            (r#"Eq("number", "42")"#, true),
+            (r#"Eq("number", 42.0)"#, true),
+            (r#"Eq("float", 42)"#, true),
+            (r#"Eq("digits", 42)"#, true),
+            (r#"Eq("digits", 43)"#, false),
+            (r#"Eq("yes", true)"#, true),
+            (r#"Eq("yes", "true")"#, true),
+            (r#"Eq("yes", false)"#, false),
+            (r#"Eq("yes", 1)"#, false),
+            (r#"OneOf("name", ["Bob", "Ann"])"#, true),
+            (r#"OneOf("name", [])"#, false),
+            (r#"Contains("cake", "CLA")"#, true),
+            (r#"NoCase(Contains("cake", "ÉcLa"))"#, true),
+            (r#"StartsWith("name", "An")"#, true),
+            (r#"EndsWith("name", "nn")"#, true),
+            (r#"EndsWith("name", "n ")"#, false),
+            (r#"Glob("name", "A?n")"#, true),
+            (r#"Glob("name", "*n*n*")"#, true),
+            (r#"Glob("name", "A*N")"#, false),
+            (r#"NoCase(Glob("cake", "é*R"))"#, true),
+            (r#"Glob("cake", "?CL*R")"#, true),
+            (r#"Matches("cake", "^.CL")"#, true),
+            (r#"NoCase(Matches("name", "^ANN$"))"#, true),
+            (r#"Cidr("from", "10.0.0.0/8")"#, true),
+            (r#"Cidr("from", ["192.0.2.0/24", "10.1.2.3"])"#, true),
+            (r#"Cidr("from", "::/0")"#, false),
+            (r#"Cidr("name", "0.0.0.0/0")"#, false),
+            (r#"Lt("number", 43)"#, true),
+            (r#"Le("digits", 42)"#, true),
+            (r#"Gt("float", 42)"#, false),
+            (r#"Ge("float", 42)"#, true),
+            (r#"Ge("name", 0)"#, false),
+            (r#"SameAs("number", "digits")"#, true),
+            (r#"SameAs("number", "float")"#, false),
+            (r#"SameAs("none", "none")"#, false),
+            (r#"InList("name", "known")"#, true),
+            (r#"InList("from", "known")"#, true),
+            (r#"InList("cake", "known")"#, false),
+        ] {
+            check(expr, expected);
+        }
+    }
+
+    #[test]
+    fn many_values_absence_and_null() {
+        for (expr, expected) in [
+            (r#"Eq("list", "editor")"#, true),
+            (r#"Eq("list", "admin\u{1f}editor")"#, false),
+            (r#"Eq("mixed", "x")"#, true),
+            (r#"Eq("mixed", "Y\n")"#, true),
+            (r#"Eq("mixed", 7)"#, true),
+            (r#"Eq("mixed", true)"#, true),
+            (r#"Eq("mixed", "null")"#, false),
+            (r#"Eq("mixed", 1)"#, false),
+            (r#"Eq("mixed[0]", "x")"#, true),
+            (r#"Eq("mixed[1]", "x")"#, false),
+            (r#"Eq("objects[].k", "b")"#, true),
+            (r#"Eq("objects[k=a].k", "b")"#, false),
+            (r#"Eq("objects", "a")"#, false),
+            (r#"Exists("objects[1].k")"#, true),
+            (r#"Exists("objects[2].k")"#, false),
+            (r#"Exists("mixed[3]")"#, false),
+            (r#"Exists("name[0]")"#, false),
+            (r#"Exists("null")"#, false),
+            (r#"Exists("none")"#, false),
+            (r#"Exists("yes")"#, true),
+            (r#"Not(Eq("none", "x"))"#, true),
+            (r#"Not(Eq("null", "x"))"#, true),
+            (r#"Eq("none", "")"#, false),
+            (r#"All([])"#, true),
+            (r#"Any([])"#, false),
+            (r#"NoCase(Not(All([Eq("name", "ANN"), Any([Eq("none", 1), Eq("number", 42)])])))"#, false),
+        ] {
+            check(expr, expected);
+        }
+    }
+
+    #[test]
+    fn globs() {
+        for (pattern, text, expected) in [
+            ("", "", true),
+            ("*", "", true),
+            ("?", "", false),
+            ("a**b", "ab", true),
+            (r"a\*", "a*", true),
+            (r"a\*", "ab", false),
+            (r"a\", r"a\", true),
+            ("*é?", "éé€", true),
+            ("*ab*ac", "abaabac", true),
+            ("*a*a*a*a*a*a*a*ab", &"a".repeat(300), false),
+        ] {
+            assert_eq!(glob(&pattern.chars().collect::<Vec<_>>(), text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_list_is_refused() {
+        let expr = Expr::InList("a".into(), "nobody".into());
+        let mut resolve = |_: &str| Ok(Operand::plain(FieldId(0)));
+        let error = Plain::compile(&expr, &mut resolve, &|_| None).unwrap_err();
+        assert_eq!(error, "there is no list `nobody`");
+    }
+}
