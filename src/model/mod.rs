@@ -3,6 +3,7 @@
 //! In the order in which data meets them: a [`Timestamp`], the [`FieldId`] a name becomes when rules load, the [`Event`]
 //! a line becomes, the [`Hit`] it may be, the [`Finding`] that some hits make, and the [`Alert`] people are told about.
 
+mod address;
 mod alert;
 mod event;
 mod field;
@@ -12,6 +13,7 @@ pub mod json;
 pub mod text;
 mod time;
 
+pub use address::parse_address;
 pub use alert::{Alert, Evidence, RuleHead, Severity, State};
 pub use event::{Event, EventBuf, List, Place, Slot, Value};
 pub use field::{FieldId, Fields};
