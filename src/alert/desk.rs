@@ -173,7 +173,8 @@ fn fold(open: &mut Open, finding: Finding) {
     alert.late |= finding.late;
     alert.suspect |= finding.suspect;
     for evidence in finding.evidence {
-        let known = |it: &Evidence| it.hash == evidence.hash && it.line == evidence.line && it.source == evidence.source;
+        let known =
+            |it: &Evidence| it.hash == evidence.hash && it.line == evidence.line && it.source == evidence.source;
         if alert.evidence.iter().any(known) {
             continue;
         }
@@ -221,9 +222,7 @@ fn summary(
             .and_then(Value::as_str)
             .map(str::to_string)
             .or_else(|| values.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone()))
-            .or_else(|| {
-                alert.because.get(name).map(|it| it.as_str().map_or_else(|| it.to_string(), str::to_string))
-            }),
+            .or_else(|| alert.because.get(name).map(|it| it.as_str().map_or_else(|| it.to_string(), str::to_string))),
     })
 }
 

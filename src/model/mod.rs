@@ -14,6 +14,7 @@ pub mod path;
 pub mod text;
 mod time;
 
+pub use address::parse as parse_address;
 pub use alert::{Alert, Evidence, RuleHead, Severity, State};
 pub use event::{Event, EventBuf, List, Place, Slot, Value};
 pub use field::{FieldId, Fields};
