@@ -53,6 +53,8 @@ pub const REPLY_BYTES_MAX: usize = 64 << 10;
 pub const REJECTED_TEXT_BYTES_MAX: usize = 4096;
 /// Seconds a notification is tried before it expires.
 pub const DELIVERY_SECONDS_MAX: u64 = 72 * 3600;
+/// Sources known at once. More: the number of a closed one is given to the new one.
+pub const SOURCES_MAX: usize = 60_000;
 /// Alerts open at once. More: the one that would resolve next is resolved early, and counted.
 pub const OPEN_ALERTS_MAX: usize = 100_000;
 /// Cached geo lookups (direct-mapped by address).

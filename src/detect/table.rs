@@ -36,6 +36,10 @@ impl<K: Kind> Table<K> {
 impl<K: Kind> Detector for Table<K> {
     fn observe(&mut self, seen: &Seen<'_>, found: &mut Vec<Trip>) {
         let memory = self.memories.entry(seen.hit.entity_hash).or_default();
+        // A late hit must not depend on whether a sweep has come by already.
+        if self.kind.matters_until(memory) <= seen.hit.release {
+            *memory = K::Memory::default();
+        }
         self.kind.observe(memory, seen, found);
     }
 

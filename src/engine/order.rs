@@ -102,9 +102,8 @@ pub struct SourceClock {
     standing: Timestamp,
     /// Batches whose hits cannot be stamped yet, oldest first.
     waiting: VecDeque<Waiting>,
-    /// The source was idle so long that what it said is taken as complete.
+    /// It was idle so long that what it said is taken as complete.
     flushed: bool,
-    ended: bool,
     pub late: u64,
     pub suspect: u64,
 }
@@ -131,7 +130,6 @@ impl SourceClock {
             standing: Timestamp::MIN,
             waiting: VecDeque::new(),
             flushed: false,
-            ended: false,
             late: 0,
             suspect: 0,
         }
@@ -140,11 +138,14 @@ impl SourceClock {
     /// Everything earlier than this has been seen, as far as lateness allows. MIN while nothing is known.
     pub fn watermark(&self) -> Timestamp {
         match self.newest {
-            _ if self.ended => Timestamp::MAX,
             None => Timestamp::MIN,
-            Some(newest) if self.flushed => newest,
             Some(newest) => newest.minus(self.lateness),
         }
+    }
+
+    /// Whether it has been silent for longer than its lateness.
+    pub fn is_idle(&self) -> bool {
+        self.flushed
     }
 
     pub fn newest(&self) -> Option<Timestamp> {
@@ -167,7 +168,6 @@ impl SourceClock {
             self.newest = Some(self.origin); // not one line of the whole source has a time
         }
         self.release(ready);
-        self.ended = true;
     }
 
     /// The source has been idle for at least its lateness: what it said is complete, until it speaks again.

@@ -1,0 +1,394 @@
+//! Stages 2 to 5: lines to hits. Stateless, so there can be one on every core.
+//!
+//! A front keeps buffers and caches, never anything that could change what it says: what a line means depends on the line
+//! alone. Nothing is allocated for a line; a hit's texts are copied once, into its batch.
+
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use siphasher::sip::SipHasher13;
+use twox_hash::XxHash3_64;
+
+use super::canonical::canonical;
+use super::order::Track;
+use super::rules::{Compiled, RuleSet};
+use crate::enrich::Enricher;
+use crate::format::{self, Auto, Format};
+use crate::limits;
+use crate::matcher::Scratch;
+use crate::model::{
+    Carried, Event, EventBuf, Hit, HitBatch, List, RuleIndex, TextRange, Timestamp, Value, Zone, text,
+};
+use crate::schema::{Memo, SchemaIndex};
+use crate::source::frame::{LineBatch, RejectedLine};
+
+/// How a source's lines are to be read.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// None: recognised line by line.
+    pub format: Option<&'static Format>,
+    /// What stamps without zone mean.
+    pub zone: Zone,
+}
+
+/// What a front makes of a batch of lines.
+#[derive(Default)]
+pub struct Judged {
+    pub source: u16,
+    pub batch: HitBatch,
+    pub track: Track,
+    pub counts: Counts,
+    pub rejects: Vec<RejectedLine>,
+}
+
+/// received = accepted + rejected, at any moment.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Lines that came in (documents count as one, blank lines not at all).
+    pub received: u64,
+    pub accepted: u64,
+    pub rejected: u64,
+    /// Events made of accepted lines: a line may hold several records, or one that stands for several.
+    pub events: u64,
+    /// Events that no schema recognised.
+    pub unrecognised: u64,
+    /// Hits without one of the rule's `by` fields: skipped.
+    pub without_entity: u64,
+    pub bytes: u64,
+}
+
+impl Counts {
+    pub fn add(&mut self, other: &Counts) {
+        self.received += other.received;
+        self.accepted += other.accepted;
+        self.rejected += other.rejected;
+        self.events += other.events;
+        self.unrecognised += other.unrecognised;
+        self.without_entity += other.without_entity;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Secret numbers that key entity hashes, so that nobody can make entities collide; the same for all fronts of an engine.
+#[derive(Clone, Copy)]
+pub struct HashKeys(pub u64, pub u64);
+
+impl HashKeys {
+    /// From the operating system's randomness, by way of the standard library's hasher.
+    pub fn random() -> HashKeys {
+        use std::hash::BuildHasher;
+        let word = || std::collections::hash_map::RandomState::new().hash_one(0u8);
+        HashKeys(word(), word())
+    }
+}
+
+/// Lines to hits.
+pub struct Front {
+    set: Arc<RuleSet>,
+    keys: HashKeys,
+    reader: Reader,
+    scratch: Scratch,
+    matched: Vec<u32>,
+}
+
+/// Lines to events: the part of a front that `normalize` needs too.
+pub struct Reader {
+    set: Arc<RuleSet>,
+    buf: EventBuf,
+    auto: Auto,
+    memo: Memo,
+    enricher: Enricher,
+}
+
+/// An event and how it came to be.
+pub struct Read<'a> {
+    pub event: Event<'a>,
+    pub schema: Option<SchemaIndex>,
+    /// How often it happened.
+    pub repeat: u32,
+}
+
+impl Reader {
+    pub fn new(set: Arc<RuleSet>, enricher: Enricher) -> Reader {
+        let buf = EventBuf::new(set.fields.len(), set.schemas.constants());
+        Reader { set, buf, auto: Auto::default(), memo: Memo::default(), enricher }
+    }
+
+    /// Reads one line; calls `each` with every event in it. `received` helps stamps that name no year.
+    pub fn read(
+        &mut self,
+        line: &str,
+        reading: &Reading,
+        received: Timestamp,
+        each: &mut dyn FnMut(&Read<'_>, &mut Enricher),
+    ) -> Result<(), &'static str> {
+        self.read_record(line, reading, received, 0, each).map(|_| ())
+    }
+
+    /// The same for one record; says whether a schema recognised it.
+    fn read_record(
+        &mut self,
+        record: &str,
+        reading: &Reading,
+        received: Timestamp,
+        depth: usize,
+        each: &mut dyn FnMut(&Read<'_>, &mut Enricher),
+    ) -> Result<bool, &'static str> {
+        let format = self.decode(record, reading)?;
+        let event = Event { record, buf: &self.buf };
+        let Some(schema) = self.set.schemas.recognise(event, format.name, &mut self.memo) else {
+            return self.read_unrecognised(record, reading, received, depth, each);
+        };
+        let elements = self.set.schemas.elements(schema, event);
+        for element in 0..elements {
+            if element > 0 {
+                self.decode(record, reading)?;
+            }
+            let set = self.set.clone();
+            let repeat =
+                set.schemas.apply(schema, record, &mut self.buf, element, reading.zone, received, &mut self.memo);
+            self.hand_over(record, Some(schema), repeat, each);
+        }
+        Ok(true)
+    }
+
+    /// Nothing knows the record as it is: perhaps it is a wrapper of records that something knows.
+    fn read_unrecognised(
+        &mut self,
+        record: &str,
+        reading: &Reading,
+        received: Timestamp,
+        depth: usize,
+        each: &mut dyn FnMut(&Read<'_>, &mut Enricher),
+    ) -> Result<bool, &'static str> {
+        if depth < limits::UNWRAP_DEPTH_MAX {
+            let inside = Reading { format: None, zone: reading.zone };
+            let mut recognised = false;
+            let found = format::inner_records(record, &mut |inner| {
+                // Only what is recognised is taken from inside: the rest of a wrapper means nothing by itself.
+                let mut taken = |read: &Read<'_>, enricher: &mut Enricher| {
+                    if read.schema.is_some() {
+                        each(read, enricher);
+                    }
+                };
+                recognised |= self.read_record(inner, &inside, received, depth + 1, &mut taken) == Ok(true);
+            });
+            if recognised {
+                return Ok(true);
+            }
+            if found > 0 {
+                self.decode(record, reading)?;
+            }
+        }
+        self.set.schemas.apply_none(record, &mut self.buf);
+        self.hand_over(record, None, 1, each);
+        Ok(false)
+    }
+
+    fn decode(&mut self, record: &str, reading: &Reading) -> Result<&'static Format, &'static str> {
+        self.buf.clear();
+        match reading.format {
+            None => self.auto.decode(record, &self.set.paths, &mut self.buf).map_err(|it| it.reason),
+            Some(format) => {
+                (format.decode)(record, 0, &self.set.paths, &mut self.buf).map_err(|it| it.reason)?;
+                Ok(format)
+            }
+        }
+    }
+
+    fn hand_over(
+        &mut self,
+        record: &str,
+        schema: Option<SchemaIndex>,
+        repeat: u32,
+        each: &mut dyn FnMut(&Read<'_>, &mut Enricher),
+    ) {
+        if self.set.geo_before_match
+            && let Some(geo) = &self.set.geo
+        {
+            self.enricher.fill(geo, record, &mut self.buf);
+        }
+        let read = Read { event: Event { record, buf: &self.buf }, schema, repeat };
+        each(&read, &mut self.enricher);
+    }
+}
+
+impl Front {
+    pub fn new(set: Arc<RuleSet>, keys: HashKeys, enricher: Enricher) -> Front {
+        Front {
+            scratch: set.matcher.new_scratch(),
+            reader: Reader::new(set.clone(), enricher),
+            set,
+            keys,
+            matched: Vec::new(),
+        }
+    }
+
+    /// Judges a batch. `received` is the wall clock in live mode; `reference` helps stamps that name no year.
+    pub fn judge(
+        &mut self,
+        lines: &LineBatch,
+        reading: &Reading,
+        received: Option<Timestamp>,
+        reference: Timestamp,
+        out: &mut Judged,
+    ) {
+        out.source = lines.source;
+        out.batch.clear();
+        out.track.start(received);
+        out.rejects.clear();
+        out.rejects.extend(lines.rejects.iter().cloned());
+        out.counts = Counts { received: lines.received, rejected: lines.rejects.len() as u64, ..Counts::default() };
+        let Front { set, keys, reader, scratch, matched } = self;
+        for line in lines.lines() {
+            out.counts.bytes += line.text.len() as u64 + 1;
+            let mut writer = Writer { set, keys: *keys, line: line.text, number: line.number, text: None, hash: None };
+            let Judged { batch, track, counts, source, .. } = &mut *out;
+            let mut each = |read: &Read<'_>, enricher: &mut Enricher| {
+                counts.events += u64::from(read.repeat);
+                counts.unrecognised += u64::from(read.schema.is_none());
+                matched.clear();
+                set.matcher.matches(read.event, scratch, matched);
+                let time = read.event.buf.time;
+                if !matched.is_empty() {
+                    writer.hits(read, matched, enricher, *source, time, batch, track, counts);
+                }
+                track.line(time);
+            };
+            match reader.read(line.text, reading, reference, &mut each) {
+                Ok(()) => out.counts.accepted += 1,
+                Err(reason) => {
+                    out.counts.rejected += 1;
+                    out.rejects.push(RejectedLine::new(line.number, reason, line.text));
+                }
+            }
+        }
+    }
+}
+
+/// Writes the hits of one line.
+struct Writer<'a> {
+    set: &'a RuleSet,
+    keys: HashKeys,
+    line: &'a str,
+    number: u64,
+    text: Option<TextRange>,
+    hash: Option<u64>,
+}
+
+impl Writer<'_> {
+    #[expect(clippy::too_many_arguments, reason = "the parts of one `Judged`, borrowed apart")]
+    fn hits(
+        &mut self,
+        read: &Read<'_>,
+        matched: &[u32],
+        enricher: &mut Enricher,
+        source: u16,
+        time: Option<Timestamp>,
+        batch: &mut HitBatch,
+        track: &mut Track,
+        counts: &mut Counts,
+    ) {
+        let mut at = 0;
+        while at < matched.len() {
+            let (rule, mut steps) = self.set.owners[matched[at] as usize];
+            at += 1;
+            while at < matched.len() && self.set.owners[matched[at] as usize].0 == rule {
+                steps |= self.set.owners[matched[at] as usize].1;
+                at += 1;
+            }
+            let compiled = &self.set.rules[rule.index()];
+            let Some((entity, entity_hash, partition)) = self.entity(compiled, read.event, batch) else {
+                counts.without_entity += 1;
+                continue;
+            };
+            let values = batch.values.len() as u32;
+            for field in &compiled.carry {
+                let value = self.carried(*field, read.event, enricher, batch);
+                batch.values.push(value);
+            }
+            let text = *self.text.get_or_insert_with(|| batch.push(text::cut(self.line, limits::EVIDENCE_TEXT_BYTES_MAX)));
+            let line_hash = *self.hash.get_or_insert_with(|| XxHash3_64::oneshot(self.line.as_bytes()));
+            for _ in 0..read.repeat {
+                track.hit(time);
+                batch.hits.push(Hit {
+                    rule,
+                    steps,
+                    partition,
+                    entity_hash,
+                    entity,
+                    time: time.unwrap_or(Timestamp::MIN),
+                    release: Timestamp::MIN,
+                    line_hash,
+                    line: self.number,
+                    source,
+                    text,
+                    values,
+                    late: false,
+                    suspect: false,
+                });
+            }
+        }
+    }
+
+    /// The entity as written, its keyed hash, and the partition that owns it. None when a field of it is missing.
+    fn entity(&self, rule: &Compiled, event: Event<'_>, batch: &mut HitBatch) -> Option<(TextRange, u64, u8)> {
+        let start = batch.text.len();
+        let mut keyed = SipHasher13::new_with_keys(self.keys.0, self.keys.1);
+        let mut stable = XxHash3_64::new();
+        stable.write(rule.rule.id.as_bytes());
+        for (number, (field, compare)) in rule.by.iter().enumerate() {
+            let Some(value) = event.text(*field).filter(|it| !it.is_empty()) else {
+                batch.text.truncate(start);
+                return None;
+            };
+            let value = text::cut(value, limits::VALUE_BYTES_MAX);
+            if number > 0 {
+                batch.text.push(List::SEPARATOR);
+            }
+            // A separator inside a value would shift the values after it.
+            match value.contains(List::SEPARATOR) {
+                true => batch.text.extend(value.chars().map(|it| if it == List::SEPARATOR { ' ' } else { it })),
+                false => batch.text.push_str(value),
+            }
+            let canonical = canonical(value, *compare);
+            keyed.write(canonical.as_bytes());
+            keyed.write_u8(0xff);
+            if !rule.rule.detect.sees_everybody() {
+                stable.write(&[0xff]);
+                stable.write(canonical.as_bytes());
+            }
+        }
+        let range = TextRange { start: start as u32, len: (batch.text.len() - start) as u32 };
+        Some((range, keyed.finish(), (stable.finish() % limits::PARTITIONS as u64) as u8))
+    }
+
+    fn carried(
+        &self,
+        field: crate::model::FieldId,
+        event: Event<'_>,
+        enricher: &mut Enricher,
+        batch: &mut HitBatch,
+    ) -> Carried {
+        if !self.set.geo_before_match
+            && let Some(geo) = &self.set.geo
+            && let Some(value) = enricher.value(geo, event, field, batch)
+        {
+            return value;
+        }
+        match event.get(field) {
+            Some(Value::List(list)) => {
+                let joined = list.iter().collect::<Vec<_>>().join(", ");
+                Carried::Text(batch.push(text::cut(&joined, limits::VALUE_BYTES_MAX)))
+            }
+            Some(value) => match value.as_text() {
+                Some(it) => Carried::Text(batch.push(text::cut(it, limits::VALUE_BYTES_MAX))),
+                None => Carried::Absent,
+            },
+            None => Carried::Absent,
+        }
+    }
+}
+
+/// Rules in hits are numbers; this is the widest.
+const _: () = assert!(limits::RULES_MAX <= RuleIndex(u16::MAX).0 as usize);

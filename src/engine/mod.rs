@@ -1,0 +1,196 @@
+//! Stages 2 to 7 as plain objects: [`Front`] (lines to hits), [`Shard`] (hits to findings), [`Desk`](crate::alert::Desk)
+//! (findings to alerts), and the [`Engine`] that puts the last two behind the clocks of the sources.
+//!
+//! No thread, no I/O and no clock lives here. A replay, the service, a story and a test drive the very same objects.
+
+pub mod canonical;
+pub mod front;
+pub mod order;
+pub mod rules;
+pub mod shard;
+
+use std::sync::Arc;
+
+pub use front::{Counts, Front, HashKeys, Judged, Read, Reader, Reading};
+pub use rules::{CompileError, RuleSet, Wanted};
+pub use shard::Shard;
+
+use crate::alert::Desk;
+use crate::limits;
+use crate::model::{Alert, Finding, HitBatch, Span, Timestamp};
+use order::SourceClock;
+
+/// Hits to alerts: the deterministic half. Fed the same batches in any interleaving of sources and cut in any way, it
+/// tells the same alerts in the same order.
+pub struct Engine {
+    set: Arc<RuleSet>,
+    sources: Vec<String>,
+    clocks: Vec<SourceClock>,
+    closed: Vec<bool>,
+    shards: Vec<Shard>,
+    desk: Desk,
+    now: Timestamp,
+    ready: Vec<HitBatch>,
+    found: Vec<Finding>,
+    pub counts: Counts,
+    hits_by_rule: Vec<u64>,
+    findings_by_rule: Vec<u64>,
+}
+
+impl Engine {
+    /// An engine that remembers nothing. `shards` is at least 1; the number changes nothing but who does the work.
+    pub fn new(set: Arc<RuleSet>, shards: usize) -> Engine {
+        Engine {
+            sources: Vec::new(),
+            clocks: Vec::new(),
+            closed: Vec::new(),
+            shards: (0..shards.clamp(1, limits::PARTITIONS)).map(|_| Shard::new(set.clone())).collect(),
+            desk: Desk::new(set.cards.clone()),
+            now: Timestamp::MIN,
+            ready: Vec::new(),
+            found: Vec::new(),
+            counts: Counts::default(),
+            hits_by_rule: vec![0; set.rules.len()],
+            findings_by_rule: vec![0; set.rules.len()],
+            set,
+        }
+    }
+
+    /// Registers a source; its number goes into every batch of it. The number of a closed source of the same name is used
+    /// again, so that connections that come and go do not add up.
+    pub fn add_source(&mut self, name: &str, lateness: Span) -> u16 {
+        let again = (0..self.sources.len()).find(|it| self.closed[*it] && self.sources[*it] == name);
+        let free = again.or_else(|| {
+            (self.sources.len() >= limits::SOURCES_MAX).then(|| self.closed.iter().position(|it| *it)).flatten()
+        });
+        let number = free.unwrap_or(self.sources.len());
+        if number == self.sources.len() {
+            self.sources.push(String::new());
+            self.clocks.push(SourceClock::new(lateness));
+            self.closed.push(false);
+        }
+        self.sources[number] = name.to_string();
+        self.clocks[number] = SourceClock::new(lateness);
+        self.closed[number] = false;
+        number as u16
+    }
+
+    /// Takes in what a front made of a batch; appends the alerts that change state.
+    pub fn observe(&mut self, judged: &mut Judged, told: &mut Vec<Alert>) {
+        self.counts.add(&judged.counts);
+        let batch = std::mem::take(&mut judged.batch);
+        let track = std::mem::take(&mut judged.track);
+        self.clocks[usize::from(judged.source)].observe(batch, track, &mut self.ready);
+        self.advance(told);
+    }
+
+    /// The source has been idle for at least its lateness: what it said is complete, until it speaks again.
+    pub fn source_is_idle(&mut self, source: u16, told: &mut Vec<Alert>) {
+        self.clocks[usize::from(source)].idle(&mut self.ready);
+        self.advance(told);
+    }
+
+    /// The source has ended and will not speak again.
+    pub fn end_source(&mut self, source: u16, told: &mut Vec<Alert>) {
+        self.clocks[usize::from(source)].finish(&mut self.ready);
+        self.closed[usize::from(source)] = true;
+        self.advance(told);
+    }
+
+    /// Lets time pass to `now` although nothing was said: open alerts resolve.
+    pub fn pass_time(&mut self, now: Timestamp, told: &mut Vec<Alert>) {
+        self.now = self.now.max(now);
+        self.advance(told);
+    }
+
+    /// The end of all input: nothing waits any longer, and what is open resolves at its time.
+    pub fn finish(&mut self, told: &mut Vec<Alert>) {
+        for clock in &mut self.clocks {
+            clock.finish(&mut self.ready);
+        }
+        self.closed.fill(true);
+        self.now = Timestamp::MAX;
+        self.advance(told);
+    }
+
+    /// The newest believed time of a source.
+    pub fn newest(&self, source: u16) -> Option<Timestamp> {
+        self.clocks[usize::from(source)].newest()
+    }
+
+    pub fn source_name(&self, source: u16) -> &str {
+        &self.sources[usize::from(source)]
+    }
+
+    pub fn stats(&self) -> Stats {
+        let (opened, folded) = self.desk.counts();
+        Stats {
+            counts: self.counts,
+            hits: self.hits_by_rule.iter().sum(),
+            findings: self.findings_by_rule.iter().sum(),
+            opened,
+            folded,
+            late: self.clocks.iter().map(|it| it.late).sum(),
+            suspect: self.clocks.iter().map(|it| it.suspect).sum(),
+            entities: self.shards.iter().map(Shard::entities).sum(),
+        }
+    }
+
+    /// For each rule in order of id: how many hits and findings it had.
+    pub fn by_rule(&self) -> impl Iterator<Item = (&str, u64, u64)> {
+        let counts = self.hits_by_rule.iter().zip(&self.findings_by_rule);
+        self.set.rules.iter().zip(counts).map(|(rule, (hits, found))| (rule.rule.id.as_str(), *hits, *found))
+    }
+
+    fn advance(&mut self, told: &mut Vec<Alert>) {
+        let shards = self.shards.len();
+        for batch in self.ready.drain(..).filter(|it| !it.hits.is_empty()) {
+            batch.hits.iter().for_each(|it| self.hits_by_rule[it.rule.index()] += 1);
+            let batch = Arc::new(batch);
+            for (number, shard) in self.shards.iter_mut().enumerate() {
+                shard.observe(&batch, &|hit| usize::from(hit.partition) % shards == number);
+            }
+        }
+        self.now = self.now.max(self.watermark());
+        for shard in &mut self.shards {
+            shard.advance(self.now, &self.sources, &mut self.found);
+        }
+        if shards > 1 || self.found.len() > 1 {
+            self.found.sort_by(|a, b| finding_order(a).cmp(&finding_order(b)));
+        }
+        for finding in self.found.drain(..) {
+            self.findings_by_rule[finding.rule.index()] += 1;
+            self.desk.observe(finding, told);
+        }
+        self.desk.advance(self.now, told);
+    }
+
+    /// The smallest watermark of the sources that speak; when none does, the newest that any said.
+    fn watermark(&self) -> Timestamp {
+        let open = self.clocks.iter().zip(&self.closed).filter(|(clock, closed)| !**closed && !clock.is_idle());
+        match open.map(|(clock, _)| clock.watermark()).min() {
+            Some(watermark) => watermark,
+            None => self.clocks.iter().filter_map(SourceClock::newest).max().unwrap_or(Timestamp::MIN),
+        }
+    }
+}
+
+/// What happened first comes first; what happened at once, in an order that depends on nothing but what it is.
+fn finding_order(it: &Finding) -> (Timestamp, Timestamp, u16, u64, &str) {
+    (it.release, it.time, it.rule.0, it.line_hash, &it.entity.key)
+}
+
+/// Numbers of a run.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Stats {
+    pub counts: Counts,
+    pub hits: u64,
+    pub findings: u64,
+    /// Alerts opened.
+    pub opened: u64,
+    /// Findings that were added to an open alert.
+    pub folded: u64,
+    pub late: u64,
+    pub suspect: u64,
+    pub entities: usize,
+}

@@ -1,0 +1,228 @@
+//! A set of rules, ready to judge lines.
+//!
+//! Everything that depends only on rules and schemas is done here, once: names become numbers, expressions an index,
+//! titles templates. The set is immutable and shared by all threads; a reload makes a new one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::canonical::{Compare, canonical};
+use crate::alert::RuleCard;
+use crate::alert::title::Template;
+use crate::detect::Detect;
+use crate::enrich::{self, GeoFields};
+use crate::expr::{Expr, Lists};
+use crate::format::Paths;
+use crate::limits;
+use crate::matcher::Matcher;
+use crate::model::{Carried, FieldId, Fields, Hit, HitBatch, RuleIndex};
+use crate::rule::file::{By, Rule};
+use crate::schema::Schemas;
+use crate::schema::file::Schema;
+
+/// Immutable; shared by fronts, shards and the desk.
+pub struct RuleSet {
+    /// Sorted by id.
+    pub rules: Vec<Compiled>,
+    pub cards: Arc<[RuleCard]>,
+    pub fields: Fields,
+    pub paths: Paths,
+    pub schemas: Schemas,
+    pub matcher: Matcher,
+    /// For each expression of the matcher: its rule, and the step's bit.
+    pub owners: Vec<(RuleIndex, u32)>,
+    /// Geo fields that something wants; None when nothing does.
+    pub geo: Option<GeoFields>,
+    /// Whether a condition reads them, so that they must be there before matching.
+    pub geo_before_match: bool,
+}
+
+/// One rule with its names looked up.
+pub struct Compiled {
+    pub rule: Rule,
+    pub by: Vec<(FieldId, Compare)>,
+    /// What each hit takes along: the detector's fields first, then the title's.
+    pub carry: Vec<FieldId>,
+    carry_names: Vec<String>,
+    detector_fields: usize,
+}
+
+/// Which mapped fields are computed for every event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Those that some rule names.
+    ByRules,
+    /// All of them, for output.
+    All,
+}
+
+/// A rule that cannot be compiled: which, and why.
+#[derive(Debug)]
+pub struct CompileError {
+    pub rule: String,
+    pub problem: String,
+}
+
+impl RuleSet {
+    /// Rules are sorted by id, whatever order they came in. Ids are known to be unique and titles to parse.
+    pub fn compile(
+        mut rules: Vec<Rule>,
+        schemas: &[Schema],
+        lists: &Lists,
+        wanted: Wanted,
+    ) -> Result<RuleSet, CompileError> {
+        rules.sort_by(|a, b| a.id.cmp(&b.id));
+        if rules.len() > limits::RULES_MAX {
+            let problem = format!("{} rules; at most {} can be loaded", rules.len(), limits::RULES_MAX);
+            return Err(CompileError { rule: rules[limits::RULES_MAX].id.clone(), problem });
+        }
+        let titles = rules.iter().map(title).collect::<Result<Vec<_>, _>>()?;
+        let (names, computed) = names_of(&rules, &titles);
+        let geo_wanted = wanted == Wanted::All || names.iter().any(|it| enrich::is_geo_field(it));
+        let is_wanted = |name: &str| {
+            wanted == Wanted::All
+                || names.contains(name)
+                || name == "activity"
+                || geo_wanted && (name == "source.ip" || enrich::is_geo_field(name))
+        };
+        let mut fields = Fields::default();
+        let schemas = Schemas::compile(schemas, &mut fields, &is_wanted, &computed)
+            .map_err(|it| CompileError { rule: it.schema, problem: it.problem })?;
+        let geo = geo_wanted.then(|| GeoFields::intern(&mut fields));
+        let (exprs, owners) = expressions(&rules);
+        let matcher = Matcher::compile(&exprs, &mut fields, lists).map_err(|it| CompileError {
+            rule: rules[owners[it.expr].0.index()].id.clone(),
+            problem: it.problem,
+        })?;
+        let mut geo_before_match = wanted == Wanted::All;
+        exprs.iter().for_each(|it| it.fields(&mut |name| geo_before_match |= enrich::is_geo_field(name)));
+        let by_names = rules.iter().flat_map(|it| &it.by);
+        geo_before_match |= by_names.clone().any(|it| enrich::is_geo_field(it.field()));
+        let cards = rules.iter().zip(&titles).map(|(rule, title)| card(rule, title)).collect();
+        let rules: Vec<Compiled> =
+            rules.into_iter().zip(&titles).map(|(rule, title)| Compiled::new(rule, title, &mut fields)).collect();
+        if fields.len() > limits::FIELDS_MAX {
+            let problem = format!("{} field names; at most {} can be used", fields.len(), limits::FIELDS_MAX);
+            return Err(CompileError { rule: String::new(), problem });
+        }
+        let paths = Paths::new(&fields);
+        Ok(RuleSet { rules, cards, fields, paths, schemas, matcher, owners, geo, geo_before_match })
+    }
+}
+
+impl Compiled {
+    fn new(rule: Rule, title: &Template, fields: &mut Fields) -> Compiled {
+        let by = rule.by.iter().map(|it| (fields.named_by_rule(it.field()), compare(it))).collect();
+        let mut carry_names = rule.detect.fields();
+        let detector_fields = carry_names.len();
+        let in_entity = |name: &str| rule.by.iter().any(|it| it.field() == name);
+        for name in title.fields().filter(|it| is_field(it) && !in_entity(it)) {
+            carry_names.push(name.to_string());
+        }
+        let carry = carry_names.iter().map(|it| fields.named_by_rule(it)).collect();
+        Compiled { rule, by, carry, carry_names, detector_fields }
+    }
+
+    /// The form of an entity that is compared.
+    pub fn entity_key(&self, values: &[String]) -> String {
+        let mut key = String::new();
+        for (value, (_, compare)) in values.iter().zip(&self.by) {
+            if !key.is_empty() {
+                key.push(crate::model::List::SEPARATOR);
+            }
+            key.push_str(&canonical(value, *compare));
+        }
+        key
+    }
+
+    /// The values a hit carries for the title.
+    pub fn carried(&self, batch: &HitBatch, hit: &Hit) -> Vec<(String, String)> {
+        let value = |index: usize| match batch.values[hit.values as usize + index] {
+            Carried::Absent => None,
+            Carried::Text(range) => Some(batch.str(range).to_string()),
+            Carried::Number(it) => Some(it.to_string()),
+        };
+        (self.detector_fields..self.carry.len())
+            .filter_map(|index| Some((self.carry_names[index].clone(), value(index)?)))
+            .collect()
+    }
+}
+
+/// Names in titles that stand for numbers of the kind, not for fields.
+pub const TITLE_WORDS: [&str; 13] = [
+    "count", "span", "rule", "severity", "story", "distinct", "seen", "at_least", "within_s", "steps", "distance_km",
+    "elapsed_s", "probability",
+];
+
+fn is_field(name: &str) -> bool {
+    !TITLE_WORDS.contains(&name)
+}
+
+fn compare(by: &By) -> Compare {
+    match by {
+        By::Default(field) if field.ends_with(".ip") => Compare::Address,
+        _ if by.folds() => Compare::Folded,
+        _ => Compare::Exact,
+    }
+}
+
+fn title(rule: &Rule) -> Result<Template, CompileError> {
+    Template::parse(&rule.title).map_err(|(_, problem)| CompileError { rule: rule.id.clone(), problem })
+}
+
+fn card(rule: &Rule, title: &Template) -> RuleCard {
+    RuleCard {
+        id: rule.id.clone(),
+        title: rule.title.clone(),
+        template: title.clone(),
+        severity: rule.severity,
+        tags: rule.tags.clone(),
+        by: rule.by.iter().map(|it| it.field().to_string()).collect(),
+        quiet: rule.quiet,
+        kind: rule.detect.name(),
+    }
+}
+
+/// All names that rules use, and those among them that select inside arrays.
+fn names_of(rules: &[Rule], titles: &[Template]) -> (BTreeSet<String>, Vec<String>) {
+    let mut names = BTreeSet::new();
+    for (rule, title) in rules.iter().zip(titles) {
+        rule.when.fields(&mut |it| {
+            names.insert(it.to_string());
+        });
+        if let Detect::Sequence { steps, .. } = &rule.detect {
+            for step in steps {
+                step.when.fields(&mut |it| {
+                    names.insert(it.to_string());
+                });
+            }
+        }
+        names.extend(rule.by.iter().map(|it| it.field().to_string()));
+        names.extend(rule.detect.fields());
+        names.extend(title.fields().filter(|it| is_field(it)).map(str::to_string));
+    }
+    let computed = names.iter().filter(|it| it.contains('[')).cloned().collect();
+    (names, computed)
+}
+
+/// One expression a rule, or one a step for rules with steps, in the order of the rules.
+fn expressions(rules: &[Rule]) -> (Vec<Expr>, Vec<(RuleIndex, u32)>) {
+    let mut exprs = Vec::new();
+    let mut owners = Vec::new();
+    for (number, rule) in rules.iter().enumerate() {
+        let index = RuleIndex(number as u16);
+        match &rule.detect {
+            Detect::Sequence { steps, .. } => {
+                for (step, it) in steps.iter().enumerate() {
+                    exprs.push(Expr::All(vec![rule.when.clone(), it.when.clone()]));
+                    owners.push((index, 1 << step));
+                }
+            }
+            Detect::Each | Detect::Count { .. } | Detect::Distinct { .. } | Detect::Travel {} => {
+                exprs.push(rule.when.clone());
+                owners.push((index, 1));
+            }
+        }
+    }
+    (exprs, owners)
+}
