@@ -16,6 +16,10 @@ pub const FIELDS_MAX: usize = 16_000;
 pub const RULES_MAX: usize = 10_000;
 /// A rule, schema or configuration file. Larger: refused.
 pub const FILE_BYTES_MAX: u64 = 8 << 20;
+/// Brackets inside one another in a rule, schema or configuration file. Deeper: refused, before anything recurses.
+pub const RON_DEPTH_MAX: usize = 64;
+/// Mistakes shown of one file. More: the rest is left out, for they mostly follow from the first.
+pub const PROBLEMS_PER_FILE_MAX: usize = 50;
 /// A regular expression, compiled. Larger: the rule is refused.
 pub const REGEX_BYTES_MAX: usize = 1 << 20;
 /// Steps of a sequence: one bit each in a hit. More: the rule is refused.

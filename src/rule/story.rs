@@ -1,0 +1,478 @@
+//! A story: a log with the alerts in its margin.
+//!
+//! ```text
+//! 2025-04-12 08:03:21 | 203.0.113.9 | ann@example.com | Brazil | Login failure
+//!   ! repeated-login-failures ann@example.com high "5 failed logins for ann@example.com in 21s"
+//! 2025-04-12 08:30:00 ~
+//!   ! repeated-login-failures ann@example.com resolved
+//! ```
+//!
+//! Lines of the log go to the engine as they are. A margin (`!`, indented) says what the line before it must cause; a line with
+//! no margin must cause nothing. `TIME ~` lets time pass without an event, and `#` begins a comment. `format: NAME` and
+//! `geoip: FILE` may stand on the first lines. Where the rule's `by` is empty the entity is `-`.
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::model::text::visible;
+use crate::model::{Alert, Severity, State, Timestamp, Zone};
+
+/// What plays a story: the real engine with lateness 0, or a stand-in.
+pub trait StoryEngine {
+    fn line(&mut self, text: &str) -> Vec<Alert>;
+    fn wait(&mut self, until: Timestamp) -> Vec<Alert>;
+    fn end(&mut self) -> Vec<Alert>;
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Story {
+    /// `format: NAME` at the top.
+    pub format: Option<String>,
+    /// `geoip: FILE` at the top, one a line.
+    pub geoip: Vec<String>,
+    rows: Vec<Row>,
+}
+
+/// One line of the story's text, as written, and what it is.
+#[derive(Clone, PartialEq, Debug)]
+struct Row {
+    text: String,
+    kind: Kind,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+enum Kind {
+    Step(Step),
+    Margin(Margin),
+    /// A header, a comment, an empty line.
+    Silent,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum Step {
+    Line(String),
+    Wait(Timestamp),
+}
+
+/// One alert as a margin tells it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Margin {
+    pub rule: String,
+    pub entity: String,
+    pub said: Said,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Said {
+    /// The summary may be left out of a story; then any will do.
+    Firing(Severity, Option<String>),
+    Resolved,
+}
+
+/// What is wrong with a story's text, and which of its bytes.
+#[derive(Clone, PartialEq, Debug)]
+pub struct StoryError {
+    pub span: Range<usize>,
+    pub what: String,
+    pub expected: String,
+}
+
+/// What came out of a run.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Outcome {
+    /// What each step caused, in order; the end of input belongs to the last.
+    pub found: Vec<Vec<Margin>>,
+    /// Empty when everything is as told; otherwise the places that differ, `-` expected and `+` found.
+    pub difference: String,
+}
+
+impl Outcome {
+    pub fn is_as_told(&self) -> bool {
+        self.difference.is_empty()
+    }
+}
+
+impl Margin {
+    fn of(alert: &Alert) -> Margin {
+        let entity = visible(&alert.entity_text()).into_owned();
+        let said = match alert.state {
+            State::Firing => Said::Firing(alert.rule.severity, Some(visible(&alert.summary).into_owned())),
+            State::Resolved => Said::Resolved,
+        };
+        Margin { rule: alert.rule.id.clone(), entity: if entity.is_empty() { "-".into() } else { entity }, said }
+    }
+
+    /// Reads what stands after `!`. A summary is taken to the last quote, so it may hold quotes.
+    fn parse(text: &str) -> Option<Margin> {
+        let (rule, rest) = text.trim().split_once(' ')?;
+        let rest = rest.trim();
+        let margin = |entity: &str, said| Some(Margin { rule: rule.into(), entity: entity.trim().into(), said });
+        if let Some(entity) = rest.strip_suffix(" resolved") {
+            return margin(entity, Said::Resolved);
+        }
+        if let Some(body) = rest.strip_suffix('"') {
+            let found = Severity::ALL.into_iter().filter_map(|severity| {
+                let word = format!(" {} \"", severity.name());
+                body.find(&word).map(|at| (at, severity, at + word.len()))
+            });
+            let (at, severity, start) = found.min_by_key(|(at, ..)| *at)?;
+            return margin(&rest[..at], Said::Firing(severity, Some(body[start..].to_string())));
+        }
+        let (entity, word) = rest.rsplit_once(' ')?;
+        let severity = Severity::ALL.into_iter().find(|it| it.name() == word)?;
+        margin(entity, Said::Firing(severity, None))
+    }
+
+    fn is_resolved(&self) -> bool {
+        self.said == Said::Resolved
+    }
+
+    /// Whether `found` is what this margin tells.
+    fn tells(&self, found: &Margin) -> bool {
+        let said = match (&self.said, &found.said) {
+            (Said::Firing(a, None), Said::Firing(b, _)) => a == b,
+            (a, b) => a == b,
+        };
+        said && self.rule == found.rule && self.entity == found.entity
+    }
+}
+
+impl fmt::Display for Margin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "  ! {} {} ", self.rule, self.entity)?;
+        match &self.said {
+            Said::Resolved => f.write_str("resolved"),
+            Said::Firing(severity, None) => f.write_str(severity.name()),
+            Said::Firing(severity, Some(summary)) => write!(f, "{} \"{summary}\"", severity.name()),
+        }
+    }
+}
+
+impl Story {
+    pub fn parse(text: &str) -> Result<Story, StoryError> {
+        let mut story = Story { format: None, geoip: Vec::new(), rows: Vec::new() };
+        let mut day = None;
+        let mut any_step = false;
+        let mut start = 0;
+        for line in text.split('\n') {
+            let span = start..start + line.len();
+            start = span.end + 1;
+            let line = line.strip_suffix('\r').unwrap_or(line);
+            let error = |what: &str, expected: &str| {
+                let lead = line.len() - line.trim_start().len();
+                let span = span.start + lead..span.end;
+                StoryError { span, what: what.into(), expected: expected.into() }
+            };
+            let trimmed = line.trim();
+            let kind = if trimmed.is_empty() || line.starts_with('#') {
+                Kind::Silent
+            } else if let Some((name, value)) = header(line).filter(|_| !any_step) {
+                match name {
+                    "format" => story.format = Some(value.to_string()),
+                    _ => story.geoip.push(value.to_string()),
+                }
+                Kind::Silent
+            } else if line.starts_with([' ', '\t']) && trimmed.starts_with('!') {
+                if !any_step {
+                    return Err(error("an alert before the first line of the log", "the line that causes it above it"));
+                }
+                let Some(margin) = Margin::parse(&trimmed[1..]) else {
+                    return Err(error(
+                        "this margin cannot be read",
+                        "`! RULE ENTITY high \"SUMMARY\"` or `! RULE ENTITY resolved`",
+                    ));
+                };
+                Kind::Margin(margin)
+            } else if let Some(time) = trimmed.strip_suffix('~').filter(|it| it.ends_with(' ')) {
+                let Some(until) = wait_time(time.trim(), day) else {
+                    return Err(error(
+                        "this time cannot be read",
+                        "a time with its date, as in `2025-04-12 08:30:00 ~`",
+                    ));
+                };
+                any_step = true;
+                Kind::Step(Step::Wait(until))
+            } else {
+                any_step = true;
+                Kind::Step(Step::Line(line.to_string()))
+            };
+            day = day_in(line).or(day);
+            story.rows.push(Row { text: line.to_string(), kind });
+        }
+        Ok(story)
+    }
+
+    /// Lines and waits, in order.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.rows.iter().filter_map(|it| match &it.kind {
+            Kind::Step(step) => Some(step),
+            Kind::Margin(_) | Kind::Silent => None,
+        })
+    }
+
+    /// Everything the story tells of.
+    pub fn margins(&self) -> impl Iterator<Item = &Margin> {
+        self.rows.iter().filter_map(|it| match &it.kind {
+            Kind::Margin(margin) => Some(margin),
+            Kind::Step(_) | Kind::Silent => None,
+        })
+    }
+
+    /// What each step should cause.
+    fn expected(&self) -> Vec<Vec<Margin>> {
+        let mut all: Vec<Vec<Margin>> = Vec::new();
+        for row in &self.rows {
+            match (&row.kind, all.last_mut()) {
+                (Kind::Step(_), _) => all.push(Vec::new()),
+                (Kind::Margin(margin), Some(last)) => last.push(margin.clone()),
+                (Kind::Margin(_) | Kind::Silent, _) => {}
+            }
+        }
+        all
+    }
+
+    /// Plays the story and compares.
+    pub fn run(&self, engine: &mut dyn StoryEngine) -> Outcome {
+        let mut found: Vec<Vec<Margin>> = Vec::new();
+        for step in self.steps() {
+            let alerts = match step {
+                Step::Line(text) => engine.line(text),
+                Step::Wait(until) => engine.wait(*until),
+            };
+            found.push(alerts.iter().map(Margin::of).collect());
+        }
+        let expected = self.expected();
+        let end: Vec<Margin> = engine.end().iter().map(Margin::of).collect();
+        if let (Some(last), Some(told)) = (found.last_mut(), expected.last()) {
+            // Whatever is open resolves when the input ends: of no interest, unless the story tells it.
+            let resolved = |all: &[Margin]| all.iter().filter(|it| it.is_resolved()).count();
+            let with_resolved = resolved(told) > resolved(last);
+            last.extend(end.into_iter().filter(|it| with_resolved || !it.is_resolved()));
+        }
+        Outcome { difference: self.difference(&expected, &found), found }
+    }
+
+    fn difference(&self, expected: &[Vec<Margin>], found: &[Vec<Margin>]) -> String {
+        let mut out = String::new();
+        for ((step, told), seen) in self.steps().zip(expected).zip(found) {
+            let (missing, extra) = compare(told, seen);
+            if missing.is_empty() && extra.is_empty() {
+                continue;
+            }
+            let shown = match step {
+                Step::Line(text) => text.clone(),
+                Step::Wait(until) => format!("{until} ~"),
+            };
+            let shown = visible(&shown);
+            let cut: String = shown.chars().take(160).collect();
+            let dots = if cut.len() < shown.len() { "…" } else { "" };
+            out.push_str(&format!("    {cut}{dots}\n"));
+            missing.iter().for_each(|it| out.push_str(&format!("  - {it}\n")));
+            extra.iter().for_each(|it| out.push_str(&format!("  + {it}\n")));
+        }
+        out
+    }
+
+    /// The story's text with margins that tell what was found. Margins that told it already stay as they were.
+    pub fn rewrite(&self, found: &[Vec<Margin>]) -> String {
+        let expected = self.expected();
+        let mut out: Vec<String> = Vec::new();
+        let mut step = 0;
+        let mut keeps = false;
+        for row in &self.rows {
+            match &row.kind {
+                Kind::Margin(_) if keeps => out.push(row.text.clone()),
+                Kind::Margin(_) => {}
+                Kind::Silent => out.push(row.text.clone()),
+                Kind::Step(_) => {
+                    out.push(row.text.clone());
+                    let told = expected.get(step).map_or(&[][..], Vec::as_slice);
+                    let seen = found.get(step).map_or(&[][..], Vec::as_slice);
+                    let (missing, extra) = compare(told, seen);
+                    keeps = missing.is_empty() && extra.is_empty();
+                    if !keeps {
+                        out.extend(seen.iter().map(Margin::to_string));
+                    }
+                    step += 1;
+                }
+            }
+        }
+        out.join("\n")
+    }
+}
+
+/// What was told and not found, and what was found and not told, whatever the order.
+fn compare<'a>(told: &'a [Margin], seen: &'a [Margin]) -> (Vec<&'a Margin>, Vec<&'a Margin>) {
+    let mut extra: Vec<&Margin> = seen.iter().collect();
+    let mut missing = Vec::new();
+    for margin in told {
+        match extra.iter().position(|it| margin.tells(it)) {
+            Some(at) => drop(extra.remove(at)),
+            None => missing.push(margin),
+        }
+    }
+    (missing, extra)
+}
+
+fn header(line: &str) -> Option<(&str, &str)> {
+    let (name, value) = line.split_once(": ")?;
+    (matches!(name, "format" | "geoip") && !value.trim().is_empty()).then_some((name, value.trim()))
+}
+
+/// The time of a wait; one without a date is on the day last named.
+fn wait_time(text: &str, day: Option<&str>) -> Option<Timestamp> {
+    let whole = Timestamp::parse_iso(text, Zone::UTC);
+    whole.or_else(|| Timestamp::parse_iso(&format!("{} {text}", day?), Zone::UTC))
+}
+
+/// The first `2025-04-12` in a line.
+fn day_in(line: &str) -> Option<&str> {
+    let bytes = line.as_bytes();
+    (0..bytes.len().saturating_sub(9)).find_map(|at| {
+        let part = &bytes[at..at + 10];
+        let fits = part.iter().enumerate().all(|(index, it)| match index {
+            4 | 7 => *it == b'-',
+            _ => it.is_ascii_digit(),
+        });
+        let text = fits.then(|| &line[at..at + 10])?;
+        Timestamp::parse_iso(text, Zone::UTC).map(|_| text)
+    })
+}
+
+/// `text` as a raw text literal of RON, with at least as many `#` as `old` had.
+pub fn literal(text: &str, old: &str) -> String {
+    let mut hashes = old.bytes().skip_while(|it| *it == b'r').take_while(|it| *it == b'#').count().max(1);
+    while text.contains(&format!("\"{}", "#".repeat(hashes))) {
+        hashes += 1;
+    }
+    let hashes = "#".repeat(hashes);
+    format!("r{hashes}\"{text}\"{hashes}")
+}
+
+/// The file's text with some literals replaced; everything else stays byte for byte.
+pub fn replace_literals(file: &str, edits: &[(Range<usize>, String)]) -> String {
+    let mut edits: Vec<&(Range<usize>, String)> = edits.iter().collect();
+    edits.sort_by_key(|(span, _)| span.start);
+    let mut out = String::with_capacity(file.len());
+    let mut at = 0;
+    for (span, text) in edits {
+        out.push_str(&file[at..span.start]);
+        out.push_str(&literal(text, &file[span.clone()]));
+        at = span.end;
+    }
+    out.push_str(&file[at..]);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::RuleHead;
+
+    /// Fires on `fail NAME` lines, resolves all on a wait and at the end.
+    #[derive(Default)]
+    struct Echo {
+        open: Vec<String>,
+    }
+
+    fn alert(name: &str, state: State) -> Alert {
+        let mut entity = serde_json::Map::new();
+        entity.insert("user.name".into(), name.into());
+        let rule = RuleHead { id: "r".into(), title: "t".into(), severity: Severity::High, tags: vec![] };
+        Alert {
+            schema: 1,
+            id: "0".into(),
+            state,
+            rule,
+            entity,
+            opened_at: Timestamp::from_micros(0),
+            last_seen_at: Timestamp::from_micros(0),
+            resolved_at: None,
+            count: 1,
+            score: 12.0,
+            summary: format!("{name} \"failed\""),
+            because: Default::default(),
+            evidence: vec![],
+            late: false,
+            suspect: false,
+        }
+    }
+
+    impl StoryEngine for Echo {
+        fn line(&mut self, text: &str) -> Vec<Alert> {
+            let names = text.strip_prefix("fail ").into_iter();
+            names.map(|it| (self.open.push(it.into()), alert(it, State::Firing)).1).collect()
+        }
+        fn wait(&mut self, _: Timestamp) -> Vec<Alert> {
+            self.open.drain(..).map(|it| alert(&it, State::Resolved)).collect()
+        }
+        fn end(&mut self) -> Vec<Alert> {
+            self.wait(Timestamp::MAX)
+        }
+    }
+
+    /// Runs a story; `expected` is its difference, and rewriting must give `rewritten` and then differ no more.
+    fn check(text: &str, expected: &str, rewritten: &str) {
+        let story = Story::parse(text).unwrap();
+        let outcome = story.run(&mut Echo::default());
+        assert_eq!(outcome.difference, expected, "{text}");
+        let updated = story.rewrite(&outcome.found);
+        assert_eq!(updated, rewritten);
+        let again = Story::parse(&updated).unwrap();
+        assert!(again.run(&mut Echo::default()).is_as_told(), "{updated}");
+    }
+
+    #[test]
+    fn what_is_told_is_found() {
+        let text = "\n# comment\nfine\nfail ann, 192.0.2.1\n  ! r ann, 192.0.2.1 high \"ann, 192.0.2.1 \"failed\"\"\n\n2025-01-01 10:00 ~\n  ! r ann, 192.0.2.1 resolved\n";
+        check(text, "", text);
+        check("fail ann\n  ! r ann high\n", "", "fail ann\n  ! r ann high\n");
+        check("fail ann\n  ! r ann high\n  ! r ann resolved", "", "fail ann\n  ! r ann high\n  ! r ann resolved");
+        check("", "", "");
+    }
+
+    #[test]
+    fn what_differs_is_shown_and_rewritten() {
+        check(
+            "fail ann\nfine\n  ! r ann high\n",
+            "    fail ann\n  +   ! r ann high \"ann \"failed\"\"\n    fine\n  -   ! r ann high\n",
+            "fail ann\n  ! r ann high \"ann \"failed\"\"\nfine\n",
+        );
+        check(
+            "fail ann\n  ! r ann low \"x\"\n# end",
+            "    fail ann\n  -   ! r ann low \"x\"\n  +   ! r ann high \"ann \"failed\"\"\n",
+            "fail ann\n  ! r ann high \"ann \"failed\"\"\n# end",
+        );
+    }
+
+    #[test]
+    fn bad_stories_say_where() {
+        for (text, expected) in [
+            ("  ! r a high", "2..12 an alert before the first line of the log"),
+            ("x\n  ! r a hihg", "4..14 this margin cannot be read"),
+            ("x\n  ! r", "4..7 this margin cannot be read"),
+            ("x\n\tnoon ~", "3..9 this time cannot be read"),
+            ("10:00:00 ~", "0..10 this time cannot be read"),
+        ] {
+            let error = Story::parse(text).unwrap_err();
+            assert_eq!(format!("{}..{} {}", error.span.start, error.span.end, error.what), expected);
+        }
+    }
+
+    #[test]
+    fn a_wait_without_date_is_on_the_day_last_named() {
+        let story = Story::parse("format: json\ngeoip: a.mmdb\n{\"t\":\"2025-04-12T08:00:00Z\"}\n08:30:00 ~").unwrap();
+        assert_eq!(story.format.as_deref(), Some("json"));
+        assert_eq!(story.geoip, ["a.mmdb"]);
+        let Some(Step::Wait(time)) = story.steps().nth(1) else { panic!("no wait") };
+        assert_eq!(time.to_string(), "2025-04-12T08:30:00Z");
+    }
+
+    #[test]
+    fn literals_are_replaced_in_place() {
+        let file = "a: r#\"one\"#, // x\nb: \"two\",\n";
+        let edits = [(18 + 3..18 + 8, "t\"#wo".to_string()), (3..11, "1".to_string())];
+        let found = replace_literals(file, &edits);
+        assert_eq!(found, "a: r#\"1\"#, // x\nb: r##\"t\"#wo\"##,\n");
+    }
+}
