@@ -12,6 +12,12 @@ pub const RECORDS_PER_LINE_MAX: usize = 10_000;
 pub const UNWRAP_DEPTH_MAX: usize = 3;
 /// Distinct field names of all rules and schemas. More: the load is refused.
 pub const FIELDS_MAX: usize = 16_000;
+/// Shapes of records (which probed keys are there) whose schemas a front remembers. Full: all are forgotten and found again.
+pub const SHAPES_MAX: usize = 4096;
+/// How often an event may say it happened (`message repeated 3 times`). More: taken as that many.
+pub const REPEAT_MAX: u32 = 1000;
+/// Schemas loaded at once. More: the load is refused.
+pub const SCHEMAS_MAX: usize = 10_000;
 /// Rules of one set. More: the load is refused.
 pub const RULES_MAX: usize = 10_000;
 /// A rule, schema or configuration file. Larger: refused.

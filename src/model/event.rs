@@ -69,6 +69,31 @@ impl Slot {
     pub fn null() -> Slot {
         Slot::NULL
     }
+
+    /// A text inside this slot's text: `part` of `whole`, which is what the slot says.
+    pub fn part(self, whole: &str, part: &str) -> Slot {
+        let offset = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
+        debug_assert!(offset + part.len() <= whole.len(), "`part` must be a slice of `whole`");
+        Slot { kind: Kind::Text, place: self.place, start: self.start + offset as u32, len: part.len() as u32 }
+    }
+
+    /// The same place in the text, read as a number.
+    pub fn as_number(self) -> Slot {
+        Slot { kind: Kind::Number, ..self }
+    }
+
+    /// The same place in the text, read as a JSON object or array.
+    pub fn as_json(self) -> Slot {
+        Slot { kind: Kind::Json, ..self }
+    }
+}
+
+/// How an [`EventBuf`] was at some time, to go back to.
+#[derive(Clone, Debug, Default)]
+pub struct Mark {
+    present: Vec<u64>,
+    scratch_len: usize,
+    time: Option<Timestamp>,
 }
 
 /// A value as found; numbers stay text until somebody asks.
@@ -205,6 +230,36 @@ impl EventBuf {
         let start = self.scratch.len();
         self.scratch.push_str(text);
         self.set(id, Slot::text(Place::Scratch, start, text.len()));
+    }
+
+    /// Appends what a slot says to scratch, where it is one text.
+    pub fn append(&mut self, record: &str, slot: Slot) {
+        let (start, end) = (slot.start as usize, (slot.start + slot.len) as usize);
+        match slot.kind {
+            Kind::True => self.scratch.push_str("true"),
+            Kind::False => self.scratch.push_str("false"),
+            Kind::Null => {}
+            Kind::Text | Kind::Number | Kind::Json | Kind::List => match slot.place {
+                Place::Record => self.scratch.push_str(&record[start..end]),
+                Place::Scratch => self.scratch.extend_from_within(start..end),
+                Place::Constant => self.scratch.push_str(&self.constants[start..end]),
+            },
+        }
+    }
+
+    /// Notes the present state in `mark`.
+    pub fn mark(&self, mark: &mut Mark) {
+        mark.present.clone_from(&self.present);
+        mark.scratch_len = self.scratch.len();
+        mark.time = self.time;
+    }
+
+    /// Forgets what was set after the mark was taken. Only for marks of this buffer and this record, and only when no field
+    /// that was present then was set to another value.
+    pub fn rewind(&mut self, mark: &Mark) {
+        self.present.clone_from(&mark.present);
+        self.scratch.truncate(mark.scratch_len);
+        self.time = mark.time;
     }
 
     pub fn slot(&self, id: FieldId) -> Option<Slot> {

@@ -16,7 +16,7 @@ mod time;
 
 pub use address::parse as parse_address;
 pub use alert::{Alert, Evidence, RuleHead, Severity, State};
-pub use event::{Event, EventBuf, List, Place, Slot, Value};
+pub use event::{Event, EventBuf, List, Mark, Place, Slot, Value};
 pub use field::{FieldId, Fields};
 pub use finding::{Entity, Finding};
 pub use hit::{Carried, Hit, HitBatch, RuleIndex, TextRange};

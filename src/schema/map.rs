@@ -1,0 +1,204 @@
+//! Fills an event's mapped fields.
+
+use super::take::{Work, from_json, look};
+use super::{Arrival, Case, Gate, Memo, Plan, Schema, SchemaIndex, Schemas};
+use crate::expr::plain::fold;
+use crate::limits::{RECORDS_PER_LINE_MAX, REPEAT_MAX};
+use crate::model::{EventBuf, Slot, Value, json};
+
+impl Schemas {
+    /// How many events the record is: the elements of the schema's `split`, otherwise one. To be asked once a record, before
+    /// [`Schemas::apply`].
+    pub fn elements(&self, index: SchemaIndex, record: &str, buf: &mut EventBuf, memo: &mut Memo) -> usize {
+        let Some(split) = &self.schema(index).split else { return 1 };
+        memo.elements.clear();
+        if let Some(slot) = look(&split.array, record, buf, &mut memo.take)
+            && let Value::Json(raw) = buf.value(record, slot)
+        {
+            memo.elements.extend(json::elements(raw).take(RECORDS_PER_LINE_MAX).map(|it| slot.part(raw, it)));
+        }
+        buf.mark(&mut memo.mark);
+        memo.elements.len().max(1)
+    }
+
+    /// Fills the mapped fields of the record's event number `element`, and `buf.time`. The result is how often the event
+    /// happened, at least once.
+    pub fn apply(
+        &self,
+        index: SchemaIndex,
+        record: &str,
+        buf: &mut EventBuf,
+        element: usize,
+        arrival: Arrival,
+        memo: &mut Memo,
+    ) -> u32 {
+        let schema = self.schema(index);
+        if let Some(split) = &schema.split {
+            buf.rewind(&memo.mark);
+            let slot = memo.elements.get(element).and_then(|it| from_json(*it, record, buf, &mut memo.take));
+            if let Some(slot) = slot {
+                buf.set(split.element, slot);
+            }
+        }
+        let mut work = Work { schemas: self, record, buf, memo: &mut memo.take, form: None };
+        let action = schema.action.as_ref().and_then(|it| work.take(it)).and_then(|it| work.single(it));
+        let case = schema.choose(action, &mut work);
+        if let Some(time) = schema.time.as_ref().and_then(|it| work.time(it, arrival)) {
+            work.buf.time = Some(time);
+        }
+        let plan = case.map_or(&schema.plan, |it| &it.plan);
+        self.fill(plan, &mut work);
+        self.fill_common(schema, case, action, &mut work);
+        let repeat = schema.repeat.as_ref().and_then(|it| work.take(it)).and_then(|it| work.single(it));
+        repeat.and_then(|it| work.text(it).parse().ok()).map_or(1, |it: u32| it.clamp(1, REPEAT_MAX))
+    }
+
+    fn fill(&self, plan: &Plan, work: &mut Work) {
+        for (id, op) in &plan.fields {
+            if let Some(slot) = work.take(op) {
+                work.buf.set(*id, slot);
+            }
+        }
+        let Some(id) = self.fields.outcome else { return };
+        let outcome = plan.outcome.as_ref().and_then(|it| work.take(it)).and_then(|it| work.single(it));
+        if let Some(outcome) = outcome.and_then(|it| self.outcome_word(work.text(it))) {
+            work.buf.set(id, outcome);
+        }
+    }
+
+    /// The fields that need no entry in a schema's `fields`.
+    fn fill_common(&self, schema: &Schema, case: Option<&Case>, action: Option<Slot>, work: &mut Work) {
+        let fields = &self.fields;
+        work.buf.set(fields.activity, case.map_or(self.words.other, |it| it.activity));
+        if let (Some(id), Some(slot)) = (fields.action, action) {
+            work.buf.set(id, slot);
+        }
+        if let Some(id) = fields.provider {
+            work.buf.set(id, schema.provider);
+        }
+        if let (Some(id), Some(slot)) = (fields.tags, case.and_then(|it| it.tags)) {
+            work.buf.set(id, slot);
+        }
+        if let (Some(id), Some(slot)) = (fields.outcome, case.and_then(|it| it.outcome))
+            && !work.buf.has(id)
+        {
+            work.buf.set(id, slot);
+        }
+        if let (Some(email), Some(name)) = (fields.user_email, fields.user_name)
+            && !work.buf.has(email)
+            && let Some(slot) = work.buf.slot(name)
+            && work.event().text(name).is_some_and(is_mail_address)
+        {
+            work.buf.set(email, slot);
+        }
+    }
+
+    /// ECS's word for what vendors call success and failure; None for words that say neither.
+    fn outcome_word(&self, text: &str) -> Option<Slot> {
+        const SUCCESS: [&str; 16] = [
+            "success",
+            "succeeded",
+            "successful",
+            "true",
+            "ok",
+            "allow",
+            "allowed",
+            "yes",
+            "granted",
+            "accepted",
+            "completed",
+            "pass",
+            "passed",
+            "permit",
+            "permitted",
+            "200",
+        ];
+        const FAILURE: [&str; 21] = [
+            "failure",
+            "failed",
+            "fail",
+            "false",
+            "deny",
+            "denied",
+            "error",
+            "no",
+            "rejected",
+            "blocked",
+            "block",
+            "unauthorized",
+            "forbidden",
+            "refused",
+            "invalid",
+            "unsuccessful",
+            "fraud",
+            "401",
+            "403",
+            "timeout",
+            "locked",
+        ];
+        let text = text.trim();
+        let is = |it: &&str| it.eq_ignore_ascii_case(text);
+        if SUCCESS.iter().any(is) {
+            Some(self.words.success)
+        } else if FAILURE.iter().any(is) {
+            Some(self.words.failure)
+        } else {
+            text.eq_ignore_ascii_case("unknown").then_some(self.words.unknown)
+        }
+    }
+}
+
+impl Schema {
+    /// The first case that applies; its form's groups are then in `work`.
+    fn choose<'a>(&'a self, action: Option<Slot>, work: &mut Work<'a>) -> Option<&'a Case> {
+        let candidates = match action {
+            None => &self.cases_for_others,
+            Some(slot) => {
+                let text = work.text(slot);
+                let found = if self.fold_actions {
+                    self.cases_by_action.get(fold(text).as_ref())
+                } else {
+                    self.cases_by_action.get(text)
+                };
+                found.unwrap_or(&self.cases_for_others)
+            }
+        };
+        let text = work.buf.slot(self.text.field);
+        candidates.iter().map(|it| &self.cases[usize::from(*it)]).find(|case| {
+            if case.when.as_ref().is_some_and(|it| !it.holds(work.event())) {
+                return false;
+            }
+            let Some(form) = &case.form else { return true };
+            let Some(slot) = text else { return false };
+            let schemas = work.schemas;
+            let Value::Text(text) = work.buf.value(work.record, slot) else { return false };
+            let locations = work.memo.locations(&schemas.regexes, form.regex);
+            let fits = form.gate.open(text) && schemas.regexes[form.regex].captures_read(locations, text).is_some();
+            if fits {
+                work.form = Some((form, slot));
+            }
+            fits
+        })
+    }
+}
+
+impl Gate {
+    fn open(&self, text: &str) -> bool {
+        match self {
+            Gate::Begins(prefix) => text.starts_with(prefix.as_ref()),
+            Gate::Holds(finder) => finder.find(text.as_bytes()).is_some(),
+            Gate::Open => true,
+        }
+    }
+}
+
+/// Whether a user's name is his mail address, as far as a look can tell.
+fn is_mail_address(text: &str) -> bool {
+    text.split_once('@').is_some_and(|(local, domain)| {
+        !local.is_empty()
+            && domain.contains('.')
+            && !domain.starts_with('.')
+            && !domain.contains('@')
+            && !text.contains(char::is_whitespace)
+    })
+}

@@ -1,0 +1,146 @@
+//! Event times as records write them.
+
+use chrono::format::{Item, Parsed, StrftimeItems};
+
+use super::Arrival;
+use crate::model::Timestamp;
+
+/// Reads ISO forms, epochs in s, ms, µs and ns, and syslog stamps (`Apr 12 08:02:55`, with a year or without).
+pub(super) fn read(text: &str, arrival: Arrival) -> Option<Timestamp> {
+    let text = text.trim();
+    let bytes = text.as_bytes();
+    match bytes.first()? {
+        b'0'..=b'9' if bytes.get(4) == Some(&b'-') => Timestamp::parse_iso(text, arrival.zone),
+        // Nine digits and more: a smaller number is a year, a day or a duration, not a time since 1970.
+        b'0'..=b'9' if bytes.iter().take_while(|it| it.is_ascii_digit()).count() >= 9 => Timestamp::from_epoch(text),
+        b'A'..=b'Z' => syslog(text, arrival),
+        _ => None,
+    }
+}
+
+/// `Apr 12 08:02:55`, `Apr  2 2025 08:02:55.123`, `Apr 12 08:02:55 2025`.
+fn syslog(text: &str, arrival: Arrival) -> Option<Timestamp> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let mut words = text.split_ascii_whitespace();
+    let first = words.next()?;
+    // `Sat Apr 12 …` begins with the day of the week.
+    let find = |it: &str| MONTHS.iter().position(|name| *name == it);
+    let month = match find(first) {
+        Some(month) => month,
+        None => find(words.next()?)?,
+    } as i64
+        + 1;
+    let day: i64 = words.next()?.parse().ok()?;
+    let mut word = words.next()?;
+    let mut year = None;
+    if !word.contains(':') {
+        year = Some(word.parse().ok()?);
+        word = words.next()?;
+    } else if let Some(last) = words.next() {
+        year = Some(last.parse().ok()?);
+    }
+    let (clock, fraction) = word.split_once('.').unwrap_or((word, ""));
+    let mut parts = clock.split(':').map(|it| it.parse::<i64>().ok());
+    let time = (parts.next()??, parts.next()??, parts.next()??);
+    let micros = format!("{fraction:0<6.6}").parse::<i64>().ok()?;
+    let at = |year: i64| Timestamp::from_civil((year, month, day), time, arrival.zone);
+    let whole = match year {
+        Some(year) => at(year),
+        None => closest(arrival.received, &at),
+    }?;
+    Some(Timestamp::from_micros(whole.micros() + micros))
+}
+
+/// The time in the year that brings it closest to `received`: right on both sides of New Year, and 29 February is taken in
+/// a year that has one.
+fn closest(received: Timestamp, at: &dyn Fn(i64) -> Option<Timestamp>) -> Option<Timestamp> {
+    let year = received.civil().0;
+    let nearest = |years: std::ops::RangeInclusive<i64>| {
+        years.filter_map(at).min_by_key(|it| it.micros().abs_diff(received.micros()))
+    };
+    nearest(year - 1..=year + 1).or_else(|| nearest(year - 8..=year + 8))
+}
+
+/// A chrono format, parsed.
+pub(super) struct Format(Vec<Item<'static>>);
+
+impl Format {
+    pub(super) fn compile(text: &str) -> Result<Format, String> {
+        StrftimeItems::new(text).parse_to_owned().map(Format).map_err(|_| format!("`{text}` is no time format"))
+    }
+
+    /// Reads a time; a format without a year takes the closest, one without offset the arrival's zone.
+    pub(super) fn read(&self, text: &str, arrival: Arrival) -> Option<Timestamp> {
+        let mut parsed = Parsed::new();
+        chrono::format::parse(&mut parsed, text.trim(), self.0.iter()).ok()?;
+        if let Some(seconds) = parsed.timestamp() {
+            return Some(Timestamp::from_micros(seconds.checked_mul(1_000_000)?));
+        }
+        let has_year = parsed.year().is_some() || parsed.year_mod_100().is_some() || parsed.isoyear().is_some();
+        if has_year {
+            return in_year(parsed, arrival);
+        }
+        closest(arrival.received, &|year| {
+            let mut parsed = parsed.clone();
+            parsed.set_year(year).ok()?;
+            in_year(parsed, arrival)
+        })
+    }
+}
+
+fn in_year(parsed: Parsed, arrival: Arrival) -> Option<Timestamp> {
+    use chrono::{Datelike, Timelike};
+    let date = parsed.to_naive_date().ok()?;
+    let time = parsed.to_naive_time().ok()?;
+    let (zone, offset_seconds) = match parsed.offset() {
+        Some(seconds) => (crate::model::Zone::UTC, seconds),
+        None => (arrival.zone, 0),
+    };
+    let date = (i64::from(date.year()), i64::from(date.month()), i64::from(date.day()));
+    let clock = (i64::from(time.hour()), i64::from(time.minute()), i64::from(time.second()));
+    let whole = Timestamp::from_civil(date, clock, zone)?;
+    let micros = i64::from(time.nanosecond() / 1000) - i64::from(offset_seconds) * 1_000_000;
+    Some(Timestamp::from_micros(whole.micros() + micros))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Zone;
+
+    fn check(received: &str, text: &str, format: Option<&str>, expected: &str) {
+        let arrival = Arrival { zone: Zone::UTC, received: Timestamp::parse_iso(received, Zone::UTC).unwrap() };
+        let found = match format {
+            Some(format) => Format::compile(format).unwrap().read(text, arrival),
+            None => read(text, arrival),
+        };
+        assert_eq!(found.map_or("none".into(), |it| it.to_string()), expected, "{text}");
+    }
+
+    #[test]
+    fn stamps_without_a_year_take_the_closest() {
+        check("2025-04-12 08:03:00", "Apr 12 08:02:55", None, "2025-04-12T08:02:55Z");
+        check("2025-01-01 00:00:05", "Dec 31 23:59:59", None, "2024-12-31T23:59:59Z");
+        check("2024-12-31 23:59:58", "Jan  1 00:00:01", None, "2025-01-01T00:00:01Z");
+        check("2025-03-01 00:00:05", "Feb 29 23:59:59", None, "2024-02-29T23:59:59Z");
+        check("2025-04-12 08:03:00", "Apr 12 2021 08:02:55.25", None, "2021-04-12T08:02:55.250Z");
+        check("2025-04-12 08:03:00", "Sat Apr 12 08:02:55 2025", None, "2025-04-12T08:02:55Z");
+        check("2025-01-01 00:00:05", "31/Dec 23:59:59", Some("%d/%b %H:%M:%S"), "2024-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn other_forms() {
+        let now = "2025-04-12 08:03:00";
+        check(now, "1744444975", None, "2025-04-12T08:02:55Z");
+        check(now, "1744444975123", None, "2025-04-12T08:02:55.123Z");
+        check(now, "1744444975.5", None, "2025-04-12T08:02:55.500Z");
+        check(now, "2025", None, "none");
+        check(now, "", None, "none");
+        check(now, "Abc 99 é", None, "none");
+        check(now, "Apr 12 08:02", None, "none");
+        check(now, "Apr 31 08:02:55", None, "none");
+        check(now, "12/Apr/2025:08:02:55 +0200", Some("%d/%b/%Y:%H:%M:%S %z"), "2025-04-12T06:02:55Z");
+        check(now, "nonsense", Some("%d/%b/%Y:%H:%M:%S %z"), "none");
+        assert!(Format::compile("%Q").is_err());
+    }
+}

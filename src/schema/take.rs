@@ -1,0 +1,488 @@
+//! How a field's value is made from a record: the compiled form of [`Take`](super::file::Take).
+//!
+//! Every operation gives a [`Slot`]: mostly the same place in the line as the path it names, sometimes a part of it, and
+//! only where text has to change (an escape, lower case, an address without its port) new text in scratch.
+
+use std::fmt::Write;
+
+use hashbrown::HashMap;
+use regex::CaptureLocations;
+
+use super::stamp::Format;
+use super::{Arrival, Form, Schemas};
+use crate::expr::plain::{Operand, Plain, fold};
+use crate::model::path::Steps;
+use crate::model::{Event, EventBuf, List, Place, Slot, Timestamp, Value, address, json};
+
+pub(super) enum Op {
+    Look(Operand),
+    Constant(Slot),
+    First(Vec<Op>),
+    When(Plain, Box<Op>),
+    /// The group of that number among the schema's group names.
+    Group(usize),
+    Capture(Box<Op>, usize),
+    Lookup(Box<Op>, HashMap<Box<str>, Slot>),
+    /// The words are folded.
+    Except(Box<Op>, Vec<Box<str>>),
+    Address(Box<Op>),
+    TimeAs(Box<Op>, Vec<Format>),
+    Json(Box<Op>, Steps),
+    Pairs(Box<Op>, Box<str>),
+    Split(Box<Op>, Box<str>, i32),
+    List(Box<Op>, Box<str>),
+    All(Vec<Op>),
+    Join(Vec<Op>, Box<str>),
+    Lower(Box<Op>),
+    Trim(Box<Op>, Vec<char>),
+}
+
+/// Memory that operations use again.
+#[derive(Default)]
+pub(super) struct TakeMemo {
+    pub(super) text: String,
+    slots: Vec<Slot>,
+    locations: Vec<Option<CaptureLocations>>,
+}
+
+impl TakeMemo {
+    /// The locations kept for a pattern.
+    pub(super) fn locations(&mut self, regexes: &[regex::Regex], index: usize) -> &mut CaptureLocations {
+        if self.locations.len() <= index {
+            self.locations.resize(regexes.len(), None);
+        }
+        self.locations[index].get_or_insert_with(|| regexes[index].capture_locations())
+    }
+}
+
+/// One record being mapped.
+pub(super) struct Work<'a> {
+    pub(super) schemas: &'a Schemas,
+    pub(super) record: &'a str,
+    pub(super) buf: &'a mut EventBuf,
+    pub(super) memo: &'a mut TakeMemo,
+    /// The form that fits, and the text it fits.
+    pub(super) form: Option<(&'a Form, Slot)>,
+}
+
+impl Work<'_> {
+    pub(super) fn event(&self) -> Event<'_> {
+        Event { record: self.record, buf: self.buf }
+    }
+
+    fn value(&self, slot: Slot) -> Value<'_> {
+        self.buf.value(self.record, slot)
+    }
+
+    /// What a slot made by [`Work::single`] says.
+    pub(super) fn text(&self, slot: Slot) -> &str {
+        match self.value(slot) {
+            Value::Text(it) | Value::Number(it) => it,
+            Value::Bool(_) | Value::Null | Value::Json(_) | Value::List(_) => "",
+        }
+    }
+
+    /// The operation's value; never null, empty text or an empty list.
+    pub(super) fn take(&mut self, op: &Op) -> Option<Slot> {
+        match op {
+            Op::Look(operand) => look(operand, self.record, self.buf, self.memo),
+            Op::Constant(slot) => Some(*slot),
+            Op::First(ops) => ops.iter().find_map(|it| self.take(it)),
+            Op::When(condition, op) => {
+                if condition.holds(self.event()) {
+                    self.take(op)
+                } else {
+                    None
+                }
+            }
+            Op::Group(index) => self.group(*index),
+            Op::Capture(op, regex) => self.capture(op, *regex),
+            Op::Lookup(op, table) => {
+                let slot = self.take(op)?;
+                self.each(slot, &mut |work, it| table.get(work.text(it)).copied())
+            }
+            Op::Except(op, words) => {
+                let slot = self.take(op)?;
+                self.each(slot, &mut |work, it| {
+                    let text = fold(work.text(it).trim());
+                    (!words.iter().any(|word| **word == *text)).then_some(it)
+                })
+            }
+            Op::Address(op) => {
+                let slot = self.take(op)?;
+                self.first_of_each(slot, &mut |work, it| work.address(it))
+            }
+            Op::TimeAs(op, _) => self.take(op),
+            Op::Json(op, steps) => self.json(op, steps),
+            Op::Pairs(op, key) => self.part(op, |text| pair(text, key)),
+            Op::Split(op, separator, place) => self.part(op, |text| split(text, separator, *place)),
+            Op::List(op, separator) => self.list(op, separator),
+            Op::All(ops) => self.all(ops),
+            Op::Join(ops, separator) => self.join(ops, separator),
+            Op::Lower(op) => {
+                let slot = self.take(op)?;
+                self.each(slot, &mut |work, it| Some(work.lower(it)))
+            }
+            Op::Trim(op, chars) => {
+                self.part(op, |text| Some(text.trim_matches(|it: char| it.is_whitespace() || chars.contains(&it))))
+            }
+        }
+    }
+
+    /// The operation's value as a time.
+    pub(super) fn time(&mut self, op: &Op, arrival: Arrival) -> Option<Timestamp> {
+        match op {
+            Op::First(ops) => ops.iter().find_map(|it| self.time(it, arrival)),
+            Op::When(condition, op) => {
+                if condition.holds(self.event()) {
+                    self.time(op, arrival)
+                } else {
+                    None
+                }
+            }
+            Op::TimeAs(op, formats) => {
+                let slot = self.take(op).and_then(|it| self.single(it))?;
+                let text = self.text(slot);
+                formats.iter().find_map(|it| it.read(text, arrival))
+            }
+            _ => {
+                let slot = self.take(op).and_then(|it| self.single(it))?;
+                super::stamp::read(self.text(slot), arrival)
+            }
+        }
+    }
+
+    /// The slot as one text: a list's first element, a truth value's word.
+    pub(super) fn single(&mut self, slot: Slot) -> Option<Slot> {
+        self.first_of_each(slot, &mut |_, it| Some(it))
+    }
+
+    /// The part of an operation's text that `find` finds, trimmed; None when empty.
+    fn part(&mut self, op: &Op, find: impl Fn(&str) -> Option<&str>) -> Option<Slot> {
+        let slot = self.take(op)?;
+        self.first_of_each(slot, &mut |work, it| {
+            let text = work.text(it);
+            let part = find(text)?.trim();
+            (!part.is_empty()).then(|| it.part(text, part))
+        })
+    }
+
+    fn group(&mut self, index: usize) -> Option<Slot> {
+        let (form, slot) = self.form?;
+        let group = (*form.groups.get(index)?)?;
+        let (start, end) = self.memo.locations(&self.schemas.regexes, form.regex).get(usize::from(group))?;
+        let text = self.text(slot);
+        let part = text.get(start..end)?.trim();
+        (!part.is_empty()).then(|| slot.part(text, part))
+    }
+
+    fn capture(&mut self, op: &Op, index: usize) -> Option<Slot> {
+        let slot = self.take(op)?;
+        self.first_of_each(slot, &mut |work, it| {
+            let regexes = &work.schemas.regexes;
+            let text = match work.buf.value(work.record, it) {
+                Value::Text(it) | Value::Number(it) => it,
+                Value::Bool(_) | Value::Null | Value::Json(_) | Value::List(_) => return None,
+            };
+            let locations = work.memo.locations(regexes, index);
+            regexes[index].captures_read(locations, text)?;
+            let (start, end) = locations.get(usize::from(locations.len() > 1))?;
+            let part = text.get(start..end)?.trim();
+            (!part.is_empty()).then(|| it.part(text, part))
+        })
+    }
+
+    fn address(&mut self, slot: Slot) -> Option<Slot> {
+        let text = self.text(slot);
+        let found = address::parse(text)?;
+        let plain = text.trim();
+        // An IPv4 address as std writes it, perhaps before a port, is there already.
+        let plain = match plain.split_once(':') {
+            Some((before, after)) if !after.contains(':') => before,
+            _ => plain,
+        };
+        if plain.parse::<std::net::Ipv4Addr>().is_ok() {
+            return Some(slot.part(text, plain));
+        }
+        let start = self.buf.scratch.len();
+        write!(self.buf.scratch, "{found}").ok()?;
+        Some(Slot::text(Place::Scratch, start, self.buf.scratch.len() - start))
+    }
+
+    fn json(&mut self, op: &Op, steps: &Steps) -> Option<Slot> {
+        let slot = self.take(op)?;
+        let text = match self.value(slot) {
+            Value::Text(it) | Value::Json(it) => it,
+            Value::List(it) => it.0,
+            Value::Number(_) | Value::Bool(_) | Value::Null => return if steps.is_empty() { Some(slot) } else { None },
+        };
+        let trimmed = text.trim();
+        if steps.is_empty() && !trimmed.starts_with(['"', '[', '{']) {
+            return (!trimmed.is_empty() && trimmed != "null").then(|| slot.part(text, trimmed));
+        }
+        let whole = slot.part(text, trimmed);
+        step_into(whole, steps, self.record, self.buf, self.memo)
+    }
+
+    fn list(&mut self, op: &Op, separator: &str) -> Option<Slot> {
+        let slot = self.take(op)?;
+        let slot = match self.value(slot) {
+            Value::Text(_) => slot,
+            Value::Number(_) | Value::Bool(_) | Value::Null | Value::Json(_) | Value::List(_) => return Some(slot),
+        };
+        let mut slots = std::mem::take(&mut self.memo.slots);
+        slots.clear();
+        let text = self.text(slot);
+        slots.extend(text.split(separator).map(str::trim).filter(|it| !it.is_empty()).map(|it| slot.part(text, it)));
+        let found = self.list_of(&slots);
+        self.memo.slots = slots;
+        found
+    }
+
+    fn all(&mut self, ops: &[Op]) -> Option<Slot> {
+        let mut slots = Vec::new();
+        for op in ops {
+            if let Some(slot) = self.take(op) {
+                self.items(slot, &mut slots);
+            }
+        }
+        self.list_of(&slots)
+    }
+
+    fn join(&mut self, ops: &[Op], separator: &str) -> Option<Slot> {
+        let mut slots = Vec::new();
+        for op in ops {
+            if let Some(slot) = self.take(op) {
+                self.items(slot, &mut slots);
+            }
+        }
+        let start = self.buf.scratch.len();
+        self.append(&slots, separator);
+        (!slots.is_empty()).then(|| Slot::text(Place::Scratch, start, self.buf.scratch.len() - start))
+    }
+
+    fn lower(&mut self, slot: Slot) -> Slot {
+        let text = self.text(slot);
+        if !text.chars().any(|it| !it.is_ascii() || it.is_ascii_uppercase()) {
+            return slot;
+        }
+        let start = self.buf.scratch.len();
+        if text.is_ascii() {
+            self.buf.append(self.record, slot);
+            self.buf.scratch[start..].make_ascii_lowercase();
+        } else {
+            let lower = text.to_lowercase();
+            self.buf.scratch.push_str(&lower);
+        }
+        Slot::text(Place::Scratch, start, self.buf.scratch.len() - start)
+    }
+
+    /// What `find` gives for the first item that gives something.
+    fn first_of_each(&mut self, slot: Slot, find: &mut dyn FnMut(&mut Self, Slot) -> Option<Slot>) -> Option<Slot> {
+        match self.value(slot) {
+            Value::Text(_) | Value::Number(_) => find(self, slot),
+            Value::Bool(truth) => find(self, if truth { self.schemas.words.yes } else { self.schemas.words.no }),
+            Value::Null => None,
+            Value::Json(_) | Value::List(_) => {
+                let mut items = std::mem::take(&mut self.memo.slots);
+                items.clear();
+                self.items(slot, &mut items);
+                let found = items.iter().find_map(|it| find(self, *it));
+                self.memo.slots = items;
+                found
+            }
+        }
+    }
+
+    /// The value with `make` done to each of its items; those that give nothing are left out.
+    fn each(&mut self, slot: Slot, make: &mut dyn FnMut(&mut Self, Slot) -> Option<Slot>) -> Option<Slot> {
+        match self.value(slot) {
+            Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::Null => self.first_of_each(slot, make),
+            Value::Json(_) | Value::List(_) => {
+                let mut items = Vec::new();
+                self.items(slot, &mut items);
+                let made: Vec<Slot> = items.into_iter().filter_map(|it| make(self, it)).collect();
+                self.list_of(&made)
+            }
+        }
+    }
+
+    /// Appends the slot's items, each a text of its own.
+    fn items(&mut self, slot: Slot, out: &mut Vec<Slot>) {
+        match self.buf.value(self.record, slot) {
+            Value::Text(_) | Value::Number(_) => out.push(slot),
+            Value::Bool(truth) => out.push(if truth { self.schemas.words.yes } else { self.schemas.words.no }),
+            Value::Null => {}
+            Value::List(list) => {
+                out.extend(list.iter().filter(|it| !it.is_empty()).map(|it| slot.part(list.0, it)));
+            }
+            Value::Json(raw) => {
+                // Unescaped elements go to scratch, which the array itself may stand in: note first, then make.
+                let first = out.len();
+                if raw.starts_with('[') {
+                    out.extend(json::elements(raw).map(|it| slot.part(raw, it)));
+                }
+                let mut kept = first;
+                for index in first..out.len() {
+                    let made = from_json(out[index], self.record, self.buf, self.memo);
+                    let single = match made.map(|it| (it, self.value(it))) {
+                        Some((it, Value::Text(_) | Value::Number(_))) => Some(it),
+                        Some((_, Value::Bool(true))) => Some(self.schemas.words.yes),
+                        Some((_, Value::Bool(false))) => Some(self.schemas.words.no),
+                        Some((_, Value::Null | Value::Json(_) | Value::List(_))) | None => None,
+                    };
+                    if let Some(single) = single {
+                        out[kept] = single;
+                        kept += 1;
+                    }
+                }
+                out.truncate(kept);
+            }
+        }
+    }
+
+    fn list_of(&mut self, slots: &[Slot]) -> Option<Slot> {
+        if slots.is_empty() {
+            return None;
+        }
+        let start = self.buf.scratch.len();
+        self.append(slots, "\u{1f}");
+        Some(Slot::list(Place::Scratch, start, self.buf.scratch.len() - start))
+    }
+
+    fn append(&mut self, slots: &[Slot], separator: &str) {
+        for (index, slot) in slots.iter().enumerate() {
+            if index > 0 {
+                self.buf.scratch.push_str(separator);
+            }
+            self.buf.append(self.record, *slot);
+        }
+    }
+}
+
+/// The value at a path; None for null, empty text and empty arrays.
+pub(super) fn look(operand: &Operand, record: &str, buf: &mut EventBuf, memo: &mut TakeMemo) -> Option<Slot> {
+    let slot = buf.slot(operand.field)?;
+    match buf.value(record, slot) {
+        Value::Json(_) if !operand.steps.is_empty() => step_into(slot, &operand.steps, record, buf, memo),
+        _ if !operand.steps.is_empty() => None,
+        Value::Null => None,
+        Value::Text(it) | Value::Number(it) => (!it.trim().is_empty()).then_some(slot),
+        Value::Json(raw) => (!is_empty_json(raw)).then_some(slot),
+        Value::List(List(it)) => (!it.is_empty()).then_some(slot),
+        Value::Bool(_) => Some(slot),
+    }
+}
+
+fn is_empty_json(raw: &str) -> bool {
+    raw.get(1..raw.len().saturating_sub(1)).is_none_or(|it| it.trim().is_empty())
+}
+
+/// What the steps find in the JSON text of a slot; several values become a list.
+fn step_into(whole: Slot, steps: &Steps, record: &str, buf: &mut EventBuf, memo: &mut TakeMemo) -> Option<Slot> {
+    let raw = match buf.value(record, whole) {
+        Value::Json(it) | Value::Text(it) => it,
+        Value::Number(_) | Value::Bool(_) | Value::Null | Value::List(_) => return None,
+    };
+    if !steps.finds_many() {
+        let found = whole.part(raw, steps.first(raw)?);
+        return from_json(found, record, buf, memo);
+    }
+    let mut found = Vec::new();
+    steps.any(raw, &mut |it| {
+        found.push(whole.part(raw, it));
+        false
+    });
+    let made: Vec<Slot> = found.into_iter().filter_map(|it| from_json(it, record, buf, memo)).collect();
+    let start = buf.scratch.len();
+    for slot in made {
+        let single = matches!(buf.value(record, slot), Value::Text(_) | Value::Number(_) | Value::Bool(_));
+        if single {
+            if buf.scratch.len() > start {
+                buf.scratch.push(List::SEPARATOR);
+            }
+            buf.append(record, slot);
+        }
+    }
+    (buf.scratch.len() > start).then(|| Slot::list(Place::Scratch, start, buf.scratch.len() - start))
+}
+
+/// The value that a slot's text, read as JSON, is; None for null, empty text, empty arrays and bad escapes.
+pub(super) fn from_json(slot: Slot, record: &str, buf: &mut EventBuf, memo: &mut TakeMemo) -> Option<Slot> {
+    let raw = match buf.value(record, slot) {
+        Value::Json(it) | Value::Text(it) | Value::Number(it) => it,
+        Value::Bool(_) | Value::Null | Value::List(_) => return None,
+    };
+    match raw.as_bytes().first()? {
+        b'"' => {
+            let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+            if inner.trim().is_empty() {
+                return None;
+            }
+            if !inner.contains('\\') {
+                return Some(slot.part(raw, inner));
+            }
+            memo.text.clear();
+            if !json::unescape_into(inner, &mut memo.text) || memo.text.trim().is_empty() {
+                return None;
+            }
+            let start = buf.scratch.len();
+            buf.scratch.push_str(&memo.text);
+            Some(Slot::text(Place::Scratch, start, memo.text.len()))
+        }
+        b'{' | b'[' => (!is_empty_json(raw)).then(|| slot.as_json()),
+        b't' => Some(Slot::bool(true)),
+        b'f' => Some(Slot::bool(false)),
+        b'n' => None,
+        _ => Some(slot.as_number()),
+    }
+}
+
+/// The value of a key in `a=1, b="2 3"; c=4`; a value without quotes ends at a comma, semicolon or white space.
+fn pair<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let mut from = 0;
+    loop {
+        let at = from + text.get(from..)?.find(key)?;
+        from = at + key.len();
+        let starts = text[..at].chars().next_back().is_none_or(|it| !(it.is_alphanumeric() || "_-.".contains(it)));
+        let Some(value) = text[from..].trim_start().strip_prefix('=').filter(|_| starts) else { continue };
+        let value = value.trim_start();
+        return match value.chars().next()? {
+            quote @ ('"' | '\'') => value[1..].split_once(quote).map(|(inner, _)| inner),
+            _ => value.split([',', ';', ' ', '\t', '}', ')', '"']).next(),
+        };
+    }
+}
+
+/// The part at a place of a text split at a separator; from the end if negative.
+fn split<'a>(text: &'a str, separator: &str, place: i32) -> Option<&'a str> {
+    if place >= 0 {
+        text.split(separator).nth(place as usize)
+    } else {
+        text.rsplit(separator).nth(place.unsigned_abs() as usize - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_and_parts() {
+        let text = r#"type=LOGIN_ERROR, my-ip=x, ip=192.0.2.1, user="ann b", last='c' end=z"#;
+        for (key, expected) in [
+            ("type", Some("LOGIN_ERROR")),
+            ("ip", Some("192.0.2.1")),
+            ("user", Some("ann b")),
+            ("last", Some("c")),
+            ("end", Some("z")),
+            ("none", None),
+        ] {
+            assert_eq!(pair(text, key), expected, "{key}");
+        }
+        assert_eq!(pair("é=é", "é"), Some("é"));
+        assert_eq!(split("a:b:c", ":", 1), Some("b"));
+        assert_eq!(split("a:b:c", ":", -1), Some("c"));
+        assert_eq!(split("a:b:c", ":", 3), None);
+    }
+}
