@@ -1,6 +1,5 @@
 //! Findings to alerts: opens, folds and resolves them.
 
 pub mod desk;
-pub mod title;
 
 pub use desk::{Desk, RuleCard};

@@ -19,8 +19,8 @@ use crate::matcher::Scratch;
 use crate::model::{
     Carried, Event, EventBuf, Hit, HitBatch, List, RuleIndex, TextRange, Timestamp, Value, Zone, text,
 };
-use crate::schema::{Memo, SchemaIndex};
-use crate::source::frame::{LineBatch, RejectedLine};
+use crate::schema::{Arrival, Memo, SchemaIndex};
+use crate::source::LineBatch;
 
 /// How a source's lines are to be read.
 #[derive(Clone, Debug)]
@@ -38,7 +38,23 @@ pub struct Judged {
     pub batch: HitBatch,
     pub track: Track,
     pub counts: Counts,
-    pub rejects: Vec<RejectedLine>,
+    pub rejects: Vec<Rejected>,
+}
+
+/// A line that did not become an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    pub line: u64,
+    /// A short stable word, such as `too-long` or `not-json`.
+    pub reason: &'static str,
+    /// The beginning of the line, at most `limits::REJECTED_TEXT_BYTES_MAX`.
+    pub text: Box<[u8]>,
+}
+
+impl Rejected {
+    fn new(line: u64, reason: &'static str, bytes: &[u8]) -> Rejected {
+        Rejected { line, reason, text: bytes[..bytes.len().min(limits::REJECTED_TEXT_BYTES_MAX)].into() }
+    }
 }
 
 /// received = accepted + rejected, at any moment.
@@ -139,14 +155,10 @@ impl Reader {
         let Some(schema) = self.set.schemas.recognise(event, format.name, &mut self.memo) else {
             return self.read_unrecognised(record, reading, received, depth, each);
         };
-        let elements = self.set.schemas.elements(schema, event);
-        for element in 0..elements {
-            if element > 0 {
-                self.decode(record, reading)?;
-            }
-            let set = self.set.clone();
-            let repeat =
-                set.schemas.apply(schema, record, &mut self.buf, element, reading.zone, received, &mut self.memo);
+        let arrival = Arrival { zone: reading.zone, received };
+        self.set.schemas.select(record, &mut self.buf, &mut self.memo);
+        for element in 0..self.set.schemas.elements(schema, record, &mut self.buf, &mut self.memo) {
+            let repeat = self.set.schemas.apply(schema, record, &mut self.buf, element, arrival, &mut self.memo);
             self.hand_over(record, Some(schema), repeat, each);
         }
         Ok(true)
@@ -180,7 +192,7 @@ impl Reader {
                 self.decode(record, reading)?;
             }
         }
-        self.set.schemas.apply_none(record, &mut self.buf);
+        self.set.schemas.select(record, &mut self.buf, &mut self.memo);
         self.hand_over(record, None, 1, each);
         Ok(false)
     }
@@ -237,8 +249,9 @@ impl Front {
         out.batch.clear();
         out.track.start(received);
         out.rejects.clear();
-        out.rejects.extend(lines.rejects.iter().cloned());
-        out.counts = Counts { received: lines.received, rejected: lines.rejects.len() as u64, ..Counts::default() };
+        out.rejects.extend(lines.rejects().map(|it| Rejected::new(it.number, it.reason, it.bytes)));
+        out.counts =
+            Counts { received: lines.received(), rejected: out.rejects.len() as u64, ..Counts::default() };
         let Front { set, keys, reader, scratch, matched } = self;
         for line in lines.lines() {
             out.counts.bytes += line.text.len() as u64 + 1;
@@ -259,7 +272,7 @@ impl Front {
                 Ok(()) => out.counts.accepted += 1,
                 Err(reason) => {
                     out.counts.rejected += 1;
-                    out.rejects.push(RejectedLine::new(line.number, reason, line.text));
+                    out.rejects.push(Rejected::new(line.number, reason, line.text.as_bytes()));
                 }
             }
         }

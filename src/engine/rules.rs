@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use super::canonical::{Compare, canonical};
 use crate::alert::RuleCard;
-use crate::alert::title::Template;
+use crate::rule::title::Template;
 use crate::detect::Detect;
 use crate::enrich::{self, GeoFields};
-use crate::expr::{Expr, Lists};
+use crate::expr::Expr;
 use crate::format::Paths;
 use crate::limits;
-use crate::matcher::Matcher;
+use crate::matcher::{Lists, Matcher};
 use crate::model::{Carried, FieldId, Fields, Hit, HitBatch, RuleIndex};
 use crate::rule::file::{By, Rule};
 use crate::schema::Schemas;
@@ -116,7 +116,7 @@ impl Compiled {
         let mut carry_names = rule.detect.fields();
         let detector_fields = carry_names.len();
         let in_entity = |name: &str| rule.by.iter().any(|it| it.field() == name);
-        for name in title.fields().filter(|it| is_field(it) && !in_entity(it)) {
+        for name in title.fields().into_iter().filter(|it| !in_entity(it)) {
             carry_names.push(name.to_string());
         }
         let carry = carry_names.iter().map(|it| fields.named_by_rule(it)).collect();
@@ -148,16 +148,6 @@ impl Compiled {
     }
 }
 
-/// Names in titles that stand for numbers of the kind, not for fields.
-pub const TITLE_WORDS: [&str; 13] = [
-    "count", "span", "rule", "severity", "story", "distinct", "seen", "at_least", "within_s", "steps", "distance_km",
-    "elapsed_s", "probability",
-];
-
-fn is_field(name: &str) -> bool {
-    !TITLE_WORDS.contains(&name)
-}
-
 fn compare(by: &By) -> Compare {
     match by {
         By::Default(field) if field.ends_with(".ip") => Compare::Address,
@@ -167,7 +157,7 @@ fn compare(by: &By) -> Compare {
 }
 
 fn title(rule: &Rule) -> Result<Template, CompileError> {
-    Template::parse(&rule.title).map_err(|(_, problem)| CompileError { rule: rule.id.clone(), problem })
+    Template::parse(&rule.title).map_err(|it| CompileError { rule: rule.id.clone(), problem: it.what })
 }
 
 fn card(rule: &Rule, title: &Template) -> RuleCard {
@@ -199,7 +189,7 @@ fn names_of(rules: &[Rule], titles: &[Template]) -> (BTreeSet<String>, Vec<Strin
         }
         names.extend(rule.by.iter().map(|it| it.field().to_string()));
         names.extend(rule.detect.fields());
-        names.extend(title.fields().filter(|it| is_field(it)).map(str::to_string));
+        names.extend(title.fields().into_iter().map(str::to_string));
     }
     let computed = names.iter().filter(|it| it.contains('[')).cloned().collect();
     (names, computed)
