@@ -177,6 +177,8 @@ pub struct EventBuf {
     pub time: Option<Timestamp>,
     /// A key came twice; the first value was taken.
     pub key_repeated: bool,
+    /// One bit an object of the record that decoders have entered: their own notes, kept here to keep the memory.
+    pub entered: Vec<u64>,
 }
 
 impl EventBuf {
@@ -189,6 +191,7 @@ impl EventBuf {
             constants,
             time: None,
             key_repeated: false,
+            entered: Vec::new(),
         }
     }
 

@@ -1,0 +1,139 @@
+//! KeyRunner's logs: columns between bars.
+//!
+//! Access: `Date | IP | User | Geo | Action`. Audit and application: `Date | statement`.
+//!
+//! The user column is what somebody typed at a login form, so it may hold bars. The columns before it and the two after
+//! it are written by the software: the record is read from both ends, and what is left in the middle is the user. Read
+//! from the left, a failed login of the user `x | USA | Login success` would become a good one.
+
+use std::net::IpAddr;
+
+use crate::model::{EventBuf, FieldId};
+
+use super::paths::{Part, Trie, body};
+use super::{Format, Paths, Reject};
+
+pub(super) const FORMAT: Format = Format {
+    name: "keyrunner",
+    about: "KeyRunner columns: Date | IP | User | Geo | Action, or Date | statement",
+    example: "2025-04-12 08:02:55 | 103.44.55.21 | johndoe@keyrunner.app | USA | Login success",
+    looks_like,
+    decode,
+};
+
+pub(super) struct Ids {
+    time: Option<FieldId>,
+    ip: Option<FieldId>,
+    user: Option<FieldId>,
+    geo: Option<FieldId>,
+    action: Option<FieldId>,
+    statement: Option<FieldId>,
+}
+
+impl Ids {
+    pub(super) fn new(trie: &Trie) -> Ids {
+        Ids {
+            time: trie.field("keyrunner.time"),
+            ip: trie.field("keyrunner.ip"),
+            user: trie.field("keyrunner.user"),
+            geo: trie.field("keyrunner.geo"),
+            action: trie.field("keyrunner.action"),
+            statement: trie.field("keyrunner.statement"),
+        }
+    }
+}
+
+fn looks_like(record: &str) -> bool {
+    let part = body(record, 0);
+    date_column(record, part).is_some()
+}
+
+fn decode(record: &str, at: usize, paths: &Paths, buf: &mut EventBuf) -> Result<(), Reject> {
+    let whole = body(record, at);
+    let Some((time, rest)) = date_column(record, whole) else {
+        return Err(Reject { reason: "no-date-column" });
+    };
+    let ids = &paths.keyrunner;
+    match access(record, rest) {
+        Some([ip, user, geo, action]) => {
+            if is_address(ip.of(record)) {
+                ip.put(ids.ip, buf);
+            }
+            user.put(ids.user, buf);
+            geo.put(ids.geo, buf);
+            action.put(ids.action, buf);
+        }
+        None => {
+            let statement = rest.trim(record);
+            if statement.is_empty() {
+                return Err(Reject { reason: "no-columns" });
+            }
+            statement.put(ids.statement, buf);
+            // Others write `date | text` too; their schemas look at the message.
+            whole.put(paths.message, buf);
+        }
+    }
+    time.put(ids.time, buf);
+    Ok(())
+}
+
+/// The first column, if it is a date with a time, and what stands after its bar.
+fn date_column(record: &str, part: Part) -> Option<(Part, Part)> {
+    let bytes = &record.as_bytes()[part.start..part.end];
+    let lead = bytes.iter().take_while(|it| **it == b' ').count();
+    if !starts_with_stamp(&bytes[lead..]) {
+        return None;
+    }
+    // A stamp with its fraction and zone is shorter than this; a bar further on belongs to something else.
+    let bar = bytes.iter().take(lead + 48).position(|it| *it == b'|')?;
+    let time = Part::new(part.start + lead, part.start + bar).trim(record);
+    let tail = &time.of(record).as_bytes()[16..];
+    let is_stamp =
+        tail.iter().all(|it| matches!(it, b'0'..=b'9' | b':' | b'.' | b',' | b'+' | b'-' | b' ' | b'A'..=b'Z'));
+    is_stamp.then_some((time, Part::new(part.start + bar + 1, part.end)))
+}
+
+/// `dddd-dd-ddTdd:dd`, by shape: whether the date exists is for the schema to say, and a line with a wrong date is still a line.
+pub(super) fn starts_with_stamp(bytes: &[u8]) -> bool {
+    let Some(it) = bytes.first_chunk::<16>() else { return false };
+    it[4] == b'-'
+        && it[7] == b'-'
+        && matches!(it[10], b' ' | b'T' | b't' | b'_')
+        && it[13] == b':'
+        && [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15].iter().all(|at: &usize| it[*at].is_ascii_digit())
+}
+
+/// The columns after the date, if they are those of an access record.
+fn access(record: &str, rest: Part) -> Option<[Part; 4]> {
+    // The software writes blanks around its bars; bars without blanks inside a name are then no columns at all.
+    columns(record, rest, " | ").or_else(|| columns(record, rest, "|"))
+}
+
+fn columns(record: &str, rest: Part, bar: &str) -> Option<[Part; 4]> {
+    let text = rest.of(record);
+    let ip_end = text.find(bar)?;
+    let action = text.rfind(bar)?;
+    let geo = text[..action].rfind(bar)?;
+    let user = ip_end + bar.len();
+    if geo < user {
+        return None;
+    }
+    let part = |start: usize, end: usize| Part::new(rest.start + start, rest.start + end).trim(record);
+    let found = [part(0, ip_end), part(user, geo), part(geo + bar.len(), action), part(action + bar.len(), text.len())];
+    let ip = found[0].of(record);
+    let absent = text[user..geo].find(bar).is_none() && is_absent(ip) && !found[3].is_empty();
+    (is_address(ip) || absent).then_some(found)
+}
+
+/// An address, with or without port and brackets.
+fn is_address(text: &str) -> bool {
+    if text.parse::<IpAddr>().is_ok() || text.parse::<std::net::SocketAddr>().is_ok() {
+        return true;
+    }
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    bare.split_once('%').map_or(bare, |(address, _)| address).parse::<IpAddr>().is_ok()
+}
+
+fn is_absent(text: &str) -> bool {
+    text.is_empty() || ["-", "unknown", "n/a", "null", "none"].iter().any(|it| it.eq_ignore_ascii_case(text))
+}

@@ -1,0 +1,324 @@
+//! Finds the wanted paths of a record while its keys go by.
+//!
+//! With 43 vendor schemas loaded several hundred paths are wanted, and a record has a handful of them. A map from path to
+//! field would need the path as text, which nobody has while reading; so the paths become a trie over keys, and each node
+//! finds a child by hashing what two loads give: the key's first and last eight bytes. Names in the tables come from rules
+//! and schemas, so a stranger's keys cannot make the tables slow: the longest probe is fixed when rules load.
+
+use crate::model::{EventBuf, FieldId, Fields, Place, Slot};
+
+use super::{cef, combined, keyrunner, syslog};
+
+/// A node of the trie; `ROOT` is the record itself.
+pub(super) type Node = u32;
+pub(super) const ROOT: Node = 0;
+/// Below here nothing is wanted.
+pub(super) const NOWHERE: Node = u32::MAX;
+
+/// The record paths that somebody asked for.
+pub struct Paths {
+    pub(super) trie: Trie,
+    /// The whole line or the text it carries: formats that have one fill it.
+    pub(super) message: Option<FieldId>,
+    pub(super) keyrunner: keyrunner::Ids,
+    pub(super) syslog: syslog::Ids,
+    pub(super) cef: cef::Ids,
+    pub(super) combined: combined::Ids,
+}
+
+impl Paths {
+    /// Built once from the names that rules and schemas interned. Names that hold `[` are computed from others, not read.
+    pub fn new(fields: &Fields) -> Paths {
+        let trie = Trie::new(fields.paths().filter(|(name, _)| !name.contains('[')));
+        Paths {
+            message: trie.field("message"),
+            keyrunner: keyrunner::Ids::new(&trie),
+            syslog: syslog::Ids::new(&trie),
+            cef: cef::Ids::new(&trie),
+            combined: combined::Ids::new(&trie),
+            trie,
+        }
+    }
+}
+
+pub(super) struct Trie {
+    nodes: Vec<NodeData>,
+    /// The tables of all nodes, one after another.
+    entries: Vec<Entry>,
+    /// Nodes that have children.
+    inner: u32,
+}
+
+struct NodeData {
+    field: Option<FieldId>,
+    /// The number of a node that has children among those that do; its bit in [`EventBuf::entered`].
+    mark: Option<u32>,
+    table: u32,
+    shift: u32,
+    mask: u32,
+    key: Box<str>,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    first: u64,
+    last: u64,
+    len: u32,
+    node: Node,
+}
+
+const EMPTY: Entry = Entry { first: 0, last: 0, len: u32::MAX, node: NOWHERE };
+
+impl Trie {
+    fn new<'a>(names: impl Iterator<Item = (&'a str, FieldId)>) -> Trie {
+        let mut sorted: Vec<_> = names.collect();
+        sorted.sort_unstable();
+        let mut children: Vec<Vec<Node>> = vec![Vec::new()];
+        let mut nodes = vec![NodeData::new("")];
+        for (name, field) in sorted {
+            let mut at = ROOT;
+            for key in name.split('.') {
+                let known = children[at as usize].iter().copied().find(|it| *nodes[*it as usize].key == *key);
+                at = known.unwrap_or_else(|| {
+                    let new = nodes.len() as Node;
+                    nodes.push(NodeData::new(key));
+                    children.push(Vec::new());
+                    children[at as usize].push(new);
+                    new
+                });
+            }
+            nodes[at as usize].field = Some(field);
+        }
+        let mut trie = Trie { nodes, entries: Vec::new(), inner: 0 };
+        for (node, below) in children.iter().enumerate() {
+            trie.lay(node, below);
+        }
+        trie
+    }
+
+    /// Writes the table of one node: open addressing, at most half full.
+    fn lay(&mut self, node: usize, children: &[Node]) {
+        if children.is_empty() {
+            return;
+        }
+        let size = (children.len() * 2).next_power_of_two();
+        let start = self.entries.len();
+        self.entries.resize(start + size, EMPTY);
+        let data = &mut self.nodes[node];
+        data.mark = Some(self.inner);
+        data.table = start as u32;
+        data.mask = size as u32 - 1;
+        data.shift = 64 - size.trailing_zeros();
+        self.inner += 1;
+        let (shift, mask) = (data.shift, size - 1);
+        for child in children {
+            let key = self.nodes[*child as usize].key.as_bytes();
+            let (first, last) = ends(key, 0, key.len());
+            let mut slot = hash(first, last, key.len(), shift);
+            while self.entries[start + slot].node != NOWHERE {
+                slot = (slot + 1) & mask;
+            }
+            self.entries[start + slot] = Entry { first, last, len: key.len() as u32, node: *child };
+        }
+    }
+
+    /// The child of `node` whose key is `bytes[start..end]`, dots not being special.
+    #[inline]
+    fn child(&self, node: Node, bytes: &[u8], start: usize, end: usize) -> Node {
+        let data = &self.nodes[node as usize];
+        if data.mask == 0 {
+            return NOWHERE;
+        }
+        let len = end - start;
+        let (first, last) = ends(bytes, start, len);
+        let mask = data.mask as usize;
+        let mut slot = hash(first, last, len, data.shift);
+        loop {
+            let entry = self.entries[data.table as usize + slot];
+            if entry.node == NOWHERE {
+                return NOWHERE;
+            }
+            if entry.first == first && entry.last == last && entry.len as usize == len {
+                // Up to 16 bytes the two words are the key.
+                if len <= 16 || bytes[start..end] == *self.nodes[entry.node as usize].key.as_bytes() {
+                    return entry.node;
+                }
+            }
+            slot = (slot + 1) & mask;
+        }
+    }
+
+    /// Where the key `bytes[start..end]` leads from `node`: a key that holds dots stands for as many keys.
+    #[inline]
+    pub(super) fn find(&self, node: Node, bytes: &[u8], start: usize, end: usize) -> Node {
+        match self.child(node, bytes, start, end) {
+            NOWHERE => self.find_dotted(node, bytes, start, end),
+            child => child,
+        }
+    }
+
+    fn find_dotted(&self, mut node: Node, bytes: &[u8], start: usize, end: usize) -> Node {
+        let mut from = start;
+        while let Some(dot) = memchr::memchr(b'.', &bytes[from..end]) {
+            node = self.child(node, bytes, from, from + dot);
+            if node == NOWHERE {
+                return NOWHERE;
+            }
+            from += dot + 1;
+        }
+        if from == start { NOWHERE } else { self.child(node, bytes, from, end) }
+    }
+
+    /// The node at the end of a dotted path.
+    pub(super) fn node(&self, path: &str) -> Node {
+        self.find(ROOT, path.as_bytes(), 0, path.len())
+    }
+
+    pub(super) fn field(&self, path: &str) -> Option<FieldId> {
+        self.field_at(self.node(path))
+    }
+
+    #[inline]
+    pub(super) fn field_at(&self, node: Node) -> Option<FieldId> {
+        self.nodes.get(node as usize).and_then(|it| it.field)
+    }
+
+    #[inline]
+    pub(super) fn has_children(&self, node: Node) -> bool {
+        self.nodes.get(node as usize).is_some_and(|it| it.mask != 0)
+    }
+
+    /// Forgets which nodes were entered.
+    #[inline]
+    pub(super) fn start(&self, buf: &mut EventBuf) {
+        buf.entered.clear();
+        buf.entered.resize(self.inner.div_ceil(64) as usize, 0);
+    }
+
+    /// Whether this is the node's first value in the record. Later ones are left out: who can repeat a key must not be
+    /// able to choose which of the two values is believed, here and elsewhere.
+    #[inline]
+    pub(super) fn admit(&self, node: Node, buf: &mut EventBuf) -> bool {
+        let data = &self.nodes[node as usize];
+        let mut first = true;
+        if let Some(field) = data.field {
+            first = !buf.has(field);
+        }
+        if let Some(mark) = data.mark {
+            let word = &mut buf.entered[mark as usize >> 6];
+            let bit = 1u64 << (mark & 63);
+            first &= *word & bit == 0;
+            *word |= bit;
+        }
+        buf.key_repeated |= !first;
+        first
+    }
+}
+
+impl NodeData {
+    fn new(key: &str) -> NodeData {
+        NodeData { field: None, mark: None, table: 0, shift: 0, mask: 0, key: key.into() }
+    }
+}
+
+/// The first and the last eight bytes of a key, with zeros for what a short key does not have.
+#[inline]
+fn ends(bytes: &[u8], start: usize, len: usize) -> (u64, u64) {
+    if len > 8 {
+        return (word(bytes, start), word(bytes, start + len - 8));
+    }
+    if len == 0 {
+        return (0, 0);
+    }
+    // The eight bytes from the key's start are nearly always there: a quote, a colon and a value follow.
+    let unwanted = 64 - 8 * len as u32;
+    match bytes.get(start..start + 8) {
+        Some(_) => (word(bytes, start) << unwanted >> unwanted, 0),
+        None => (bytes[start..start + len].iter().rev().fold(0, |word, it| word << 8 | u64::from(*it)), 0),
+    }
+}
+
+#[inline]
+fn word(bytes: &[u8], at: usize) -> u64 {
+    match bytes.get(at..at + 8).and_then(|it| it.try_into().ok()) {
+        Some(it) => u64::from_le_bytes(it),
+        None => 0,
+    }
+}
+
+#[inline]
+fn hash(first: u64, last: u64, len: usize, shift: u32) -> usize {
+    let mixed = first.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (last ^ len as u64).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+    ((mixed ^ mixed >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> shift) as usize
+}
+
+/// A part of the record, by byte offsets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Part {
+    pub start: usize,
+    pub end: usize,
+}
+
+impl Part {
+    pub(super) fn new(start: usize, end: usize) -> Part {
+        Part { start, end }
+    }
+
+    #[inline]
+    pub(super) fn of(self, record: &str) -> &str {
+        &record[self.start..self.end]
+    }
+
+    /// Without blanks at both ends.
+    #[inline]
+    pub(super) fn trim(mut self, record: &str) -> Part {
+        let bytes = record.as_bytes();
+        while self.start < self.end && is_blank(bytes[self.start]) {
+            self.start += 1;
+        }
+        while self.start < self.end && is_blank(bytes[self.end - 1]) {
+            self.end -= 1;
+        }
+        self
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+
+    /// Sets a wanted field to this part of the record. Empty text says nothing, so it sets nothing.
+    #[inline]
+    pub(super) fn put(self, field: Option<FieldId>, buf: &mut EventBuf) {
+        if let Some(field) = field
+            && !self.is_empty()
+        {
+            buf.set(field, Slot::text(Place::Record, self.start, self.end - self.start));
+        }
+    }
+
+    /// Like [`Part::put`], for formats that write `-` for what is absent.
+    #[inline]
+    pub(super) fn put_unless_dash(self, field: Option<FieldId>, record: &str, buf: &mut EventBuf) {
+        if self.of(record) != "-" {
+            self.put(field, buf);
+        }
+    }
+}
+
+pub(super) fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// The line from `at` without byte order mark and line end.
+#[inline]
+pub(super) fn body(record: &str, at: usize) -> Part {
+    let bytes = record.as_bytes();
+    let start = if bytes[at..].starts_with(BOM) { at + BOM.len() } else { at };
+    let mut end = bytes.len();
+    while end > start && matches!(bytes[end - 1], b'\r' | b'\n') {
+        end -= 1;
+    }
+    Part { start, end }
+}
+
+pub(super) const BOM: &[u8] = "\u{feff}".as_bytes();
