@@ -1,5 +1,7 @@
 //! Hits over time to findings: one file a kind.
 
+pub mod travel;
+
 use serde::{Deserialize, Serialize};
 
 use crate::expr::Expr;
