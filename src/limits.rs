@@ -69,3 +69,11 @@ pub const SOURCES_MAX: usize = 60_000;
 pub const OPEN_ALERTS_MAX: usize = 100_000;
 /// Cached geo lookups (direct-mapped by address).
 pub const GEO_CACHE_ENTRIES: usize = 1 << 16;
+/// Addresses an impossible-travel rule knows of everybody, 88 bytes each. More: those not seen for longest are forgotten.
+pub const TRAVEL_ADDRESSES_MAX: usize = 200_000;
+/// Networks (by number) of the same rule, at most 500 bytes each. More: those not seen for longest are forgotten.
+pub const TRAVEL_NETWORKS_MAX: usize = 16_384;
+/// Names of cities it keeps for its sentences. More: those not seen for longest; the sentence then names the country.
+pub const TRAVEL_NAMES_MAX: usize = 16_384;
+/// Networks with recent alerts, for grouping. More: those not seen for longest are forgotten and open a group of their own.
+pub const TRAVEL_GROUPS_MAX: usize = 4096;

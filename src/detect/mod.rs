@@ -8,6 +8,8 @@ pub mod distinct;
 pub mod sequence;
 mod table;
 
+pub mod travel;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

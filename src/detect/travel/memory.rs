@@ -1,0 +1,462 @@
+//! What is remembered of one person: where they were lately, and where they usually are.
+
+use serde::{Deserialize, Serialize};
+
+use super::geometry::distance_km;
+use super::{Kind, Spot};
+use crate::enrich::country::Country;
+use crate::model::{Span, Timestamp};
+
+/// Lately seen stays of each [`Kind`]. Quotas, so that a token refreshed hourly from a cloud cannot push real places out.
+const STAYS_MAX: [usize; 3] = [5, 2, 3];
+const PLACES_MAX: usize = 12;
+const ADDRESSES_MAX: usize = 12;
+const DEVICES_MAX: usize = 6;
+const REPORTS_MAX: usize = 6;
+
+/// A place counts half after that long without a visit.
+const HALF_LIFE_DAYS: f64 = 21.0;
+/// A place is habitual from that weight on, on as many days.
+const HABIT_WEIGHT: f64 = 2.0;
+const HABIT_DAYS: u16 = 2;
+/// One network within that distance is one place.
+const PLACE_KM: f64 = 120.0;
+/// Successes of one address less than that apart are one stay.
+const STAY_GAP: Span = Span::from_secs(1800);
+const REPORT_SPAN: Span = Span::from_secs(86_400);
+const DAY: i64 = 86_400_000_000;
+
+/// What is remembered of one person, at most 2 KiB.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    pub(super) stays: Vec<Stay>,
+    places: Vec<Habit>,
+    /// Least recently used first.
+    addresses: Vec<Visited>,
+    devices: Vec<Device>,
+    reports: Vec<Report>,
+    sightings: u32,
+    days: u16,
+    last_day: i32,
+    places_made: u16,
+    /// Days on which two habits contradicted each other: an account that two people share.
+    torn_days: u16,
+    last_torn_day: i32,
+}
+
+/// One address, for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Stay {
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub spot: Spot,
+    /// Of the first and of the last event.
+    pub evidence: (u64, u64),
+    /// Number of the city's name in the organisation; 0 for none.
+    pub city: u64,
+    pub source: u16,
+    pub slack_s: u16,
+    /// Number of its [`Habit`].
+    pub place: u16,
+    pub novelty: f32,
+    pub country_error: f32,
+    pub familiarity: Familiarity,
+    pub kind: Kind,
+    /// A datacentre's address that nobody else is known to share: its position says little, but is not meant to deceive.
+    pub hosting: bool,
+    pub told: Told,
+}
+
+/// What has been said about a stay already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) enum Told {
+    Nothing,
+    Mentioned,
+    Reported,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) enum Familiarity {
+    New,
+    /// The country is known, the network is not.
+    Country,
+    /// A habitual network, but not there.
+    Network,
+    Habit,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Habit {
+    number: u16,
+    asn: u32,
+    country: Option<Country>,
+    point: (f32, f32),
+    weight: f32,
+    days: u16,
+    last_day: i32,
+    first: Timestamp,
+    last: Timestamp,
+    visits: u16,
+    /// Visits by another address than the one before.
+    moves: u16,
+    last_key: u64,
+    /// Made by a reported sighting.
+    quarantined: bool,
+    /// Its person was somewhere else at the same time.
+    torn: bool,
+    /// The organisation was told of it.
+    settled: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Visited {
+    address: u64,
+    last_day: i32,
+    days: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Device {
+    hash: u64,
+    first_day: i32,
+    last: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Report {
+    time: Timestamp,
+    asn: u32,
+    country: Option<Country>,
+    paged: bool,
+}
+
+/// How a spot fits a person's habits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fit {
+    pub familiarity: Familiarity,
+    /// The network is habitual, but the database now says another country.
+    pub moved: bool,
+    /// Index of the place it belongs to.
+    pub place: Option<usize>,
+    pub address_known: bool,
+    /// A new address at nearly every visit, as carriers give them.
+    pub pooled: bool,
+    pub home: Option<Country>,
+}
+
+pub(super) fn day(time: Timestamp) -> i32 {
+    time.micros().div_euclid(DAY) as i32
+}
+
+impl Memory {
+    /// A sighting that was reported turned out to be honest: its place is no longer held back.
+    pub fn acquit(&mut self, asn: Option<u32>, country: Option<Country>) {
+        for place in &mut self.places {
+            if place.asn == asn.unwrap_or(0) && place.country == country {
+                place.quarantined = false;
+            }
+        }
+    }
+
+    pub(super) fn is_new(&self) -> bool {
+        self.sightings == 0
+    }
+
+    /// Too little is known to say what is unusual.
+    pub(super) fn is_cold(&self) -> bool {
+        self.days < 4 || self.sightings < 10
+    }
+
+    pub(super) fn is_shared_account(&self) -> bool {
+        self.torn_days >= 3
+    }
+
+    pub(super) fn fit(&self, spot: &Spot, time: Timestamp) -> Fit {
+        let mut fit = Fit {
+            familiarity: Familiarity::New,
+            moved: false,
+            place: None,
+            address_known: spot
+                .address()
+                .is_some_and(|key| self.addresses.iter().any(|it| it.address == key && it.days >= 2)),
+            pooled: false,
+            home: None,
+        };
+        let mut country_weight = 0.0;
+        for (at, place) in self.places.iter().enumerate() {
+            let weight = place.weight_at(time);
+            let habitual = weight >= HABIT_WEIGHT && place.days >= HABIT_DAYS;
+            // A place first seen today must not make its own excursion familiar.
+            let fresh = place.days < 2 && time.since(place.first) < Span::from_micros(DAY);
+            if place.country != spot.country {
+                fit.moved |= place.asn == spot.asn && spot.asn != 0 && habitual;
+                continue;
+            }
+            if !fresh {
+                country_weight += weight;
+            }
+            if place.asn != spot.asn {
+                continue;
+            }
+            let near = spot.vague || distance_km(place.point, spot.point) <= PLACE_KM;
+            let familiarity = match (near, habitual) {
+                (true, true) => Familiarity::Habit,
+                // Without a network's number, the same country is all there is.
+                (false, true) if spot.asn != 0 => Familiarity::Network,
+                (true, false) if !fresh => Familiarity::Country,
+                _ => Familiarity::New,
+            };
+            if near && (fit.place.is_none() || fit.familiarity < Familiarity::Habit) {
+                fit.place = Some(at);
+            }
+            fit.familiarity = fit.familiarity.max(familiarity);
+        }
+        if country_weight >= HABIT_WEIGHT {
+            fit.familiarity = fit.familiarity.max(Familiarity::Country);
+        }
+        fit.pooled = spot.asn != 0
+            && fit
+                .place
+                .is_some_and(|at| self.places[at].visits >= 4 && 2 * self.places[at].moves >= self.places[at].visits);
+        fit.home = self.home();
+        fit
+    }
+
+    /// The country of most of the person's habits; of equals the first seen.
+    fn home(&self) -> Option<Country> {
+        let weight = |country: Option<Country>| -> f32 {
+            self.places.iter().filter(|it| it.country == country).map(|it| it.weight).sum()
+        };
+        let mut best: Option<(f32, Option<Country>)> = None;
+        for place in &self.places {
+            if best.is_some_and(|it| it.1 == place.country) {
+                continue;
+            }
+            let weight = weight(place.country);
+            if best.is_none_or(|it| weight > it.0) {
+                best = Some((weight, place.country));
+            }
+        }
+        best.and_then(|it| it.1)
+    }
+
+    /// Whether the device was seen on an earlier day; None when that says nothing yet.
+    pub(super) fn knows_device(&self, hash: u64, time: Timestamp) -> Option<bool> {
+        let known = self.devices.iter().any(|it| it.hash == hash && it.first_day < day(time));
+        if known { Some(true) } else { (!self.is_cold()).then_some(false) }
+    }
+
+    /// Notes that the place's person was somewhere else at the time.
+    pub(super) fn tear(&mut self, place: u16) {
+        if let Some(it) = self.places.iter_mut().find(|it| it.number == place) {
+            it.torn = true;
+        }
+    }
+
+    /// Notes that two habits contradict each other on that day.
+    pub(super) fn tear_habits(&mut self, time: Timestamp) {
+        if self.torn_days == 0 || self.last_torn_day != day(time) {
+            self.last_torn_day = day(time);
+            self.torn_days = self.torn_days.saturating_add(1);
+        }
+    }
+
+    /// Whether a report on that network and country is due, and if so remembers it. A mention gives way to any earlier
+    /// report; a page only to an earlier page.
+    pub(super) fn may_report(&mut self, asn: u32, country: Option<Country>, paged: bool, now: Timestamp) -> bool {
+        self.reports.retain(|it| now.since(it.time) < REPORT_SPAN);
+        if self.reports.iter().any(|it| it.asn == asn && it.country == country && (it.paged || !paged)) {
+            return false;
+        }
+        if self.reports.len() == REPORTS_MAX {
+            self.reports.remove(0);
+        }
+        push(&mut self.reports, Report { time: now, asn, country, paged });
+        true
+    }
+
+    /// Counts a visit. Returns the place's number, and when the visit makes it a habit, whether its person was elsewhere meanwhile.
+    pub(super) fn visit(
+        &mut self,
+        spot: &Spot,
+        time: Timestamp,
+        place: Option<usize>,
+        quarantined: bool,
+        torn: bool,
+    ) -> (u16, Option<bool>) {
+        let today = day(time);
+        self.sightings = self.sightings.saturating_add(1);
+        if self.days == 0 || today > self.last_day {
+            self.days = self.days.saturating_add(1);
+            self.last_day = today;
+        }
+        let at = place.unwrap_or_else(|| self.found(spot, time, quarantined));
+        let it = &mut self.places[at];
+        it.weight = it.faded(time) as f32;
+        if it.days == 0 || today > it.last_day {
+            it.weight += 1.0;
+            it.days = it.days.saturating_add(1);
+            it.last_day = today;
+        } else {
+            it.weight += 0.1;
+        }
+        it.last = it.last.max(time);
+        it.torn |= torn;
+        if quarantined && it.days <= 1 {
+            it.quarantined = true;
+        } else if it.days >= 7 {
+            // A week of unchallenged use.
+            it.quarantined = false;
+        }
+        it.visits = it.visits.saturating_add(1);
+        if it.last_key != spot.key {
+            it.moves = it.moves.saturating_add(1);
+            it.last_key = spot.key;
+        }
+        let settled = !it.settled && !it.quarantined && it.days >= HABIT_DAYS && f64::from(it.weight) >= HABIT_WEIGHT;
+        it.settled |= settled;
+        (it.number, settled.then_some(it.torn))
+    }
+
+    /// Index of a new place, for which the most faded one may have to go.
+    fn found(&mut self, spot: &Spot, time: Timestamp, quarantined: bool) -> usize {
+        if self.places.len() == PLACES_MAX {
+            let faded = |it: &Habit| it.faded(time);
+            let least = (0..PLACES_MAX).min_by(|a, b| faded(&self.places[*a]).total_cmp(&faded(&self.places[*b])));
+            self.places.remove(least.unwrap_or(0));
+        }
+        self.places_made = self.places_made.wrapping_add(1);
+        let place = Habit {
+            number: self.places_made,
+            asn: spot.asn,
+            country: spot.country,
+            point: spot.point,
+            weight: 0.0,
+            days: 0,
+            last_day: 0,
+            first: time,
+            last: time,
+            visits: 0,
+            moves: 0,
+            last_key: 0,
+            quarantined,
+            torn: false,
+            settled: false,
+        };
+        push(&mut self.places, place);
+        self.places.len() - 1
+    }
+
+    pub(super) fn remember_address(&mut self, address: u64, time: Timestamp) {
+        let today = day(time);
+        match self.addresses.iter().position(|it| it.address == address) {
+            Some(at) => {
+                let it = &mut self.addresses[at];
+                if it.last_day != today {
+                    it.last_day = today;
+                    it.days = it.days.saturating_add(1);
+                }
+                self.addresses[at..].rotate_left(1);
+            }
+            None => {
+                if self.addresses.len() == ADDRESSES_MAX {
+                    self.addresses.remove(0);
+                }
+                push(&mut self.addresses, Visited { address, last_day: today, days: 1 });
+            }
+        }
+    }
+
+    pub(super) fn remember_device(&mut self, hash: u64, time: Timestamp) {
+        if let Some(it) = self.devices.iter_mut().find(|it| it.hash == hash) {
+            it.last = it.last.max(time);
+            return;
+        }
+        if self.devices.len() == DEVICES_MAX {
+            let oldest = (0..DEVICES_MAX).min_by_key(|at| self.devices[*at].last);
+            self.devices.remove(oldest.unwrap_or(0));
+        }
+        push(&mut self.devices, Device { hash, first_day: day(time), last: time });
+    }
+
+    /// Where the person was seen by another address within half a day of that time.
+    pub(super) fn elsewhere(&self, spot: &Spot, time: Timestamp) -> Option<(f32, f32)> {
+        let half_a_day = Span::from_secs(12 * 3600);
+        let other = |it: &&Stay| {
+            it.spot.key != spot.key && it.kind == Kind::Place && time.since(it.to).max(it.to.since(time)) < half_a_day
+        };
+        self.stays.iter().rev().find(other).map(|it| it.spot.point)
+    }
+
+    /// Prolongs the stay at that address, or begins one. `device_is_new` then raises the stay's novelty too.
+    pub(super) fn stay(&mut self, stay: Stay, device_is_new: bool) {
+        let time = stay.from;
+        let same = |it: &&mut Stay| {
+            it.spot.key == stay.spot.key
+                && (it.told == Told::Reported) == (stay.told == Told::Reported)
+                && time >= it.from.minus(STAY_GAP)
+                && time <= it.to.plus(STAY_GAP)
+        };
+        if let Some(it) = self.stays.iter_mut().find(same) {
+            if time < it.from {
+                (it.from, it.evidence.0) = (time, stay.evidence.0);
+            }
+            if time > it.to {
+                (it.to, it.evidence.1) = (time, stay.evidence.1);
+            }
+            it.told = it.told.max(stay.told);
+            if device_is_new {
+                it.novelty = it.novelty.max(stay.novelty);
+            }
+            return;
+        }
+        let of_kind = |it: &&Stay| it.kind == stay.kind;
+        if self.stays.iter().filter(of_kind).count() == STAYS_MAX[stay.kind as usize] {
+            let oldest = (0..self.stays.len())
+                .filter(|at| self.stays[*at].kind == stay.kind)
+                .min_by_key(|at| self.stays[*at].to);
+            if let Some(at) = oldest {
+                if self.stays[at].to > stay.to {
+                    return;
+                }
+                self.stays.remove(at);
+            }
+        }
+        push(&mut self.stays, stay);
+    }
+}
+
+impl Habit {
+    fn faded(&self, time: Timestamp) -> f64 {
+        let days = time.since(self.last).as_secs_f64() / 86_400.0;
+        f64::from(self.weight) * (-days / HALF_LIFE_DAYS).exp2()
+    }
+
+    /// Its weight as evidence of habit.
+    fn weight_at(&self, time: Timestamp) -> f64 {
+        self.faded(time) * if self.quarantined { 0.25 } else { 1.0 }
+    }
+}
+
+/// Grows one at a time: the lists are short and full soon, and thousands of them are kept.
+fn push<T>(list: &mut Vec<T>, it: T) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(1);
+    }
+    list.push(it);
+}
+
+impl Memory {
+    /// Bytes it occupies.
+    pub fn bytes(&self) -> usize {
+        fn of<T>(list: &Vec<T>) -> usize {
+            list.capacity() * size_of::<T>()
+        }
+        size_of::<Memory>()
+            + of(&self.stays)
+            + of(&self.places)
+            + of(&self.addresses)
+            + of(&self.devices)
+            + of(&self.reports)
+    }
+}

@@ -1,0 +1,172 @@
+//! A conflict in words: the sentence shows the sum, so that a reader can check it.
+
+use super::*;
+
+pub(super) fn conflict(
+    pair: &Pair,
+    verdict: Verdict,
+    organisation: &Organisation,
+    person: Person,
+    learning: bool,
+) -> Conflict {
+    let (suspect, other) =
+        (seen(&pair.suspect, &pair.other, organisation), seen(&pair.other, &pair.suspect, organisation));
+    let certain_km = pair.certain_km().max(0.0);
+    let fastest = fastest(certain_km);
+    let colleagues = organisation.colleagues(pair.suspect.spot.asn, person);
+    let story = story(pair, &suspect, &other, certain_km, fastest, colleagues);
+    let familiarity = match pair.suspect.familiarity {
+        Familiarity::New => "new",
+        Familiarity::Country => "known country",
+        Familiarity::Network => "known network",
+        Familiarity::Habit => "habitual",
+    };
+    let because = without_nulls(json!({
+        "kind": "travel",
+        "suspect": value(&suspect),
+        "other": value(&other),
+        "distance_km": pair.distance_km.round(),
+        "certain_km": certain_km.floor(),
+        "elapsed_s": pair.elapsed.as_secs_f64(),
+        "fastest_s": fastest.as_secs_f64().floor(),
+        "impossible": thousandths(pair.impossible),
+        "probability": thousandths(verdict.probability),
+        "familiarity": familiarity,
+        "colleagues": colleagues,
+        "unplaced": pair.suspect.kind == Kind::Unplaced || pair.other.kind == Kind::Unplaced,
+        "grouped": verdict.grouped,
+        "learning": learning,
+    }));
+    Conflict {
+        suspect,
+        other,
+        distance_km: pair.distance_km,
+        certain_km,
+        elapsed: pair.elapsed,
+        fastest,
+        probability: verdict.probability,
+        severity: verdict.severity,
+        grouped: verdict.grouped,
+        story,
+        because,
+    }
+}
+
+/// The end of a stay that is nearer to the other side.
+fn seen(stay: &Stay, to: &Stay, organisation: &Organisation) -> Seen {
+    let (time, evidence) = if to.from >= stay.to { (stay.to, stay.evidence.1) } else { (stay.from, stay.evidence.0) };
+    let spot = &stay.spot;
+    Seen {
+        time,
+        city: organisation.name(stay.city).filter(|_| stay.city != 0).map(str::to_string),
+        country: spot.country,
+        point: (!spot.vague).then_some(spot.point),
+        radius_km: spot.radius_km,
+        asn: (spot.asn != 0).then_some(spot.asn),
+        as_name: organisation.network_name(spot.asn).map(str::to_string),
+        evidence,
+    }
+}
+
+fn value(seen: &Seen) -> Map<String, Value> {
+    without_nulls(json!({
+        "time": seen.time,
+        "city": seen.city,
+        "country": seen.country,
+        "lat": seen.point.map(|it| decimal(it.0)),
+        "lon": seen.point.map(|it| decimal(it.1)),
+        "radius_km": seen.radius_km.round(),
+        "asn": seen.asn,
+        "as_name": seen.as_name,
+    }))
+}
+
+/// Unknown keys are absent, never null.
+fn without_nulls(object: Value) -> Map<String, Value> {
+    match object {
+        Value::Object(map) => map.into_iter().filter(|it| !it.1.is_null()).collect(),
+        _ => Map::new(),
+    }
+}
+
+fn story(
+    pair: &Pair,
+    suspect: &Seen,
+    other: &Seen,
+    certain_km: f64,
+    fastest: Span,
+    colleagues: Option<usize>,
+) -> String {
+    let (first, second) = if suspect.time < other.time { (suspect, other) } else { (other, suspect) };
+    let when = if pair.elapsed == Span::ZERO { "at the same time".into() } else { format!("in {}", pair.elapsed) };
+    let (from, to) = (place(first), place(second));
+    let sum = if pair.suspect.kind == Kind::Unplaced && !pair.by_country {
+        format!(
+            "{from} → {to} {when}; {} is a hosting, VPN or shared network, whose position says nothing",
+            place(suspect)
+        )
+    } else if pair.other.kind == Kind::Unplaced && !pair.by_country {
+        format!("{from} → {to} {when}; {} is a hosting, VPN or shared network the person is active by", place(other))
+    } else {
+        let apart = if suspect.point.is_some() && other.point.is_some() {
+            format!("{} km apart (at least {})", about(pair.distance_km), at_least(certain_km))
+        } else {
+            format!("at least {} km apart", at_least(certain_km))
+        };
+        format!("{from} → {to}, {apart}, {when}; the fastest way takes {fastest}")
+    };
+    let novelty = match pair.suspect.familiarity {
+        Familiarity::New => "is new to this person",
+        Familiarity::Country => "is a new network in a known country",
+        Familiarity::Network => "is a known network in an unusual place",
+        Familiarity::Habit => "is a usual place",
+    };
+    let company = match colleagues {
+        None => String::new(),
+        Some(0) => ", and nobody else here uses its network".into(),
+        Some(1) => ", and 1 other person here uses its network".into(),
+        Some(it) => format!(", and {it} others here use its network"),
+    };
+    format!("{sum}; {} {novelty}{company}", place(suspect))
+}
+
+fn place(seen: &Seen) -> String {
+    match (&seen.city, seen.country, seen.asn) {
+        (Some(city), _, _) => city.clone(),
+        (None, Some(country), _) => country.name().to_string(),
+        (None, None, Some(asn)) => format!("AS{asn}"),
+        (None, None, None) => "an unnamed place".into(),
+    }
+}
+
+/// Digits that the data deserve: tens from a hundred on, hundreds from a thousand on.
+fn step(km: f64) -> f64 {
+    match km {
+        1000.0.. => 100.0,
+        100.0.. => 10.0,
+        _ => 1.0,
+    }
+}
+
+fn about(km: f64) -> String {
+    grouped((km / step(km)).round() * step(km))
+}
+
+fn at_least(km: f64) -> String {
+    grouped((km / step(km)).floor() * step(km))
+}
+
+/// With a comma between thousands; no distance on Earth needs two.
+fn grouped(km: f64) -> String {
+    let km = km as u64;
+    if km >= 1000 { format!("{},{:03}", km / 1000, km % 1000) } else { km.to_string() }
+}
+
+fn thousandths(it: f64) -> f64 {
+    (it * 1000.0).round() / 1000.0
+}
+
+/// A coordinate without the digits that f32 adds.
+fn decimal(it: f32) -> f64 {
+    (f64::from(it) * 1e4).round() / 1e4
+}
