@@ -1,1 +1,3 @@
 //! Facts added to an event.
+
+pub mod geo;
