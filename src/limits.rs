@@ -77,3 +77,11 @@ pub const TRAVEL_NETWORKS_MAX: usize = 16_384;
 pub const TRAVEL_NAMES_MAX: usize = 16_384;
 /// Networks with recent alerts, for grouping. More: those not seen for longest are forgotten and open a group of their own.
 pub const TRAVEL_GROUPS_MAX: usize = 4096;
+/// Distinct geo records kept decoded by one thread. More: the thread's cache starts afresh.
+pub const GEO_RECORDS_MAX: usize = 1 << 15;
+/// Geo databases merged into one answer. More: the load is refused.
+pub const GEO_FILES_MAX: usize = 8;
+/// A geo database, read into memory whole; the largest on sale are near 1 GB. Larger: refused.
+pub const GEO_FILE_BYTES_MAX: u64 = 2 << 30;
+/// Age at which a geo database is called old: addresses change hands all the time.
+pub const GEO_AGE_DAYS_MAX: i64 = 90;

@@ -1,3 +1,4 @@
 //! Facts added to an event.
 
 pub mod country;
+pub mod geo;
