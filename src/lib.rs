@@ -15,3 +15,4 @@ pub mod detect;
 pub mod alert;
 pub mod deliver;
 pub mod rule;
+pub mod engine;

@@ -69,6 +69,10 @@ pub const SOURCES_MAX: usize = 60_000;
 pub const OPEN_ALERTS_MAX: usize = 100_000;
 /// Cached geo lookups (direct-mapped by address).
 pub const GEO_CACHE_ENTRIES: usize = 1 << 16;
+/// People an impossible-travel rule remembers, about 1 KiB each. More: newcomers are not judged until somebody is forgotten.
+pub const TRAVEL_PEOPLE_MAX: usize = 200_000;
+/// Lines kept for the evidence of a rule that compares everybody with everybody.
+pub const EVIDENCE_SHARED_RING_BYTES_MAX: usize = 8 << 20;
 /// Addresses an impossible-travel rule knows of everybody, 88 bytes each. More: those not seen for longest are forgotten.
 pub const TRAVEL_ADDRESSES_MAX: usize = 200_000;
 /// Networks (by number) of the same rule, at most 500 bytes each. More: those not seen for longest are forgotten.

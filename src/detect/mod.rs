@@ -5,13 +5,15 @@
 
 pub mod count;
 pub mod distinct;
+mod places;
 pub mod sequence;
 mod table;
+pub mod travel;
 
 pub mod travel;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::expr::Expr;
 use crate::model::{Hit, HitBatch, Severity, Span, Timestamp};
@@ -75,7 +77,7 @@ impl Detect {
         match self {
             Detect::Each | Detect::Count { .. } | Detect::Sequence { .. } => Vec::new(),
             Detect::Distinct { field, .. } => vec![field.clone()],
-            Detect::Travel {} => Vec::new(),
+            Detect::Travel {} => places::FIELDS.map(String::from).into(),
         }
     }
 
@@ -100,7 +102,7 @@ impl Detect {
             Detect::Sequence { steps, within, ordered } => {
                 Box::new(table::Table::new(sequence::Sequence::new(steps, *within, *ordered)))
             }
-            Detect::Travel {} => Box::new(Each),
+            Detect::Travel {} => Box::new(places::Places::default()),
         }
     }
 }
@@ -134,6 +136,8 @@ pub struct Trip {
     /// The first event that belongs to it.
     pub since: Timestamp,
     pub because: Vec<(&'static str, Value)>,
+    /// More of the same, from kinds that make whole objects.
+    pub numbers: Map<String, Value>,
     /// The events that make it, oldest first; the deciding one alone when an alert must already be open.
     pub marks: Vec<Mark>,
     /// −log10 of the chance of seeing this by accident, at most [`SCORE_MAX`].
@@ -148,7 +152,16 @@ pub const SCORE_MAX: f64 = 12.0;
 impl Trip {
     /// A finding of an exact kind.
     pub fn exact(count: u64, since: Timestamp, marks: Vec<Mark>) -> Trip {
-        Trip { count, since, because: Vec::new(), marks, score: SCORE_MAX, severity: None, story: None }
+        Trip {
+            count,
+            since,
+            because: Vec::new(),
+            numbers: Map::new(),
+            marks,
+            score: SCORE_MAX,
+            severity: None,
+            story: None,
+        }
     }
 
     pub fn because(mut self, name: &'static str, value: impl Into<Value>) -> Trip {
@@ -214,6 +227,7 @@ mod testing {
                 steps: *steps,
                 partition: 0,
                 entity_hash: 1,
+                entity_stable: 1,
                 entity: TextRange::default(),
                 time: time(*at),
                 release: time(*at),

@@ -48,7 +48,8 @@ fn fold(value: &str) -> Cow<'_, str> {
         return Cow::Owned(trimmed.to_ascii_lowercase());
     }
     // Folding can undo the normal form, and the normal form can need folding: twice is enough for a stable result.
-    let once = |it: &str| caseless::default_case_fold_str(&it.nfkc().filter(|it| !text::is_hostile(*it)).collect::<String>());
+    let once =
+        |it: &str| caseless::default_case_fold_str(&it.nfkc().filter(|it| !text::is_hostile(*it)).collect::<String>());
     let folded: String = once(&once(trimmed)).nfkc().collect();
     Cow::Owned(folded.trim().to_string())
 }

@@ -16,9 +16,7 @@ use crate::enrich::Enricher;
 use crate::format::{self, Auto, Format};
 use crate::limits;
 use crate::matcher::Scratch;
-use crate::model::{
-    Carried, Event, EventBuf, Hit, HitBatch, List, RuleIndex, TextRange, Timestamp, Value, Zone, text,
-};
+use crate::model::{Carried, Event, EventBuf, Hit, HitBatch, List, RuleIndex, TextRange, Timestamp, Value, Zone, text};
 use crate::schema::{Arrival, Memo, SchemaIndex};
 use crate::source::LineBatch;
 
@@ -250,8 +248,7 @@ impl Front {
         out.track.start(received);
         out.rejects.clear();
         out.rejects.extend(lines.rejects().map(|it| Rejected::new(it.number, it.reason, it.bytes)));
-        out.counts =
-            Counts { received: lines.received(), rejected: out.rejects.len() as u64, ..Counts::default() };
+        out.counts = Counts { received: lines.received(), rejected: out.rejects.len() as u64, ..Counts::default() };
         let Front { set, keys, reader, scratch, matched } = self;
         for line in lines.lines() {
             out.counts.bytes += line.text.len() as u64 + 1;
@@ -277,6 +274,14 @@ impl Front {
             }
         }
     }
+}
+
+/// Whose hit it is: the parts of a [`Hit`] that say so.
+struct Owner {
+    entity: TextRange,
+    entity_hash: u64,
+    entity_stable: u64,
+    partition: u8,
 }
 
 /// Writes the hits of one line.
@@ -311,7 +316,8 @@ impl Writer<'_> {
                 at += 1;
             }
             let compiled = &self.set.rules[rule.index()];
-            let Some((entity, entity_hash, partition)) = self.entity(compiled, read.event, batch) else {
+            let Some(Owner { entity, entity_hash, entity_stable, partition }) = self.owner(compiled, read.event, batch)
+            else {
                 counts.without_entity += 1;
                 continue;
             };
@@ -320,7 +326,8 @@ impl Writer<'_> {
                 let value = self.carried(*field, read.event, enricher, batch);
                 batch.values.push(value);
             }
-            let text = *self.text.get_or_insert_with(|| batch.push(text::cut(self.line, limits::EVIDENCE_TEXT_BYTES_MAX)));
+            let text =
+                *self.text.get_or_insert_with(|| batch.push(text::cut(self.line, limits::EVIDENCE_TEXT_BYTES_MAX)));
             let line_hash = *self.hash.get_or_insert_with(|| XxHash3_64::oneshot(self.line.as_bytes()));
             for _ in 0..read.repeat {
                 track.hit(time);
@@ -329,6 +336,7 @@ impl Writer<'_> {
                     steps,
                     partition,
                     entity_hash,
+                    entity_stable,
                     entity,
                     time: time.unwrap_or(Timestamp::MIN),
                     release: Timestamp::MIN,
@@ -344,12 +352,13 @@ impl Writer<'_> {
         }
     }
 
-    /// The entity as written, its keyed hash, and the partition that owns it. None when a field of it is missing.
-    fn entity(&self, rule: &Compiled, event: Event<'_>, batch: &mut HitBatch) -> Option<(TextRange, u64, u8)> {
+    /// Whose hit it is. None when a field of the entity is missing.
+    fn owner(&self, rule: &Compiled, event: Event<'_>, batch: &mut HitBatch) -> Option<Owner> {
         let start = batch.text.len();
         let mut keyed = SipHasher13::new_with_keys(self.keys.0, self.keys.1);
         let mut stable = XxHash3_64::new();
         stable.write(rule.rule.id.as_bytes());
+        let everybody = stable.finish();
         for (number, (field, compare)) in rule.by.iter().enumerate() {
             let Some(value) = event.text(*field).filter(|it| !it.is_empty()) else {
                 batch.text.truncate(start);
@@ -367,13 +376,17 @@ impl Writer<'_> {
             let canonical = canonical(value, *compare);
             keyed.write(canonical.as_bytes());
             keyed.write_u8(0xff);
-            if !rule.rule.detect.sees_everybody() {
-                stable.write(&[0xff]);
-                stable.write(canonical.as_bytes());
-            }
+            stable.write(&[0xff]);
+            stable.write(canonical.as_bytes());
         }
-        let range = TextRange { start: start as u32, len: (batch.text.len() - start) as u32 };
-        Some((range, keyed.finish(), (stable.finish() % limits::PARTITIONS as u64) as u8))
+        let entity_stable = stable.finish();
+        let owner = if rule.rule.detect.sees_everybody() { everybody } else { entity_stable };
+        Some(Owner {
+            entity: TextRange { start: start as u32, len: (batch.text.len() - start) as u32 },
+            entity_hash: keyed.finish(),
+            entity_stable,
+            partition: (owner % limits::PARTITIONS as u64) as u8,
+        })
     }
 
     fn carried(

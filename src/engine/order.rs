@@ -276,6 +276,7 @@ mod tests {
             steps: 1,
             partition: 0,
             entity_hash: 0,
+            entity_stable: 0,
             entity: TextRange::default(),
             time: time.unwrap_or(Timestamp::MIN),
             release: Timestamp::MIN,

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use super::canonical::{Compare, canonical};
 use crate::alert::RuleCard;
-use crate::rule::title::Template;
 use crate::detect::Detect;
 use crate::enrich::{self, GeoFields};
 use crate::expr::Expr;
@@ -17,6 +16,7 @@ use crate::limits;
 use crate::matcher::{Lists, Matcher};
 use crate::model::{Carried, FieldId, Fields, Hit, HitBatch, RuleIndex};
 use crate::rule::file::{By, Rule};
+use crate::rule::title::Template;
 use crate::schema::Schemas;
 use crate::schema::file::Schema;
 
@@ -90,10 +90,8 @@ impl RuleSet {
             .map_err(|it| CompileError { rule: it.schema, problem: it.problem })?;
         let geo = geo_wanted.then(|| GeoFields::intern(&mut fields));
         let (exprs, owners) = expressions(&rules);
-        let matcher = Matcher::compile(&exprs, &mut fields, lists).map_err(|it| CompileError {
-            rule: rules[owners[it.expr].0.index()].id.clone(),
-            problem: it.problem,
-        })?;
+        let matcher = Matcher::compile(&exprs, &mut fields, lists)
+            .map_err(|it| CompileError { rule: rules[owners[it.expr].0.index()].id.clone(), problem: it.problem })?;
         let mut geo_before_match = wanted == Wanted::All;
         exprs.iter().for_each(|it| it.fields(&mut |name| geo_before_match |= enrich::is_geo_field(name)));
         let by_names = rules.iter().flat_map(|it| &it.by);

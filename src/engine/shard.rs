@@ -18,6 +18,8 @@ pub struct Shard {
     set: Arc<RuleSet>,
     detectors: Vec<Box<dyn Detector>>,
     rings: Vec<EvidenceRing>,
+    /// For rules that compare everybody with everybody, a ring of their own.
+    shared_rings: Vec<Option<EvidenceRing>>,
     waiting: Vec<Waiting>,
     /// Batches that some waiting hit stands in; the front one has number `first_batch`.
     batches: VecDeque<(Arc<HitBatch>, usize)>,
@@ -39,7 +41,14 @@ impl Shard {
     pub fn new(set: Arc<RuleSet>) -> Shard {
         Shard {
             detectors: set.rules.iter().map(|it| it.rule.detect.start(it.rule.quiet)).collect(),
-            rings: (0..limits::PARTITIONS).map(|_| EvidenceRing::default()).collect(),
+            rings: (0..limits::PARTITIONS).map(|_| EvidenceRing::new(limits::EVIDENCE_RING_BYTES_MAX)).collect(),
+            shared_rings: set
+                .rules
+                .iter()
+                .map(|it| {
+                    it.rule.detect.sees_everybody().then(|| EvidenceRing::new(limits::EVIDENCE_SHARED_RING_BYTES_MAX))
+                })
+                .collect(),
             set,
             waiting: Vec::new(),
             batches: VecDeque::new(),
@@ -105,13 +114,15 @@ impl Shard {
         self.hits += 1;
         let rule = &self.set.rules[hit.rule.index()];
         let detector = &mut self.detectors[hit.rule.index()];
-        let ring = &mut self.rings[usize::from(hit.partition)];
+        let ring = match &mut self.shared_rings[hit.rule.index()] {
+            Some(ring) => ring,
+            None => &mut self.rings[usize::from(hit.partition)],
+        };
         let evidence = if detector.looks_back() { ring.keep(batch, hit) } else { EvidenceRing::THIS };
         let seen = Seen { mark: Mark { time: hit.time, evidence }, hit, batch };
         detector.observe(&seen, &mut self.trips);
         for trip in self.trips.drain(..) {
-            let values: Vec<String> =
-                batch.str(hit.entity).split(List::SEPARATOR).map(|it| it.to_string()).collect();
+            let values: Vec<String> = batch.str(hit.entity).split(List::SEPARATOR).map(|it| it.to_string()).collect();
             let evidence = trip.marks.iter().filter_map(|it| match it.evidence == evidence {
                 true => Some(this_line(batch, hit, sources)),
                 false => ring.find(it.evidence, sources),
@@ -127,7 +138,7 @@ impl Shard {
                 score: trip.score,
                 severity: trip.severity,
                 evidence: evidence.collect(),
-                because: trip.because.into_iter().map(|(name, it)| (name.to_string(), it)).collect::<Map<_, _>>(),
+                because: because(trip.because, trip.numbers),
                 story: trip.story,
                 values: rule.carried(batch, hit),
                 late: hit.late,
@@ -136,6 +147,14 @@ impl Shard {
             });
         }
     }
+}
+
+fn because(
+    few: Vec<(&'static str, serde_json::Value)>,
+    mut all: Map<String, serde_json::Value>,
+) -> Map<String, serde_json::Value> {
+    all.extend(few.into_iter().map(|(name, it)| (name.to_string(), it)));
+    all
 }
 
 fn this_line(batch: &HitBatch, hit: &Hit, sources: &[String]) -> Evidence {
@@ -150,8 +169,8 @@ fn this_line(batch: &HitBatch, hit: &Hit, sources: &[String]) -> Evidence {
 
 /// The latest hit lines of one partition, for the evidence of alerts to come. A partition sees the same hits in the same
 /// order in every run, so what is still there does not depend on threads.
-#[derive(Default)]
 struct EvidenceRing {
+    bytes_max: usize,
     kept: VecDeque<Kept>,
     first: u64,
     bytes: usize,
@@ -169,6 +188,10 @@ impl EvidenceRing {
     /// Stands for the line at hand where nothing is kept.
     const THIS: u64 = u64::MAX;
 
+    fn new(bytes_max: usize) -> EvidenceRing {
+        EvidenceRing { bytes_max, kept: VecDeque::new(), first: 0, bytes: 0 }
+    }
+
     fn keep(&mut self, batch: &HitBatch, hit: &Hit) -> u64 {
         let text = batch.str(hit.text);
         self.bytes += text.len() + std::mem::size_of::<Kept>();
@@ -179,7 +202,7 @@ impl EvidenceRing {
             hash: hit.line_hash,
             text: text.into(),
         });
-        while self.bytes > limits::EVIDENCE_RING_BYTES_MAX {
+        while self.bytes > self.bytes_max {
             let Some(old) = self.kept.pop_front() else { break };
             self.bytes -= old.text.len() + std::mem::size_of::<Kept>();
             self.first += 1;

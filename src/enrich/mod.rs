@@ -1,4 +1,193 @@
-//! Facts added to an event.
+//! Facts added to an event: where its address is, and what country its words mean.
+//!
+//! What the record itself says comes first: a vendor that wrote `USA` saw more than a database of today. The databases add
+//! what the record leaves out, unless the two name different countries; then the database speaks of another place.
 
 pub mod country;
 pub mod geo;
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use country::Country;
+use geo::{Cache, Geo, Place};
+
+use crate::model::{Carried, Event, EventBuf, FieldId, Fields, HitBatch, Slot, address};
+
+/// The fields of this stage. Their names are ECS, but `radius_km` (how far the place may be off) and `source.network`.
+#[derive(Clone, Copy, Debug)]
+pub struct GeoFields {
+    ip: FieldId,
+    country_iso_code: FieldId,
+    country_name: FieldId,
+    city_name: FieldId,
+    latitude: FieldId,
+    longitude: FieldId,
+    radius_km: FieldId,
+    as_number: FieldId,
+    as_name: FieldId,
+    network: FieldId,
+}
+
+/// In the order of [`GeoFields`], without the address.
+pub const GEO_FIELDS: [&str; 9] = [
+    "source.geo.country_iso_code",
+    "source.geo.country_name",
+    "source.geo.city_name",
+    "source.geo.location.lat",
+    "source.geo.location.lon",
+    "source.geo.radius_km",
+    "source.as.number",
+    "source.as.organization.name",
+    "source.network",
+];
+
+/// Whether this stage fills the field.
+pub fn is_geo_field(name: &str) -> bool {
+    GEO_FIELDS.contains(&name)
+}
+
+impl GeoFields {
+    pub fn intern(fields: &mut Fields) -> GeoFields {
+        let [country_iso_code, country_name, city_name, latitude, longitude, radius_km, as_number, as_name, network] =
+            GEO_FIELDS.map(|it| fields.mapped(it));
+        let ip = fields.mapped("source.ip");
+        GeoFields {
+            ip,
+            country_iso_code,
+            country_name,
+            city_name,
+            latitude,
+            longitude,
+            radius_km,
+            as_number,
+            as_name,
+            network,
+        }
+    }
+}
+
+/// One thread's way to the databases.
+pub struct Enricher {
+    geo: Arc<Geo>,
+    cache: Cache,
+}
+
+/// What is known of where an event came from.
+struct Whereabouts<'a> {
+    country: Option<Country>,
+    /// A country that no table knows, as the record or the database writes it.
+    country_code: Option<&'a str>,
+    country_name: Option<&'a str>,
+    city: Option<&'a str>,
+    point: Option<(f64, f64)>,
+    radius_km: Option<f32>,
+    place: Option<&'a Place>,
+}
+
+impl Enricher {
+    pub fn new(geo: Arc<Geo>) -> Enricher {
+        Enricher { geo, cache: Cache::default() }
+    }
+
+    /// Writes all geo fields that are known into the event.
+    pub fn fill(&mut self, fields: &GeoFields, record: &str, buf: &mut EventBuf) {
+        let found = self.whereabouts(fields, Event { record, buf });
+        let mut texts: [(FieldId, Option<String>); 6] = [
+            (fields.country_iso_code, found.code().map(str::to_string)),
+            (fields.country_name, found.name().map(str::to_string)),
+            (fields.city_name, found.city.map(str::to_string)),
+            (fields.as_name, found.place.and_then(|it| it.as_org.as_deref()).map(str::to_string)),
+            (fields.network, None),
+            (fields.as_number, None),
+        ];
+        texts[4].1 =
+            found.place.filter(|it| !it.network.is_empty()).map(|it| it.network.names().collect::<Vec<_>>().join(","));
+        let numbers = [
+            (fields.latitude, found.point.map(|it| it.0)),
+            (fields.longitude, found.point.map(|it| it.1)),
+            (fields.radius_km, found.radius_km.map(f64::from)),
+            (fields.as_number, found.place.and_then(|it| it.asn).map(f64::from)),
+        ];
+        for (field, text) in texts {
+            if let Some(text) = text {
+                buf.set_text(field, &text);
+            }
+        }
+        for (field, number) in numbers {
+            if let Some(number) = number {
+                let start = buf.scratch.len();
+                // Writing to a String cannot fail.
+                let _ = write!(buf.scratch, "{}", (number * 1e4).round() / 1e4);
+                let len = buf.scratch.len() - start;
+                buf.set(field, Slot::number(crate::model::Place::Scratch, start, len));
+            }
+        }
+    }
+
+    /// One geo field of an event that was not filled, as a hit carries it; None when the field is not of this stage.
+    pub fn value(
+        &mut self,
+        fields: &GeoFields,
+        event: Event<'_>,
+        field: FieldId,
+        batch: &mut HitBatch,
+    ) -> Option<Carried> {
+        let range = fields.country_iso_code..=fields.network;
+        if !range.contains(&field) {
+            return None;
+        }
+        let found = self.whereabouts(fields, event);
+        let text =
+            |it: Option<&str>, batch: &mut HitBatch| it.map_or(Carried::Absent, |it| Carried::Text(batch.push(it)));
+        let number = |it: Option<f64>| it.map_or(Carried::Absent, Carried::Number);
+        Some(match field {
+            it if it == fields.country_iso_code => text(found.code(), batch),
+            it if it == fields.country_name => text(found.name(), batch),
+            it if it == fields.city_name => text(found.city, batch),
+            it if it == fields.latitude => number(found.point.map(|it| it.0)),
+            it if it == fields.longitude => number(found.point.map(|it| it.1)),
+            it if it == fields.radius_km => number(found.radius_km.map(f64::from)),
+            it if it == fields.as_number => number(found.place.and_then(|it| it.asn).map(f64::from)),
+            it if it == fields.as_name => text(found.place.and_then(|it| it.as_org.as_deref()), batch),
+            _ => match found.place.filter(|it| !it.network.is_empty()) {
+                Some(place) => text(place.network.names().next(), batch),
+                None => Carried::Absent,
+            },
+        })
+    }
+
+    fn whereabouts<'a>(&'a mut self, fields: &GeoFields, event: Event<'a>) -> Whereabouts<'a> {
+        let place = event.text(fields.ip).and_then(address::parse);
+        let place = place.map(|it| self.geo.lookup(it, &mut self.cache).as_ref());
+        let said = event.text(fields.country_iso_code).or_else(|| event.text(fields.country_name));
+        let country = said.and_then(Country::find);
+        let city = event.text(fields.city_name);
+        let number = |field| event.get(field).and_then(crate::model::Value::as_f64);
+        let point = number(fields.latitude).zip(number(fields.longitude)).filter(|it| *it != (0.0, 0.0));
+        let looked_up = place.and_then(|it| it.country_code.as_ref()).map(geo::CountryCode::as_str);
+        let agrees = said.is_none() || country.is_some() && looked_up.and_then(Country::find) == country;
+        let fitting = place.filter(|_| agrees);
+        let own_place = city.is_some() || point.is_some();
+        let spot = fitting.filter(|_| !own_place);
+        Whereabouts {
+            country: country.or_else(|| fitting.and(looked_up).and_then(Country::find)),
+            country_code: said.filter(|it| it.len() == 2).or(fitting.and(looked_up)),
+            country_name: said.filter(|it| it.len() > 2),
+            city: city.or_else(|| spot.and_then(|it| it.city.as_deref())),
+            point: point.or_else(|| spot.and_then(Place::point).map(|(lat, lon)| (f64::from(lat), f64::from(lon)))),
+            radius_km: number(fields.radius_km).map(|it| it as f32).or_else(|| spot.and_then(|it| it.radius_km)),
+            place,
+        }
+    }
+}
+
+impl Whereabouts<'_> {
+    fn code(&self) -> Option<&str> {
+        self.country.map(Country::code).or(self.country_code)
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.country.map(Country::name).or(self.country_name)
+    }
+}

@@ -2,8 +2,6 @@
 //!
 //! Hits travel in batches: one text arena a batch, so that a hit costs no allocation of its own.
 
-use std::sync::Arc;
-
 use super::Timestamp;
 
 /// The place of a rule in the loaded set; rules are sorted by id, so the number is the same in every run.
@@ -41,6 +39,8 @@ pub struct Hit {
     pub partition: u8,
     /// Keyed 64-bit hash of the canonical entity; differs between processes.
     pub entity_hash: u64,
+    /// XXH3-64 of the rule and the canonical entity; the same in every process, so never a key of a table.
+    pub entity_stable: u64,
     /// The entity's values as the line has them, in the order of the rule's `by`, joined by [`super::List::SEPARATOR`].
     pub entity: TextRange,
     /// The line's own time, or what stands in for it when it has none or one that cannot be trusted.
@@ -106,6 +106,3 @@ impl HitBatch {
         self.hits.clear();
     }
 }
-
-/// A batch that several queues read.
-pub type SharedBatch = Arc<HitBatch>;

@@ -44,10 +44,16 @@ enum Records {
     /// The document is one record.
     Whole,
     /// The elements of the array that opened at this depth, if they turn out to be objects.
-    Perhaps { depth: u32 },
+    Perhaps {
+        depth: u32,
+    },
     /// The elements of the array at this depth.
-    Between { depth: u32 },
-    Within { depth: u32 },
+    Between {
+        depth: u32,
+    },
+    Within {
+        depth: u32,
+    },
     /// The list is closed; what the wrapper says besides is no record.
     After,
 }
@@ -404,9 +410,15 @@ mod tests {
 
     #[test]
     fn records_come_out_of_their_wrapper_one_by_one() {
-        check(&["[", "  {", "    \"a\": 1", "  },", "  {", "    \"a\": 2", "  }", "]"], &["2:{ \"a\": 1 }", "5:{ \"a\": 2 }"]);
+        check(
+            &["[", "  {", "    \"a\": 1", "  },", "  {", "    \"a\": 2", "  }", "]"],
+            &["2:{ \"a\": 1 }", "5:{ \"a\": 2 }"],
+        );
         check(&["[", "{\"a\":1},", "{\"a\":2}, {", "\"a\":3}", "]"], &["2:{\"a\":1}", "3:{\"a\":2}", "3:{ \"a\":3}"]);
-        check(&["{", "\"Records\": [", "{", "\"items\": [ {", "} ] } ],", "\"next\": \"x\" }"], &["3:{ \"items\": [ { } ] }"]);
+        check(
+            &["{", "\"Records\": [", "{", "\"items\": [ {", "} ] } ],", "\"next\": \"x\" }"],
+            &["3:{ \"items\": [ { } ] }"],
+        );
         check(&["{ \"Records\": [ {", "\"a\": 1 }", "] }"], &["1:{ \"a\": 1 }"]);
         check(&["{", "\"value\": [", "1, 2", "], \"b\": {} }"], &["1:{ \"value\": [ 1, 2 ], \"b\": {} }"]);
         check(&["{\"Records\": [", "{}", "], \"b\": [", "{", "} ] }"], &["2:{}"]);

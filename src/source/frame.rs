@@ -590,12 +590,18 @@ mod tests {
         for framing in [Framing::Lines, Framing::LinesOrOctets] {
             for chunk in [1, 3, 64, input.len()] {
                 let mut seen = read(framing, input.chunks(chunk));
-                let canaries = ["1:canary one", &format!("{}:canary two", lines + 2), &format!("{}:canary three", lines + 3)];
+                let canaries =
+                    ["1:canary one", &format!("{}:canary two", lines + 2), &format!("{}:canary three", lines + 3)];
                 for canary in canaries {
                     let at = seen.iter().position(|it| it == canary);
                     seen.remove(at.unwrap_or_else(|| panic!("{canary} is missing: {seen:?}")));
                 }
-                assert_eq!(seen, expected, "{:?} {framing:?}", String::from_utf8_lossy(&hostile[..hostile.len().min(80)]));
+                assert_eq!(
+                    seen,
+                    expected,
+                    "{:?} {framing:?}",
+                    String::from_utf8_lossy(&hostile[..hostile.len().min(80)])
+                );
             }
         }
     }
@@ -648,7 +654,10 @@ mod tests {
             assert!(framer.held_bytes() + out.bytes() <= 3 * limits::LINE_BYTES_MAX);
         }
         framer.push(b"{\"forged\":true}\ncanary two\n", &mut out);
-        assert_eq!(out.lines().map(|it| (it.number, it.text)).collect::<Vec<_>>(), [(1, "canary one"), (3, "canary two")]);
+        assert_eq!(
+            out.lines().map(|it| (it.number, it.text)).collect::<Vec<_>>(),
+            [(1, "canary one"), (3, "canary two")]
+        );
         let rejects: Vec<_> = out.rejects().collect();
         assert_eq!((rejects.len(), rejects[0].number, rejects[0].reason), (1, 2, TOO_LONG));
         assert_eq!(rejects[0].bytes, &chunk[..limits::REJECTED_TEXT_BYTES_MAX]);
@@ -674,7 +683,10 @@ mod tests {
         check_octets(b"6 <1>a\nb6 <1>c\nd", &["1:<1>a\nb", "2:<1>c\nd"]);
         check_octets(b"6 <1>a\nb\ncanary", &["1:<1>a", "2:b", "3:canary"]);
         check_octets(b"30 <1>a\ncanary one\ncanary two", &["1:<1>a", "2:canary one", "3:canary two"]);
-        check_octets(b"20 <1>a\ncanary one\ncanary two\n5 <1>a", &["1:<1>a", "2:canary one", "3:canary two", "4:5 <1>a"]);
+        check_octets(
+            b"20 <1>a\ncanary one\ncanary two\n5 <1>a",
+            &["1:<1>a", "2:canary one", "3:canary two", "4:5 <1>a"],
+        );
         check_octets(b"5 <1>ab and more\ncanary", &["1:<1>ab", "3:canary", "2!broken-frame"]);
         check_octets(b"5 <1>ab12 and more\ncanary", &["1:<1>ab", "3:canary", "2!broken-frame"]);
         check_octets(b"5 <1>ab1", &["1:<1>ab", "2!broken-frame"]);
@@ -725,9 +737,34 @@ mod tests {
     /// Bytes that are mostly the ones with a meaning.
     fn hostile_bytes() -> impl Strategy<Value = Vec<u8>> {
         let pieces: Vec<&'static [u8]> = vec![
-            b"\n", b"\n", b"\r\n", b" ", b"{", b"}", b"[", b"]", b",", b"\"a\": ", b"1", b"\"b\"", b"<34>", b"5 <1>ab",
-            b"8 <1>a\nbcd", b"60 <1>", b"99999 <1>", b"\xff", b"\xff\xfe", b"\xef\xbb\xbf", b"\0", b"xxxxxxxxxxxxxxxxxxx",
-            "ü名".as_bytes(), b"{\n", b"[\n", b"{\"Records\": [\n", b"},\n", b"\\",
+            b"\n",
+            b"\n",
+            b"\r\n",
+            b" ",
+            b"{",
+            b"}",
+            b"[",
+            b"]",
+            b",",
+            b"\"a\": ",
+            b"1",
+            b"\"b\"",
+            b"<34>",
+            b"5 <1>ab",
+            b"8 <1>a\nbcd",
+            b"60 <1>",
+            b"99999 <1>",
+            b"\xff",
+            b"\xff\xfe",
+            b"\xef\xbb\xbf",
+            b"\0",
+            b"xxxxxxxxxxxxxxxxxxx",
+            "ü名".as_bytes(),
+            b"{\n",
+            b"[\n",
+            b"{\"Records\": [\n",
+            b"},\n",
+            b"\\",
         ];
         let piece = prop_oneof![9 => prop::sample::select(pieces).prop_map(<[u8]>::to_vec), 1 => any::<u8>().prop_map(|it| vec![it])];
         prop::collection::vec(piece, 0..60).prop_map(|it| it.concat())
@@ -777,7 +814,11 @@ mod tests {
             lines += out.lines().len();
         }
         let seconds = start.elapsed().as_secs_f64();
-        println!("{:.2} GB/s, {:.1} ns a line", (chunk.len() * rounds) as f64 / seconds / 1e9, seconds * 1e9 / lines as f64);
+        println!(
+            "{:.2} GB/s, {:.1} ns a line",
+            (chunk.len() * rounds) as f64 / seconds / 1e9,
+            seconds * 1e9 / lines as f64
+        );
         assert_eq!(lines, rounds * (chunk.len() / line.len()));
     }
 }

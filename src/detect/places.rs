@@ -1,0 +1,113 @@
+//! Impossible travel, on hits: what [`travel`](super::travel) knows of people is kept here, by user.
+
+use std::hash::BuildHasherDefault;
+
+use hashbrown::HashMap;
+use twox_hash::XxHash3_64;
+
+use super::table::AlreadyHashed;
+use super::travel::{Memory, NetworkClass, Organisation, Sighting, Travel};
+use super::{Detector, Seen, Trip};
+use crate::enrich::country::Country;
+use crate::limits;
+use crate::model::{Span, Timestamp, address};
+
+/// What a hit must bring along, in this order.
+pub const FIELDS: [&str; 10] = [
+    "source.ip",
+    "source.geo.country_iso_code",
+    "source.geo.city_name",
+    "source.geo.location.lat",
+    "source.geo.location.lon",
+    "source.geo.radius_km",
+    "source.as.number",
+    "source.as.organization.name",
+    "source.network",
+    "device.id",
+];
+
+#[derive(Default)]
+pub struct Places {
+    travel: Travel,
+    people: HashMap<u64, (Timestamp, Memory), BuildHasherDefault<AlreadyHashed>>,
+    organisation: Organisation,
+    next_sweep: Timestamp,
+}
+
+/// Nobody is the same person to a detector after so long.
+const FORGET: Span = Span::from_secs(90 * 86_400);
+
+impl Detector for Places {
+    fn observe(&mut self, seen: &Seen<'_>, found: &mut Vec<Trip>) {
+        let text = |index: usize| seen.batch.carried_text(seen.hit, index);
+        let number = |index: usize| seen.batch.carried_f64(seen.hit, index);
+        let sighting = Sighting {
+            time: seen.time(),
+            resolution: match seen.time().micros() % 60_000_000 {
+                0 => Span::from_secs(60),
+                _ => Span::from_secs(1),
+            },
+            source: seen.hit.source,
+            address: text(0).and_then(address::parse),
+            country: text(1).and_then(Country::find),
+            city: text(2),
+            point: number(3).zip(number(4)).map(|(lat, lon)| (lat as f32, lon as f32)),
+            radius_km: number(5).map(|it| it as f32),
+            asn: number(6).map(|it| it as u32),
+            as_name: text(7),
+            network: class(text(8)),
+            device: text(9).map(|it| XxHash3_64::oneshot(it.as_bytes())),
+            evidence: seen.mark.evidence,
+        };
+        if self.people.len() >= limits::TRAVEL_PEOPLE_MAX && !self.people.contains_key(&seen.hit.entity_hash) {
+            return;
+        }
+        let (last, memory) = self.people.entry(seen.hit.entity_hash).or_default();
+        *last = seen.time().max(*last);
+        let user = seen.hit.entity_stable;
+        let Some(conflict) = self.travel.observe(memory, &mut self.organisation, user, sighting, seen.hit.release)
+        else {
+            return;
+        };
+        let mut marks: Vec<super::Mark> =
+            [&conflict.suspect, &conflict.other].map(|it| super::Mark { time: it.time, evidence: it.evidence }).into();
+        marks.sort_unstable();
+        found.push(Trip {
+            count: 2,
+            since: conflict.suspect.time.min(conflict.other.time),
+            because: Vec::new(),
+            numbers: conflict.because,
+            marks,
+            score: -(1.0 - conflict.probability).max(1e-12).log10(),
+            severity: Some(conflict.severity),
+            story: Some(conflict.story),
+        });
+    }
+
+    fn forget(&mut self, now: Timestamp) {
+        if now >= self.next_sweep {
+            self.next_sweep = now.plus(Span::from_secs(86_400));
+            self.people.retain(|_, (last, _)| now.since(*last) < FORGET);
+        }
+    }
+
+    fn entities(&self) -> usize {
+        self.people.len()
+    }
+
+    fn looks_back(&self) -> bool {
+        true
+    }
+}
+
+fn class(name: Option<&str>) -> NetworkClass {
+    match name {
+        Some("hosting") => NetworkClass::Hosting,
+        Some("vpn" | "proxy" | "residential_proxy" | "anonymous") => NetworkClass::Vpn,
+        Some("relay") => NetworkClass::Relay,
+        Some("tor") => NetworkClass::Tor,
+        Some("satellite") => NetworkClass::Satellite,
+        Some("mobile") => NetworkClass::Mobile,
+        Some(_) | None => NetworkClass::Unknown,
+    }
+}
