@@ -57,3 +57,7 @@ pub const DELIVERY_SECONDS_MAX: u64 = 72 * 3600;
 pub const OPEN_ALERTS_MAX: usize = 100_000;
 /// Cached geo lookups (direct-mapped by address).
 pub const GEO_CACHE_ENTRIES: usize = 1 << 16;
+/// Entries of one list of the configuration: the largest public block lists have some hundred thousand. More: refused.
+pub const LIST_ENTRIES_MAX: usize = 1_000_000;
+/// Nesting of a `when`. Deeper: the rule is refused.
+pub const EXPR_DEPTH_MAX: usize = 128;
