@@ -89,3 +89,7 @@ pub const GEO_FILES_MAX: usize = 8;
 pub const GEO_FILE_BYTES_MAX: u64 = 2 << 30;
 /// Age at which a geo database is called old: addresses change hands all the time.
 pub const GEO_AGE_DAYS_MAX: i64 = 90;
+/// Entries of one list of the configuration: the largest public block lists have some hundred thousand. More: refused.
+pub const LIST_ENTRIES_MAX: usize = 1_000_000;
+/// Nesting of a `when`. Deeper: the rule is refused.
+pub const EXPR_DEPTH_MAX: usize = 128;

@@ -27,7 +27,7 @@ pub fn canonical(value: &str, compare: Compare) -> Cow<'_, str> {
     match compare {
         Compare::Exact => Cow::Borrowed(value),
         Compare::Folded => fold(value),
-        Compare::Address => match address::parse_address(value) {
+        Compare::Address => match address::parse(value) {
             Some(IpAddr::V4(it)) if it.to_string() == value => Cow::Borrowed(value),
             Some(IpAddr::V4(it)) => Cow::Owned(it.to_string()),
             Some(IpAddr::V6(it)) => {

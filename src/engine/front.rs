@@ -18,7 +18,7 @@ use crate::limits;
 use crate::matcher::Scratch;
 use crate::model::{Carried, Event, EventBuf, Hit, HitBatch, List, RuleIndex, TextRange, Timestamp, Value, Zone, text};
 use crate::schema::{Arrival, Memo, SchemaIndex};
-use crate::source::LineBatch;
+use crate::source::batch::LineBatch;
 
 /// How a source's lines are to be read.
 #[derive(Clone, Debug)]

@@ -1,7 +1,10 @@
 //! The `when` language as it is written; [`plain`] says what it means.
 
 pub mod list;
+pub mod pattern;
 pub mod plain;
+
+use std::net::IpAddr;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
@@ -87,10 +90,8 @@ pub struct Pattern(pub String);
 impl<'de> Deserialize<'de> for Pattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        match regex::RegexBuilder::new(&text).size_limit(crate::limits::REGEX_BYTES_MAX).build() {
-            Ok(_) => Ok(Pattern(text)),
-            Err(error) => Err(de::Error::custom(format!("bad regular expression: {error}"))),
-        }
+        pattern::read(&text).map_err(de::Error::custom)?;
+        Ok(Pattern(text))
     }
 }
 
@@ -127,18 +128,21 @@ impl<'de> Deserialize<'de> for Networks {
     }
 }
 
-/// An address and a prefix length; IPv4 stays IPv4. None when it is not a network or the prefix is too long.
-pub fn parse_network(text: &str) -> Option<(std::net::IpAddr, u8)> {
+/// An address and a prefix length; IPv4 written inside IPv6 is IPv4. None when it is not a network or the prefix is too long.
+pub fn parse_network(text: &str) -> Option<(IpAddr, u8)> {
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address.parse().ok()?, Some(prefix.parse().ok()?)),
         None => (text.parse().ok()?, None),
     };
     let widest = match address {
-        std::net::IpAddr::V4(_) => 32,
-        std::net::IpAddr::V6(_) => 128,
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
     };
     let prefix = prefix.unwrap_or(widest);
-    (prefix <= widest).then_some((address, prefix))
+    match address.to_canonical() {
+        IpAddr::V4(v4) if widest == 128 && (96..=128).contains(&prefix) => Some((v4.into(), prefix - 96)),
+        _ => (prefix <= widest).then_some((address, prefix)),
+    }
 }
 
 impl Expr {

@@ -1,0 +1,154 @@
+//! All indexed tests of one field.
+
+use crate::expr::plain::{Item, Operand};
+use crate::model::{Event, address};
+
+use super::fold::fold_into;
+use super::leaf::{Case, Leaf, Number, Test};
+use super::network::Networks;
+use super::number::Numbers;
+use super::text::{Texts, Wanted};
+
+/// What an index can say of a leaf.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// Found means it holds, not found that it does not.
+    Exact,
+    /// Found means that it may hold, not found that it does not.
+    Filter,
+    /// The leaf must be asked.
+    None,
+}
+
+#[derive(Debug)]
+pub struct FieldTests {
+    pub operand: Operand,
+    kept: Option<Texts>,
+    folded: Option<Texts>,
+    numbers: Option<Numbers>,
+    networks: Option<Networks<u32>>,
+    /// Witnesses that no index answers: asked whenever the field is there.
+    pub asked: Box<[u32]>,
+}
+
+/// [`FieldTests`] while rules are compiled.
+#[derive(Debug)]
+pub struct FieldBuilder {
+    operand: Operand,
+    kept: Wanted,
+    folded: Wanted,
+    numbers: Numbers,
+    networks: Networks<u32>,
+    asked: Vec<u32>,
+}
+
+impl FieldBuilder {
+    pub fn new(operand: Operand) -> FieldBuilder {
+        FieldBuilder {
+            operand,
+            kept: Wanted::default(),
+            folded: Wanted::default(),
+            numbers: Numbers::default(),
+            networks: Networks::default(),
+            asked: Vec::new(),
+        }
+    }
+
+    fn wanted(&mut self, case: Case) -> &mut Wanted {
+        match case {
+            Case::Kept => &mut self.kept,
+            Case::Folded => &mut self.folded,
+        }
+    }
+
+    /// Takes a leaf into the index, where one can answer it.
+    pub fn index(&mut self, number: u32, leaf: &Leaf) -> Answer {
+        match &leaf.test {
+            Test::OneOf(values, case) => {
+                self.wanted(*case).equal.extend(values.texts.iter().map(|it| (it.clone(), number)));
+                values.ints.iter().for_each(|it| self.numbers.add_int(*it, number));
+                values.floats.iter().for_each(|it| self.numbers.add_float(*it, number));
+            }
+            // What holds for every text needs no search.
+            Test::Contains(part, _) if part.needle().is_empty() => return Answer::None,
+            Test::StartsWith(part, _) | Test::EndsWith(part, _) if part.is_empty() => return Answer::None,
+            Test::Contains(part, case) => self.wanted(*case).inside.push((part.needle().to_vec(), number)),
+            Test::StartsWith(part, case) => self.wanted(*case).starts.push((part.as_bytes().to_vec(), number)),
+            Test::EndsWith(part, case) => self.wanted(*case).ends.push((part.as_bytes().to_vec(), number)),
+            Test::Glob(glob, case) => {
+                let literal = glob.longest_literal();
+                if literal.is_empty() {
+                    return Answer::None;
+                }
+                self.wanted(*case).inside.push((literal.into_bytes(), number));
+                return Answer::Filter;
+            }
+            Test::Matches(regex) => {
+                let Some(texts) = &regex.required else { return Answer::None };
+                self.folded.inside.extend(texts.iter().map(|it| (it.clone().into_bytes(), number)));
+                return Answer::Filter;
+            }
+            Test::Cidr(networks) => networks.each(&mut |address, prefix| self.networks.insert(address, prefix, number)),
+            Test::Bound(bound, value) => self.numbers.add_bound(*bound, *value, number),
+            Test::Exists | Test::SameAs(..) | Test::InList(..) => return Answer::None,
+        }
+        Answer::Exact
+    }
+
+    /// The leaf is asked on every line that has the field.
+    pub fn ask(&mut self, number: u32) {
+        self.asked.push(number);
+    }
+
+    /// None when nothing was taken in.
+    pub fn build(mut self) -> Option<FieldTests> {
+        self.numbers.sort();
+        let tests = FieldTests {
+            operand: self.operand,
+            kept: Texts::new(self.kept),
+            folded: Texts::new(self.folded),
+            numbers: (!self.numbers.is_empty()).then_some(self.numbers),
+            networks: (!self.networks.is_empty()).then_some(self.networks),
+            asked: self.asked.into(),
+        };
+        (tests.is_indexed() || !tests.asked.is_empty()).then_some(tests)
+    }
+}
+
+impl FieldTests {
+    fn is_indexed(&self) -> bool {
+        self.kept.is_some() || self.folded.is_some() || self.numbers.is_some() || self.networks.is_some()
+    }
+
+    /// Calls `found` with every indexed leaf that one of the field's values satisfies, or may satisfy where the index is a
+    /// filter; perhaps more than once. `buffer` is for folded text.
+    pub fn scan(&self, event: Event, buffer: &mut String, found: &mut impl FnMut(u32)) {
+        if self.is_indexed() {
+            self.operand.any(event, &mut |item| {
+                self.scan_item(item, buffer, found);
+                false
+            });
+        }
+    }
+
+    fn scan_item(&self, item: Item, buffer: &mut String, found: &mut impl FnMut(u32)) {
+        let text = item.text();
+        if let Some(kept) = &self.kept {
+            kept.scan(text, found);
+        }
+        if let Some(folded) = &self.folded {
+            fold_into(text, buffer);
+            folded.scan(buffer, found);
+        }
+        if let Some(numbers) = &self.numbers
+            && let Some(number) = Number::of(item)
+        {
+            numbers.scan(number, found);
+        }
+        if let Some(networks) = &self.networks
+            && let Some(address) = address::parse(text)
+        {
+            networks.each_holding(address, &mut |it| found(*it));
+        }
+    }
+}
