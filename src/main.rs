@@ -1,3 +1,9 @@
 //! Reads arguments, runs one command, chooses the exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    tripline::cli::run(tripline::cli::Cli::parse()).into()
+}

@@ -1,0 +1,169 @@
+//! The command line: one file a command.
+
+pub mod check;
+pub mod geoip;
+pub mod normalize;
+pub mod output;
+pub mod replay;
+pub mod rules;
+pub mod test;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::rule::problem::Level;
+use crate::runtime::setup::{Choice, Refusal};
+
+/// 0 done · 1 a check found problems · 2 wrong usage or configuration · 3 input or output failed · 4 state damaged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    Done,
+    Problems,
+    Usage,
+    InputOutput,
+    StateDamaged,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(match exit {
+            Exit::Done => 0,
+            Exit::Problems => 1,
+            Exit::Usage => 2,
+            Exit::InputOutput => 3,
+            Exit::StateDamaged => 4,
+        })
+    }
+}
+
+#[derive(Parser, Debug)]
+#[command(
+    name = "tripline",
+    version,
+    about = "Real-time alerting for access and audit logs",
+    after_help = "Examples:
+  tripline replay access.log                  what would have fired, from a file (.gz and .zst too)
+  tail -F auth.log | tripline run             watch a log, alerts to the terminal
+  tripline run --listen 127.0.0.1:7171        lines over TCP
+  tripline normalize okta.json                what Tripline understands of a log
+  tripline test                               run the stories of the built-in rules
+  tripline rules                              what is loaded
+
+Exit codes: 0 done, 1 a check found problems, 2 wrong usage or configuration, 3 input or output failed, 4 state damaged"
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// Configuration (default: tripline.ron where it exists)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A file or folder of .ron rules and schemas, added to the built-in pack
+    #[arg(long, global = true, value_name = "PATH")]
+    pub rules: Vec<PathBuf>,
+    /// Leave the built-in detections out; schemas stay
+    #[arg(long, global = true)]
+    pub no_builtin: bool,
+    /// Only this rule (repeatable)
+    #[arg(long, global = true, value_name = "ID")]
+    pub rule: Vec<String>,
+    /// Also the single-event signals that are off unless asked for
+    #[arg(long, global = true)]
+    pub all_rules: bool,
+    /// How lines are written: auto, json, keyrunner, syslog, logfmt, cef, combined, text
+    #[arg(long, global = true, value_name = "NAME", default_value = "auto")]
+    pub format: String,
+    /// A MaxMind-format database (repeatable; default: the country database inside)
+    #[arg(long, global = true, value_name = "FILE.mmdb")]
+    pub geoip: Vec<PathBuf>,
+    /// Say less: no summary, no progress
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+impl Color {
+    pub fn on_stdout(self) -> bool {
+        self.decide(std::io::IsTerminal::is_terminal(&std::io::stdout()))
+    }
+
+    pub fn on_stderr(self) -> bool {
+        self.decide(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+    }
+
+    fn decide(self, terminal: bool) -> bool {
+        match self {
+            Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty()),
+            Color::Always => true,
+            Color::Never => false,
+        }
+    }
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// History through the engine: what would have fired
+    Replay(replay::ReplayArgs),
+    /// Decode and enrich only: one JSON object a record, in input order
+    Normalize(normalize::NormalizeArgs),
+    /// Every problem in configuration, rules, schemas and lists, with its place
+    Check(check::CheckArgs),
+    /// Run the stories in rule files
+    Test(test::TestArgs),
+    /// The loaded rules
+    Rules(rules::RulesArgs),
+    /// Ask the loaded geo databases
+    Geoip(geoip::GeoipArgs),
+}
+
+impl Common {
+    pub fn choice(&self) -> Choice {
+        Choice {
+            config: self.config.clone(),
+            rules: self.rules.clone(),
+            no_builtin: self.no_builtin,
+            only: self.rule.clone(),
+            all_rules: self.all_rules,
+            format: Some(self.format.clone()),
+            geoip: self.geoip.clone(),
+        }
+    }
+
+    /// Shows why nothing can run; the exit code that says so.
+    pub fn refuse(&self, refusal: &Refusal) -> Exit {
+        for problem in refusal.problems.iter().filter(|it| it.level == Level::Error) {
+            eprint!("{}", problem.show(self.color.on_stderr()));
+        }
+        Exit::Usage
+    }
+}
+
+pub fn run(cli: Cli) -> Exit {
+    let Cli { command, common } = cli;
+    match command {
+        Command::Replay(args) => replay::run(&common, args),
+        Command::Normalize(args) => normalize::run(&common, args),
+        Command::Check(args) => check::run(&common, args),
+        Command::Test(args) => test::run(&common, args),
+        Command::Rules(args) => rules::run(&common, args),
+        Command::Geoip(args) => geoip::run(&common, args),
+    }
+}

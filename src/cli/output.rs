@@ -1,0 +1,127 @@
+//! Alerts on standard output, rejects in a file, and what is said at the end of a run.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::deliver::terminal::{self, Look};
+use crate::engine::{Engine, Rejected, Stats};
+use crate::model::{Alert, State};
+use std::time::Duration;
+
+/// Writes alerts and counts them.
+pub struct AlertWriter {
+    out: Box<dyn Write>,
+    look: Look,
+    firing_only: bool,
+    /// Alerts that opened, by rule.
+    pub fired: BTreeMap<String, u64>,
+}
+
+impl AlertWriter {
+    pub fn new(out: Box<dyn Write>, look: Look, firing_only: bool) -> AlertWriter {
+        AlertWriter { out, look, firing_only, fired: BTreeMap::new() }
+    }
+
+    pub fn write(&mut self, alerts: &mut Vec<Alert>) -> io::Result<()> {
+        for alert in alerts.drain(..) {
+            match alert.state {
+                State::Firing => match self.fired.get_mut(&alert.rule.id) {
+                    Some(count) => *count += 1,
+                    None => {
+                        self.fired.insert(alert.rule.id.clone(), 1);
+                    }
+                },
+                State::Resolved if self.firing_only => continue,
+                State::Resolved => {}
+            }
+            self.out.write_all(terminal::compose(&alert, self.look).as_bytes())?;
+        }
+        Ok(())
+    }
+
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// `--rejects FILE`: one JSON object a line that did not become an event.
+pub struct RejectWriter(Option<BufWriter<File>>);
+
+impl RejectWriter {
+    pub fn open(path: Option<&Path>) -> io::Result<RejectWriter> {
+        Ok(RejectWriter(path.map(File::create).transpose()?.map(BufWriter::new)))
+    }
+
+    pub fn write(&mut self, source: &str, reject: &Rejected) {
+        let Some(file) = &mut self.0 else { return };
+        let object = json!({
+            "source": source,
+            "line": reject.line,
+            "reason": reject.reason,
+            "text": String::from_utf8_lossy(&reject.text),
+        });
+        if let Err(error) = writeln!(file, "{object}") {
+            eprintln!("tripline: rejects can no longer be written: {error}");
+            self.0 = None;
+        }
+    }
+
+    pub fn flush(&mut self) {
+        if let Some(Err(error)) = self.0.as_mut().map(Write::flush) {
+            eprintln!("tripline: rejects could not be written: {error}");
+        }
+    }
+}
+
+/// What a run did, for people.
+pub fn summary(engine: &Engine, stats: &Stats, fired: &BTreeMap<String, u64>, took: Duration) -> String {
+    let counts = stats.counts;
+    let mut out = String::new();
+    let seconds = took.as_secs_f64().max(1e-9);
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        out,
+        "{} lines ({} rejected), {} events ({} unrecognised), {} hits, {} alerts in {:.2} s: {} events/s",
+        grouped(counts.received),
+        grouped(counts.rejected),
+        grouped(counts.events),
+        grouped(counts.unrecognised),
+        grouped(stats.hits),
+        grouped(stats.opened),
+        seconds,
+        grouped((counts.events as f64 / seconds) as u64),
+    );
+    if stats.late + stats.suspect + counts.without_entity > 0 {
+        let _ = writeln!(
+            out,
+            "{} hits late, {} with a time that cannot be trusted, {} skipped for want of a `by` field",
+            grouped(stats.late),
+            grouped(stats.suspect),
+            grouped(counts.without_entity),
+        );
+    }
+    let width = fired.keys().map(|it| it.len()).max().unwrap_or(0);
+    for (rule, count) in fired {
+        let findings = engine.by_rule().find(|it| it.0 == rule).map_or(0, |it| it.2);
+        let _ = writeln!(out, "  {rule:width$}  {:>7} alerts  {:>9} findings", grouped(*count), grouped(findings));
+    }
+    out
+}
+
+/// `1234567` as `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}

@@ -1,0 +1,164 @@
+//! `tripline replay`: history through the same engine with a virtual clock.
+
+use std::io::{self, BufWriter, IsTerminal};
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::output::{AlertWriter, RejectWriter, summary};
+use super::{Common, Exit};
+use crate::deliver::terminal::Look;
+use crate::engine::{Engine, Rejected, Wanted};
+use crate::model::{Alert, Span};
+use crate::runtime::clock::{self, Stopwatch};
+use crate::runtime::replay::{Replay, ReplayError, Sink, replay};
+use crate::runtime::setup::Setup;
+use crate::source;
+use crate::source::reader::Reader;
+
+#[derive(Args, Debug)]
+pub struct ReplayArgs {
+    /// Log files (.gz and .zst as they are); `-` or none: stdin
+    pub files: Vec<String>,
+    /// How alerts are written (default: text on a terminal, ndjson otherwise)
+    #[arg(long, value_enum)]
+    pub output: Option<Output>,
+    /// How long lines that are out of order wait for each other
+    #[arg(long, value_name = "SPAN", default_value = "2s", value_parser = parse_span)]
+    pub lateness: Span,
+    /// Threads that read and match lines
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: u16,
+    /// Firing and resolved states (the default)
+    #[arg(long)]
+    pub events: bool,
+    /// Only when an alert opens
+    #[arg(long, conflicts_with = "events")]
+    pub firing_only: bool,
+    /// Lines that did not become events, one JSON object each
+    #[arg(long, value_name = "FILE")]
+    pub rejects: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Output {
+    Text,
+    Ndjson,
+}
+
+pub fn parse_span(text: &str) -> Result<Span, String> {
+    Span::parse(text)
+        .or_else(|| (text == "0").then_some(Span::ZERO))
+        .ok_or_else(|| format!("`{text}` is no duration; write 2s, 500ms or 10m"))
+}
+
+pub fn run(common: &Common, args: ReplayArgs) -> Exit {
+    let setup = match Setup::prepare(&common.choice(), Wanted::ByRules) {
+        Ok(it) => it,
+        Err(refusal) => return common.refuse(&refusal),
+    };
+    let readers = match open(&args.files, setup.config.limits.line.0 as usize) {
+        Ok(it) => it,
+        Err(exit) => return exit,
+    };
+    let mut rejects = match RejectWriter::open(args.rejects.as_deref()) {
+        Ok(it) => it,
+        Err(error) => {
+            eprintln!("tripline: the file for rejects cannot be made: {error}");
+            return Exit::InputOutput;
+        }
+    };
+    let look = match args.output {
+        Some(Output::Ndjson) => Look::Lines,
+        Some(Output::Text) | None if common.color.on_stdout() => Look::Color,
+        Some(Output::Text) => Look::Plain,
+        None if io::stdout().is_terminal() => Look::Plain,
+        None => Look::Lines,
+    };
+    let alerts = AlertWriter::new(Box::new(BufWriter::with_capacity(1 << 16, io::stdout())), look, args.firing_only);
+    let mut sink = ReplaySink { alerts, rejects: &mut rejects, bar: bar(common, &readers) };
+    let job = Replay { readers, lateness: args.lateness, threads: usize::from(args.threads), reference: clock::now() };
+    let watch = Stopwatch::start();
+    let result = replay(&setup, job, &mut sink);
+    let took = watch.elapsed();
+    let flushed = sink.alerts.flush();
+    if let Some(bar) = &sink.bar {
+        bar.finish_and_clear();
+    }
+    let fired = std::mem::take(&mut sink.alerts.fired);
+    rejects.flush();
+    match result.and_then(|it| flushed.map(|()| it).map_err(ReplayError::Output)) {
+        Ok((engine, stats)) => {
+            if !common.quiet {
+                eprint!("{}", summary(&engine, &stats, &fired, took));
+            }
+            Exit::Done
+        }
+        Err(ReplayError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+        Err(ReplayError::Output(error)) => {
+            eprintln!("tripline: alerts could not be written: {error}");
+            Exit::InputOutput
+        }
+        Err(ReplayError::Input(error)) => {
+            eprintln!("tripline: {error}");
+            Exit::InputOutput
+        }
+    }
+}
+
+/// Readers for files named on a command line; none means stdin.
+pub fn open(files: &[String], line_bytes_max: usize) -> Result<Vec<Reader>, Exit> {
+    let stdin = ["-".to_string()];
+    let files = if files.is_empty() { &stdin[..] } else { files };
+    let mut readers = Vec::new();
+    for (number, file) in files.iter().enumerate() {
+        match source::file::reader(number as u16, file, line_bytes_max) {
+            Ok(it) => readers.push(it),
+            Err(error) => {
+                eprintln!("tripline: {error}");
+                return Err(Exit::InputOutput);
+            }
+        }
+    }
+    Ok(readers)
+}
+
+struct ReplaySink<'a> {
+    alerts: AlertWriter,
+    rejects: &'a mut RejectWriter,
+    bar: Option<ProgressBar>,
+}
+
+impl Sink for ReplaySink<'_> {
+    fn told(&mut self, alerts: &mut Vec<Alert>) -> io::Result<()> {
+        match self.bar.clone() {
+            Some(bar) if !alerts.is_empty() => bar.suspend(|| {
+                self.alerts.write(alerts)?;
+                self.alerts.flush()
+            }),
+            Some(_) | None => self.alerts.write(alerts),
+        }
+    }
+
+    fn rejected(&mut self, source: &str, reject: &Rejected) {
+        self.rejects.write(source, reject);
+    }
+
+    fn progress(&mut self, _engine: &Engine, readers: &[Reader]) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(readers.iter().map(|it| it.progress().bytes_read()).sum());
+        }
+    }
+}
+
+/// A bar, where somebody looks and the length is known.
+fn bar(common: &Common, readers: &[Reader]) -> Option<ProgressBar> {
+    if common.quiet || !io::stderr().is_terminal() {
+        return None;
+    }
+    let total: Option<u64> = readers.iter().map(|it| it.progress().bytes_total()).sum();
+    let bar = ProgressBar::new(total?);
+    let style = ProgressStyle::with_template("{bar:30.cyan/blue} {bytes}/{total_bytes} {bytes_per_sec} {eta} left");
+    Some(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
+}

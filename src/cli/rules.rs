@@ -1,0 +1,84 @@
+//! `tripline rules`: what is loaded.
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+
+use super::{Common, Exit};
+use crate::config;
+use crate::rule::file::By;
+use crate::runtime::setup::load_rules;
+
+#[derive(Args, Debug)]
+pub struct RulesArgs {
+    #[command(subcommand)]
+    pub command: Option<RulesCommand>,
+    #[arg(long, value_enum)]
+    pub output: Option<Listing>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum RulesCommand {
+    /// Print one rule as RON
+    Show { id: String },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Listing {
+    Text,
+    Ndjson,
+}
+
+pub fn run(common: &Common, args: RulesArgs) -> Exit {
+    let choice = common.choice();
+    let config = match config::read(choice.config.as_deref()) {
+        Ok(it) => it,
+        Err(refusal) => return common.refuse(&refusal),
+    };
+    let mut loaded = load_rules(&choice, &config);
+    loaded.rules.sort_by(|a, b| a.value.id.cmp(&b.value.id));
+    if let Some(RulesCommand::Show { id }) = args.command {
+        return match loaded.rules.iter().find(|it| it.value.id == id) {
+            Some(rule) => {
+                println!("// {}\n{}", rule.place(), rule.text());
+                Exit::Done
+            }
+            None => {
+                eprintln!("tripline: there is no rule `{id}` (`tripline rules` lists them)");
+                Exit::Usage
+            }
+        };
+    }
+    let chosen = loaded.rules.iter().filter(|it| choice.only.is_empty() || choice.only.contains(&it.value.id));
+    let rows: Vec<_> = chosen
+        .map(|it| {
+            let rule = &it.value;
+            let on = rule.enabled || !it.builtin || choice.all_rules || config.all_rules || config.enable.contains(&rule.id);
+            (it, rule, on, rule.by.iter().map(By::field).collect::<Vec<_>>())
+        })
+        .collect();
+    if args.output == Some(Listing::Ndjson) {
+        for (sourced, rule, on, by) in rows {
+            let object = json!({
+                "id": rule.id, "severity": rule.severity, "detect": rule.detect.name(), "by": by, "tags": rule.tags,
+                "file": sourced.file(), "enabled": on, "title": rule.title,
+            });
+            println!("{object}");
+        }
+        return Exit::Done;
+    }
+    let width = rows.iter().map(|it| it.1.id.len()).max().unwrap_or(0);
+    println!("{:width$}  {:8}  {:3}  {:8}  {:24}  {:40}  FILE", "ID", "SEVERITY", "ON", "DETECT", "BY", "TAGS");
+    for (sourced, rule, on, by) in rows {
+        println!(
+            "{:width$}  {:8}  {:3}  {:8}  {:24}  {:40}  {}",
+            rule.id,
+            rule.severity.name(),
+            if on { "on" } else { "off" },
+            rule.detect.name(),
+            by.join(", "),
+            rule.tags.join(" "),
+            sourced.file(),
+        );
+    }
+    Exit::Done
+}

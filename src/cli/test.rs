@@ -1,0 +1,188 @@
+//! `tripline test`: the stories in rule files, played by the real engine.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::{Common, Exit};
+use crate::engine::{Engine, Front, Judged, Reading, RuleSet, Wanted};
+use crate::enrich::country::Country;
+use crate::enrich::geo::Geo;
+use crate::format;
+use crate::matcher::Lists;
+use crate::model::{Alert, Span, Timestamp, Zone};
+use crate::rule::file::Rule;
+use crate::rule::load::Sourced;
+use crate::rule::problem::Problem;
+use crate::rule::story::{Story, StoryEngine, replace_literals};
+use crate::rule::check::story_span;
+use crate::runtime::setup::{Choice, Refusal, load_rules, problems_of, read_lists};
+use crate::runtime::clock;
+use crate::schema::file::Schema;
+use crate::source::batch::LineBatch;
+use crate::source::frame::Framer;
+
+#[derive(Args, Debug)]
+pub struct TestArgs {
+    /// Files and folders of rules (default: the built-in ones)
+    pub paths: Vec<PathBuf>,
+    /// Rewrite the margins to what happened
+    #[arg(long)]
+    pub update: bool,
+}
+
+pub fn run(common: &Common, args: TestArgs) -> Exit {
+    let mut choice = common.choice();
+    // With paths, only what stands there is tested; the built-in schemas give the lines their meaning.
+    choice.no_builtin |= !args.paths.is_empty();
+    choice.rules.extend(args.paths.iter().cloned());
+    match test(&choice, args.update) {
+        Err(refusal) => common.refuse(&refusal),
+        Ok(report) => {
+            print!("{}", report.text);
+            println!("{} stories of {} rules: {} passed, {} failed", report.passed + report.failed, report.rules, report.passed, report.failed);
+            if report.failed == 0 { Exit::Done } else { Exit::Problems }
+        }
+    }
+}
+
+/// What came of running stories.
+pub struct Report {
+    pub passed: usize,
+    pub failed: usize,
+    pub rules: usize,
+    /// The differences, for people.
+    pub text: String,
+}
+
+/// Runs every story of the rules that `choice` names; with `update`, rewrites the margins that differ.
+pub fn test(choice: &Choice, update: bool) -> Result<Report, Refusal> {
+    let config = crate::config::read(choice.config.as_deref())?;
+    let lists = read_lists(&config)?;
+    let loaded = load_rules(choice, &config);
+    let problems = problems_of(&loaded, &lists);
+    if problems.iter().any(|it| it.level == crate::rule::problem::Level::Error) {
+        return Err(Refusal { problems });
+    }
+    let schemas: Vec<Schema> = loaded.schemas.iter().map(|it| it.value.clone()).collect();
+    let mut report = Report { passed: 0, failed: 0, rules: 0, text: String::new() };
+    let mut edits: BTreeMap<String, Vec<(std::ops::Range<usize>, String)>> = BTreeMap::new();
+    for rule in loaded.rules.iter().filter(|it| choice.only.is_empty() || choice.only.contains(&it.value.id)) {
+        report.rules += 1;
+        let mut player = Player::new(&rule.value, &schemas, &lists)?;
+        for (index, text) in rule.value.stories.iter().enumerate() {
+            let story = Story::parse(text)
+                .map_err(|it| Refusal { problems: vec![Problem::of_file(&rule.place(), format!("story {}: {}", index + 1, it.what))] })?;
+            player.start(&story)?;
+            let outcome = story.run(&mut player);
+            if outcome.is_as_told() {
+                report.passed += 1;
+                continue;
+            }
+            if update && let Some(span) = story_span(rule, index) {
+                let literal = crate::rule::story::literal(&story.rewrite(&outcome.found), &rule.source.text[span.clone()]);
+                edits.entry(rule.file().to_string()).or_default().push((span, literal));
+                report.passed += 1;
+                continue;
+            }
+            report.failed += 1;
+            report.text += &format!("{} ({}), story {}:\n{}\n", rule.value.id, rule.place(), index + 1, outcome.difference);
+        }
+    }
+    for (file, edits) in edits {
+        rewrite(&loaded.rules, &file, &edits)?;
+        report.text += &format!("{file}: {} stories rewritten\n", edits.len());
+    }
+    Ok(report)
+}
+
+fn rewrite(rules: &[Sourced<Rule>], file: &str, edits: &[(std::ops::Range<usize>, String)]) -> Result<(), Refusal> {
+    let Some(rule) = rules.iter().find(|it| it.file() == file) else { return Ok(()) };
+    if rule.builtin && !std::path::Path::new(file).is_file() {
+        return Err(Refusal::of(format!("{file} is inside the binary; name the rule files to rewrite them")));
+    }
+    std::fs::write(file, replace_literals(&rule.source.text, edits))
+        .map_err(|it| Refusal::of(format!("{file} cannot be written: {it}")))
+}
+
+/// One rule in the real engine, with lateness 0.
+struct Player {
+    set: Arc<RuleSet>,
+    reading: Reading,
+    geo: Arc<Geo>,
+    front: Front,
+    engine: Engine,
+    framer: Framer,
+    reference: Timestamp,
+}
+
+impl Player {
+    fn new(rule: &Rule, schemas: &[Schema], lists: &Lists) -> Result<Player, Refusal> {
+        let set = RuleSet::compile(vec![rule.clone()], schemas, lists, Wanted::ByRules)
+            .map_err(|it| Refusal { problems: vec![Problem::of_file(&it.rule, it.problem)] })?;
+        let set = Arc::new(set);
+        let geo = Arc::new(Geo::shipped());
+        Ok(Player {
+            reading: Reading { format: None, zone: Zone::UTC },
+            front: front(&set, &geo),
+            engine: Engine::new(set.clone(), 1),
+            framer: Framer::new(0, crate::limits::LINE_BYTES_MAX),
+            reference: clock::now(),
+            set,
+            geo,
+        })
+    }
+
+    /// Forgets the story before.
+    fn start(&mut self, story: &Story) -> Result<(), Refusal> {
+        self.geo = Arc::new(match story.geoip.is_empty() {
+            true => Geo::shipped(),
+            false => {
+                let files: Vec<PathBuf> = story.geoip.iter().map(PathBuf::from).collect();
+                Geo::open(&files).map_err(|it| Refusal::of(it.to_string()))?
+            }
+        }
+        .with_country_names(|code| Country::find(code).map(Country::name)));
+        self.reading.format = story.format.as_deref().and_then(format::find);
+        self.front = front(&self.set, &self.geo);
+        self.engine = Engine::new(self.set.clone(), 1);
+        self.engine.add_source("story", Span::ZERO);
+        self.framer = Framer::new(0, crate::limits::LINE_BYTES_MAX);
+        Ok(())
+    }
+
+    fn feed(&mut self, batch: &LineBatch) -> Vec<Alert> {
+        let (mut judged, mut told) = (Judged::default(), Vec::new());
+        self.front.judge(batch, &self.reading, None, self.reference, &mut judged);
+        self.engine.observe(&mut judged, &mut told);
+        self.engine.source_is_idle(0, &mut told);
+        told
+    }
+}
+
+fn front(set: &Arc<RuleSet>, geo: &Arc<Geo>) -> Front {
+    Front::new(set.clone(), crate::engine::HashKeys::random(), crate::engine::Enricher::new(geo.clone()))
+}
+
+impl StoryEngine for Player {
+    fn line(&mut self, text: &str) -> Vec<Alert> {
+        let mut batch = LineBatch::default();
+        self.framer.push(text.as_bytes(), &mut batch);
+        self.framer.push(b"\n", &mut batch);
+        self.feed(&batch)
+    }
+
+    fn wait(&mut self, until: Timestamp) -> Vec<Alert> {
+        let mut told = Vec::new();
+        self.engine.pass_time(until, &mut told);
+        told
+    }
+
+    fn end(&mut self) -> Vec<Alert> {
+        let mut told = Vec::new();
+        self.engine.finish(&mut told);
+        told
+    }
+}

@@ -1,0 +1,128 @@
+//! The operator's file, `tripline.ron`. Each section is defined by the stage it sets up.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::deliver::config::{Ordered, Route, Settings};
+use crate::model::Span;
+use crate::rule::problem::{Problem, Source};
+use crate::runtime::setup::Refusal;
+use crate::source::config::Setting as SourceSetting;
+
+/// Everything that can be set. What is left out has the default that its page names.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub sources: Vec<SourceSetting>,
+    /// MaxMind-format databases, asked in this order. Empty: the country database inside the binary.
+    pub geoip: Vec<PathBuf>,
+    /// Files and folders of rules and schemas, added to the built-in ones.
+    pub rules: Vec<PathBuf>,
+    /// Name to file, for `InList`.
+    pub lists: Ordered<PathBuf>,
+    /// Built-in rules that are off unless named.
+    pub enable: Vec<String>,
+    /// Every built-in rule, the single-event signals too.
+    pub all_rules: bool,
+    pub receivers: Settings,
+    pub routes: Vec<Route>,
+    pub limits: Limits,
+    /// How long lines that are out of order wait for each other. Default 2 s.
+    pub lateness: Option<Span>,
+    /// Where notifications go that could not be delivered. Default `dead-letters.ndjson`.
+    pub dead_letters: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Longest line: `1MiB`.
+    pub line: Bytes,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { line: Bytes(crate::limits::LINE_BYTES_MAX as u64) }
+    }
+}
+
+/// A number of bytes, written `64KiB`, `1MiB`, `2GiB` or plain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+impl Bytes {
+    pub fn parse(text: &str) -> Option<Bytes> {
+        let text = text.trim();
+        let digits = text.find(|it: char| !it.is_ascii_digit()).unwrap_or(text.len());
+        let factor: u64 = match text[digits..].trim() {
+            "" | "B" => 1,
+            "KiB" | "K" | "k" => 1 << 10,
+            "MiB" | "M" => 1 << 20,
+            "GiB" | "G" => 1 << 30,
+            "kB" | "KB" => 1_000,
+            "MB" => 1_000_000,
+            "GB" => 1_000_000_000,
+            _ => return None,
+        };
+        text[..digits].parse::<u64>().ok()?.checked_mul(factor).map(Bytes)
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = match self.0 {
+            it if it % (1 << 20) == 0 => format!("{}MiB", it >> 20),
+            it if it % (1 << 10) == 0 => format!("{}KiB", it >> 10),
+            it => it.to_string(),
+        };
+        serializer.serialize_str(&text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Bytes::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no size; write 64KiB or 1MiB")))
+    }
+}
+
+/// The default name, used when it is there and no other is given.
+pub const DEFAULT_FILE: &str = "tripline.ron";
+
+/// Reads the configuration that is named, or the default one if it is there. Relative paths in it start at its folder.
+pub fn read(named: Option<&Path>) -> Result<Config, Refusal> {
+    let path = match named {
+        Some(path) => path,
+        None if Path::new(DEFAULT_FILE).is_file() => Path::new(DEFAULT_FILE),
+        None => return Ok(Config::default()),
+    };
+    let name = path.display().to_string();
+    let refused = |problem: Problem| Refusal { problems: vec![problem] };
+    let text = std::fs::read_to_string(path)
+        .map_err(|it| refused(Problem::of_file(&name, format!("the configuration cannot be read: {it}"))))?;
+    let mut config = parse(&name, &text).map_err(refused)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let places = config.geoip.iter_mut().chain(&mut config.rules).chain(config.lists.0.iter_mut().map(|it| &mut it.1));
+    for place in places.chain(&mut config.dead_letters) {
+        *place = folder.join(&place);
+    }
+    Ok(config)
+}
+
+fn parse(name: &str, text: &str) -> Result<Config, Problem> {
+    let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+    options.from_str(text).map_err(|error| {
+        let start = offset(text, error.span.start);
+        let end = offset(text, error.span.end).max(start + 1).min(text.len());
+        let source = Source { name: name.to_string(), text: text.into() };
+        Problem::at(&source, start..end, error.code.to_string())
+    })
+}
+
+/// Where a line and column of RON stand in the text.
+fn offset(text: &str, at: ron::error::Position) -> usize {
+    let line_start: usize = text.split_inclusive('\n').take(at.line.saturating_sub(1)).map(str::len).sum();
+    let line = &text[line_start.min(text.len())..];
+    line_start + line.char_indices().nth(at.col.saturating_sub(1)).map_or(line.len(), |it| it.0)
+}

@@ -1,0 +1,6 @@
+//! Every task, thread and channel, and the only clock.
+
+pub mod clock;
+pub mod pool;
+pub mod replay;
+pub mod setup;

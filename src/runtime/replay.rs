@@ -1,0 +1,115 @@
+//! History through the engine: files read to their ends, with no clock but theirs.
+
+use std::sync::Arc;
+
+use super::pool::{Pool, Work};
+use super::setup::Setup;
+use crate::engine::{Engine, Rejected, Stats};
+use crate::model::{Alert, Span, Timestamp};
+use crate::source::SourceError;
+use crate::source::batch::LineBatch;
+use crate::source::reader::Reader;
+
+/// What to replay, and how.
+pub struct Replay {
+    pub readers: Vec<Reader>,
+    pub lateness: Span,
+    /// How many fronts; 1 needs no thread and no channel.
+    pub threads: usize,
+    /// Stamps without a year are taken in the year that brings them closest to this.
+    pub reference: Timestamp,
+}
+
+/// What somebody does with what comes out.
+pub trait Sink {
+    /// Alerts that changed state, in their order.
+    fn told(&mut self, alerts: &mut Vec<Alert>) -> std::io::Result<()>;
+    /// A line that did not become an event.
+    fn rejected(&mut self, source: &str, reject: &Rejected);
+    /// Something was read: a moment to show progress.
+    fn progress(&mut self, engine: &Engine, readers: &[Reader]);
+}
+
+/// Why a replay ended early.
+#[derive(Debug)]
+pub enum ReplayError {
+    Input(SourceError),
+    Output(std::io::Error),
+}
+
+/// Reads everything and tells everything. Sources are read so that none runs far ahead of the others in event time.
+pub fn replay(setup: &Setup, mut job: Replay, sink: &mut dyn Sink) -> Result<(Engine, Stats), ReplayError> {
+    let mut engine = Engine::new(setup.set.clone(), job.threads);
+    let names: Vec<Arc<str>> = job.readers.iter().map(|it| it.name().clone()).collect();
+    for name in &names {
+        engine.add_source(name, job.lateness);
+    }
+    let readings = |_: u16| setup.reading.clone();
+    let fronts = (0..job.threads.max(1)).map(|_| setup.front()).collect();
+    std::thread::scope(|scope| {
+        let mut pool = Pool::start(scope, fronts, &readings, job.reference);
+        let mut feed = Feed { open: vec![true; job.readers.len()], spare: Vec::new(), told: Vec::new() };
+        loop {
+            if pool.room() == 0 {
+                feed.take(&mut pool, &mut engine, &mut job, sink)?;
+            }
+            let Some(source) = feed.next_source(&engine) else { break };
+            let mut work = feed.spare.pop().unwrap_or_default();
+            work.lines.clear();
+            work.lines.source = source as u16;
+            if job.readers[source].next(&mut work.lines).map_err(ReplayError::Input)? {
+                pool.send(work, &readings, job.reference);
+            } else {
+                // Batches of other sources may be inside; its own must be observed before its end.
+                while feed.take(&mut pool, &mut engine, &mut job, sink)? {}
+                feed.open[source] = false;
+                engine.end_source(source as u16, &mut feed.told);
+                sink.told(&mut feed.told).map_err(ReplayError::Output)?;
+            }
+        }
+        while feed.take(&mut pool, &mut engine, &mut job, sink)? {}
+        engine.finish(&mut feed.told);
+        sink.told(&mut feed.told).map_err(ReplayError::Output)
+    })?;
+    let stats = engine.stats();
+    Ok((engine, stats))
+}
+
+struct Feed {
+    open: Vec<bool>,
+    spare: Vec<Work>,
+    told: Vec<Alert>,
+}
+
+impl Feed {
+    /// The open source that is furthest behind.
+    fn next_source(&self, engine: &Engine) -> Option<usize> {
+        (0..self.open.len()).filter(|it| self.open[*it]).min_by_key(|it| engine.newest(*it as u16))
+    }
+
+    fn take(
+        &mut self,
+        pool: &mut Pool<'_>,
+        engine: &mut Engine,
+        job: &mut Replay,
+        sink: &mut dyn Sink,
+    ) -> Result<bool, ReplayError> {
+        let Some(mut work) = pool.take() else { return Ok(false) };
+        let name = engine.source_name(work.judged.source).to_string();
+        for reject in work.judged.rejects.drain(..) {
+            sink.rejected(&name, &reject);
+        }
+        engine.observe(&mut work.judged, &mut self.told);
+        if !self.told.is_empty() {
+            sink.told(&mut self.told).map_err(ReplayError::Output)?;
+        }
+        sink.progress(engine, &job.readers);
+        self.spare.push(work);
+        Ok(true)
+    }
+}
+
+/// An empty batch for a source.
+pub fn batch_for(source: u16) -> LineBatch {
+    LineBatch { source, ..LineBatch::default() }
+}
