@@ -16,3 +16,4 @@ pub mod alert;
 pub mod deliver;
 pub mod rule;
 pub mod engine;
+pub mod cli;

@@ -1,0 +1,3 @@
+//! What commands do, one file a command.
+
+pub mod geoip;
