@@ -174,7 +174,7 @@ pub fn info(geo: &Geo, now: Timestamp, output: Output, out: &mut dyn Write) -> i
         match output {
             Output::Text => {
                 writeln!(out, "{}", visible(&it.file))?;
-                let built = it.built.map_or("at an unknown time".into(), |at| day(at));
+                let built = it.built.map_or("at an unknown time".into(), day);
                 let versions = if it.ip_version == 4 { "IPv4" } else { "IPv4 and IPv6" };
                 writeln!(out, "  type   {}, built {built}", visible(&it.database_type))?;
                 writeln!(out, "  size   {} bytes, {} nodes, {versions}", it.bytes, it.nodes)?;

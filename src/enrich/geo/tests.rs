@@ -83,6 +83,8 @@ fn a_nested_of_maxmind() {
         ]),
         "Linköping | SE | Sweden | 58.4167 15.6167 | 76 km | AS29518 | Bredband2 AB | mobile",
     );
+    let by_name = |it: &str| flat([("name", text(it)), ("iso_code", text("-"))]);
+    check(flat([("country", by_name("France")), ("city", by_name("Lyon"))]), "Lyon | France");
     let registered = flat([("iso_code", text("US")), ("names", flat([("en", text("United States"))]))]);
     check(flat([("registered_country", registered)]), "US");
 }
@@ -118,6 +120,7 @@ fn c_flat_of_ip_location_db() {
     check(flat([("country_code", text("AP"))]), "AP");
     check(flat([("country_code", text("ZZ"))]), "nothing");
     check(flat([("country_code", text("")), ("city", text(""))]), "nothing");
+    check(flat([("country_code", text("-")), ("city", text("-")), ("latitude", 0.0.into())]), "nothing");
 }
 
 #[test]
@@ -536,7 +539,7 @@ fn databases_of_maxmind_are_read() {
         ("GeoLite2-ASN-Test.mmdb", "1.128.0.0", "AS1221 | Telstra Pty Ltd"),
         ("GeoIP2-Anonymous-IP-Test.mmdb", "65.0.0.1", "tor | anonymous"),
         ("GeoIP2-Anonymous-IP-Test.mmdb", "81.2.69.1", "hosting | vpn | tor | proxy | residential_proxy | anonymous"),
-        ("GeoIP2-Connection-Type-Test.mmdb", "1.0.128.1", "mobile"),
+        ("GeoIP2-Connection-Type-Test.mmdb", "1.0.1.1", "mobile"),
     ] {
         let geo = Geo::open(&[maxmind(name)]).unwrap();
         assert_eq!(ask(&geo, address), expected, "{name} {address}");
