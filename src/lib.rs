@@ -15,4 +15,7 @@ pub mod detect;
 pub mod alert;
 pub mod deliver;
 pub mod rule;
+pub mod config;
 pub mod engine;
+pub mod runtime;
+pub mod cli;

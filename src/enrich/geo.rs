@@ -8,9 +8,9 @@
 //! Points are estimates. A database that gives a radius of 900 km or more, or the middle of the country, knows the country
 //! only, and is taken at that: no city, no point.
 //!
-//! A look-up walks a tree through memory that no cache holds (0.2–3 µs). Logs repeat their addresses, so each thread keeps
-//! a [`Cache`] of what it was asked, and of the records behind it: a repeated address costs a hash and a comparison, and
-//! nothing is allocated.
+//! A look-up walks a tree through memory that no processor cache holds: 150 ns among the shipped countries, up to 3 µs in
+//! city files. Logs repeat their addresses, so each thread keeps a [`Cache`] of what it was asked, and of the records
+//! behind it. A repeated address costs 13 ns, 42 ns when ten thousand take turns, and allocates nothing.
 
 mod cache;
 mod database;

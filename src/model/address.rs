@@ -31,6 +31,12 @@ fn parse_decorated(text: &str) -> Option<IpAddr> {
     if text.len() < 2 || text.len() > TEXT_BYTES_MAX || !text.is_ascii() {
         return None;
     }
+    // What load balancers and cloud audit logs write, before the slower ways.
+    if let Some((host, port)) = text.split_once(':')
+        && let Ok(address) = host.parse::<Ipv4Addr>()
+    {
+        return is_port(&text[text.len() - port.len() - 1..]).then_some(IpAddr::V4(address));
+    }
     let text = unquote(text);
     let text = text.strip_prefix('/').unwrap_or(text);
     if let Some(rest) = text.strip_prefix('[') {

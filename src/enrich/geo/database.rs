@@ -27,6 +27,7 @@ pub(super) struct Database {
     pub file: Option<PathBuf>,
     /// How the file looked just before it was read.
     pub stamp: Option<Stamp>,
+    bytes: usize,
     reader: Reader<Cow<'static, [u8]>>,
 }
 
@@ -87,7 +88,7 @@ const SAMPLE_NETWORKS: usize = 256;
 impl Database {
     pub fn shipped() -> Database {
         let reader = Reader::from_source(Cow::Borrowed(SHIPPED)).expect("the build's tests read the shipped database");
-        Database { file: None, stamp: None, reader }
+        Database { file: None, stamp: None, bytes: SHIPPED.len(), reader }
     }
 
     pub fn open(file: &Path) -> Result<Database, GeoError> {
@@ -106,12 +107,12 @@ impl Database {
 
     /// From the bytes of a file; the error says what is wrong with them.
     pub fn read(bytes: Vec<u8>, file: Option<PathBuf>, stamp: Option<Stamp>) -> Result<Database, String> {
-        let kind = look(&bytes);
+        let (kind, len) = (look(&bytes), bytes.len());
         let reader = Reader::from_source(Cow::Owned(bytes)).map_err(|it| match kind {
             Some(kind) => kind.to_string(),
             None => format!("is no whole MaxMind database: {it}"),
         })?;
-        let database = Database { file, stamp, reader };
+        let database = Database { file, stamp, bytes: len, reader };
         database.sample().map_err(|it| format!("is damaged: {it}"))?;
         Ok(database)
     }
@@ -141,7 +142,7 @@ impl Database {
             built: micros.map(|it| Timestamp::from_micros(it * 1_000_000)),
             ip_version: about.ip_version,
             nodes: about.node_count,
-            bytes: self.stamp.map_or(SHIPPED.len(), |it| it.len as usize),
+            bytes: self.bytes,
             gives: self.sample().unwrap_or_default(),
             notice: self.file.is_none().then_some(SHIPPED_NOTICE),
         }

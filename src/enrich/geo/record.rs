@@ -70,16 +70,17 @@ impl Found {
 
     fn take_text(&mut self, meaning: Meaning, text: &str) {
         let text = text.trim();
-        if text.is_empty() {
+        // Both are ways to write "unknown".
+        if matches!(text, "" | "-") {
             return;
         }
         let own = || Some(cut(text, limits::VALUE_BYTES_MAX).into());
         match meaning {
             Meaning::Country if text.len() == 2 => self.code_short = CountryCode::parse(text).or(self.code_short),
-            Meaning::Country | Meaning::CountryName => self.country_name = own(),
+            Meaning::Country | Meaning::CountryName | Meaning::CountryNames => self.country_name = own(),
             Meaning::CountryCode => self.code = CountryCode::parse(text).or(self.code),
             Meaning::RegisteredCode => self.code_registered = CountryCode::parse(text),
-            Meaning::City => self.city = own(),
+            Meaning::City | Meaning::CityNames => self.city = own(),
             Meaning::Name => self.name = own(),
             Meaning::AsOrg => self.as_org = own(),
             Meaning::Asn => self.take_asn_text(text),
@@ -100,7 +101,7 @@ impl Found {
                 }
             }
             Meaning::Usage => self.network = self.network.with(kind_of_usage(text)),
-            Meaning::Inside(_) | Meaning::CountryNames | Meaning::CityNames | Meaning::Nothing => {}
+            Meaning::Inside(_) | Meaning::Nothing => {}
         }
     }
 

@@ -96,7 +96,7 @@ pub fn table() -> String {
 
 /// The database of tests/fixtures/city.mmdb, in the schema of GeoIP2 Enterprise.
 pub fn cities() -> Vec<u8> {
-    let records: Vec<_> = CITIES.trim().lines().map(|row| city(row)).map(|it| (it.network, record(&it))).collect();
+    let records: Vec<_> = CITIES.trim().lines().map(city).map(|it| (it.network, record(&it))).collect();
     database(&records)
 }
 

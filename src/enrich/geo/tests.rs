@@ -83,6 +83,8 @@ fn a_nested_of_maxmind() {
         ]),
         "Linköping | SE | Sweden | 58.4167 15.6167 | 76 km | AS29518 | Bredband2 AB | mobile",
     );
+    let by_name = |it: &str| flat([("name", text(it)), ("iso_code", text("-"))]);
+    check(flat([("country", by_name("France")), ("city", by_name("Lyon"))]), "Lyon | France");
     let registered = flat([("iso_code", text("US")), ("names", flat([("en", text("United States"))]))]);
     check(flat([("registered_country", registered)]), "US");
 }
@@ -118,6 +120,7 @@ fn c_flat_of_ip_location_db() {
     check(flat([("country_code", text("AP"))]), "AP");
     check(flat([("country_code", text("ZZ"))]), "nothing");
     check(flat([("country_code", text("")), ("city", text(""))]), "nothing");
+    check(flat([("country_code", text("-")), ("city", text("-")), ("latitude", 0.0.into())]), "nothing");
 }
 
 #[test]
@@ -514,5 +517,59 @@ proptest::proptest! {
         geo.lookup(IpAddr::from(bits.to_be_bytes()), &mut cache);
         geo.lookup(IpAddr::from((bits as u32).to_be_bytes()), &mut cache);
         proptest::prop_assert_eq!(cache.unreadable, 0);
+    }
+}
+
+fn maxmind(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/maxmind").join(name)
+}
+
+#[test]
+fn databases_of_maxmind_are_read() {
+    for (name, address, expected) in [
+        ("GeoIP2-City-Test.mmdb", "81.2.69.160", "London | GB | United Kingdom | 51.5142 -0.0931 | 100 km"),
+        ("GeoIP2-City-Test.mmdb", "89.160.20.128", "Linköping | SE | Sweden | 58.4167 15.6167 | 76 km"),
+        ("GeoIP2-City-Test.mmdb", "::ffff:89.160.20.128", "Linköping | SE | Sweden | 58.4167 15.6167 | 76 km"),
+        ("GeoLite2-Country-Test.mmdb", "89.160.20.128", "SE | Sweden"),
+        (
+            "GeoIP2-Enterprise-Test.mmdb",
+            "74.209.24.0",
+            "Chatham | US | United States | 42.3478 -73.5549 | 27 km | AS14671 | FairPoint Communications",
+        ),
+        ("GeoLite2-ASN-Test.mmdb", "1.128.0.0", "AS1221 | Telstra Pty Ltd"),
+        ("GeoIP2-Anonymous-IP-Test.mmdb", "65.0.0.1", "tor | anonymous"),
+        ("GeoIP2-Anonymous-IP-Test.mmdb", "81.2.69.1", "hosting | vpn | tor | proxy | residential_proxy | anonymous"),
+        ("GeoIP2-Connection-Type-Test.mmdb", "1.0.1.1", "mobile"),
+    ] {
+        let geo = Geo::open(&[maxmind(name)]).unwrap();
+        assert_eq!(ask(&geo, address), expected, "{name} {address}");
+    }
+    let both = Geo::open(&[maxmind("GeoIP2-City-Test.mmdb"), maxmind("GeoIP2-Anonymous-IP-Test.mmdb")]).unwrap();
+    let found = ask(&both, "81.2.69.160");
+    assert!(found.starts_with("London | GB") && found.ends_with("anonymous"), "{found}");
+}
+
+#[test]
+fn databases_that_broke_other_readers_break_nothing_here() {
+    let mut seen = 0;
+    for entry in std::fs::read_dir(maxmind("bad")).unwrap() {
+        let file = entry.unwrap().path();
+        seen += 1;
+        if let Ok(geo) = Geo::open(std::slice::from_ref(&file)) {
+            let mut cache = Cache::default();
+            for first in 0..=255 {
+                geo.lookup(IpAddr::from([first, 1, 1, 1]), &mut cache);
+                geo.lookup(IpAddr::from([[first; 2]; 8].concat().first_chunk::<16>().copied().unwrap()), &mut cache);
+            }
+            geo.describe();
+        }
+    }
+    assert!(seen > 15, "{seen}");
+    for (name, problem) in [
+        ("GeoIP2-City-Test-Broken-Double-Format.mmdb", "is damaged"),
+        ("libmaxminddb-metadata-marker-only.mmdb", "is no whole MaxMind database"),
+    ] {
+        let found = Geo::open(&[maxmind("bad").join(name)]).unwrap_err().to_string();
+        assert!(found.contains(name) && found.contains(problem), "{found}");
     }
 }
