@@ -181,12 +181,12 @@ fn read_file(path: &Path, loaded: &mut Loaded) {
             loaded.files.push(path.to_path_buf());
             read_text(Source { name, text: text.into() }, Origin::Given, loaded);
         }
-        Err(problem) => loaded.problems.push(problem),
+        Err(problem) => loaded.problems.push(*problem),
     }
 }
 
-fn read_bytes(path: &Path) -> Result<Vec<u8>, Problem> {
-    let problem = |what: String| Problem::of_file(&path.display().to_string(), what);
+fn read_bytes(path: &Path) -> Result<Vec<u8>, Box<Problem>> {
+    let problem = |what: String| Box::new(Problem::of_file(&path.display().to_string(), what));
     // Asked before it is opened: opening a named pipe waits for ever.
     if !fs::metadata(path).map_err(|it| problem(cannot(&it)))?.is_file() {
         return Err(problem("neither a file nor a folder".into()));
@@ -200,16 +200,16 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, Problem> {
     Ok(bytes)
 }
 
-fn to_text(name: &str, bytes: Vec<u8>) -> Result<String, Problem> {
+fn to_text(name: &str, bytes: Vec<u8>) -> Result<String, Box<Problem>> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        return Err(Problem::of_file(name, "the file is UTF-16").hint("save it as UTF-8"));
+        return Err(Box::new(Problem::of_file(name, "the file is UTF-16").hint("save it as UTF-8")));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(error.as_bytes());
         // What stands before the first bad byte is the same in both.
         let source = Source { name: name.to_string(), text: text.into_owned().into() };
-        Problem::at(&source, valid..valid, "a byte that is no UTF-8").expected("a text file in UTF-8")
+        Box::new(Problem::at(&source, valid..valid, "a byte that is no UTF-8").expected("a text file in UTF-8"))
     })
 }
 
