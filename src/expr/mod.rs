@@ -85,6 +85,7 @@ impl<'de> Deserialize<'de> for Literal {
 
 /// A regular expression that was checked when the file was read.
 #[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(transparent)]
 pub struct Pattern(pub String);
 
 impl<'de> Deserialize<'de> for Pattern {
@@ -97,6 +98,7 @@ impl<'de> Deserialize<'de> for Pattern {
 
 /// One network or several, `10.0.0.0/8` or a single address, checked when the file was read.
 #[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(transparent)]
 pub struct Networks(pub Vec<String>);
 
 impl<'de> Deserialize<'de> for Networks {
