@@ -11,8 +11,8 @@ use tripline::model::{Event, EventBuf, Fields, Place, Slot};
 
 const EVENTS: usize = 4096;
 const SYLLABLES: [&str; 20] = [
-    "ka", "ri", "mo", "te", "lu", "za", "ne", "vi", "do", "shu", "pra", "qui", "xen", "tor", "bal", "fry", "gim", "hex",
-    "jot", "kul",
+    "ka", "ri", "mo", "te", "lu", "za", "ne", "vi", "do", "shu", "pra", "qui", "xen", "tor", "bal", "fry", "gim",
+    "hex", "jot", "kul",
 ];
 const SHORT_FIELDS: [&str; 8] = ["cmd", "url", "user_agent", "host", "user", "session", "geo", "action"];
 const LONG_FIELDS: [&str; 6] = ["cmd", "cmd", "cmd", "url", "user_agent", "host"];
@@ -85,8 +85,13 @@ fn event((_, found): &(String, Vec<Found>), fields: &Fields) -> EventBuf {
 }
 
 fn records() -> Vec<(String, Vec<Found>)> {
-    const ACTIONS: [(&str, u64); 5] =
-        [("Login success", 420), ("API call", 380), ("Login failure", 190), ("Access denied", 9), ("Role granted: admin", 1)];
+    const ACTIONS: [(&str, u64); 5] = [
+        ("Login success", 420),
+        ("API call", 380),
+        ("Login failure", 190),
+        ("Access denied", 9),
+        ("Role granted: admin", 1),
+    ];
     const COUNTRIES: [&str; 12] = ["USA", "DEU", "FRA", "GBR", "IND", "CHN", "BRA", "JPN", "NLD", "SWE", "ZAF", "CHE"];
     const AGENTS: [&str; 4] = [
         "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/135.0",

@@ -8,13 +8,13 @@ use crate::deliver::config::{Ordered, Route, Settings};
 use crate::model::Span;
 use crate::rule::problem::{Problem, Source};
 use crate::runtime::setup::Refusal;
-use crate::source::config::Setting as SourceSetting;
+use crate::source::SourceConfig;
 
 /// Everything that can be set. What is left out has the default that its page names.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    pub sources: Vec<SourceSetting>,
+    pub sources: Vec<SourceConfig>,
     /// MaxMind-format databases, asked in this order. Empty: the country database inside the binary.
     pub geoip: Vec<PathBuf>,
     /// Files and folders of rules and schemas, added to the built-in ones.
@@ -108,6 +108,41 @@ pub fn read(named: Option<&Path>) -> Result<Config, Refusal> {
         *place = folder.join(&place);
     }
     Ok(config)
+}
+
+/// Whether a file named to `check` is a configuration: it is called like one, or opens with a bare bracket.
+pub fn looks_like_one(path: &Path) -> bool {
+    let named = path.file_name().is_some_and(|it| it == DEFAULT_FILE);
+    named
+        || path.extension().is_some_and(|it| it == "ron")
+            && std::fs::read_to_string(path).is_ok_and(|text| begins_with_bracket(&text))
+}
+
+fn begins_with_bracket(text: &str) -> bool {
+    let code = text.lines().map(str::trim).find(|it| !it.is_empty() && !it.starts_with("//") && !it.starts_with("#!"));
+    code.is_some_and(|it| it.starts_with('('))
+}
+
+/// Everything wrong with a configuration that reading it could not see.
+pub fn problems(config: &Config) -> Vec<Problem> {
+    let about = |what: String| Problem::of_file(DEFAULT_FILE, what);
+    let mut all = Vec::new();
+    if let Err(problems) =
+        crate::deliver::config::resolve(&config.receivers, &crate::deliver::config::Outside::system())
+    {
+        all.extend(problems.into_iter().map(|it| about(it.to_string())));
+    }
+    let names: Vec<&str> = config.receivers.0.iter().map(|it| it.0.as_str()).collect();
+    if let Err(problems) = crate::deliver::config::Routes::resolve(&config.routes, &names) {
+        all.extend(problems.into_iter().map(|it| about(it.to_string())));
+    }
+    all
+}
+
+/// The configuration in force, as RON; secrets print as `***`.
+pub fn print(config: &Config) -> String {
+    let pretty = ron::ser::PrettyConfig::default().depth_limit(4);
+    ron::ser::to_string_pretty(config, pretty).map_or_else(|it| format!("// cannot be printed: {it}\n"), |it| it + "\n")
 }
 
 fn parse(name: &str, text: &str) -> Result<Config, Problem> {

@@ -12,8 +12,8 @@ use super::{Common, Exit};
 use crate::engine::{Read, Reader, Rejected, RuleSet, Wanted};
 use crate::model::{FieldId, Value};
 use crate::runtime::clock;
-use crate::runtime::replay::batch_for;
 use crate::runtime::setup::Setup;
+use crate::source::batch::LineBatch;
 
 #[derive(Args, Debug)]
 pub struct NormalizeArgs {
@@ -42,7 +42,7 @@ pub fn run(common: &Common, args: NormalizeArgs) -> Exit {
         let mut reader = Reader::new(setup.set.clone(), setup.enricher());
         let writer = Writer::new(&setup.set, args.original);
         for mut input in readers {
-            let mut batch = batch_for(0);
+            let mut batch = LineBatch::default();
             while input.next(&mut batch).map_err(|it| io::Error::other(it.to_string()))? {
                 let name = input.name().clone();
                 for reject in batch.rejects() {
@@ -111,7 +111,11 @@ impl<'a> Writer<'a> {
         }
         if read.schema.is_none() {
             let known = self.set.schemas.len();
-            insert(&mut object, "error.message", format!("none of the {known} loaded schemas knows this record").into());
+            insert(
+                &mut object,
+                "error.message",
+                format!("none of the {known} loaded schemas knows this record").into(),
+            );
         }
         Json::Object(object)
     }

@@ -52,7 +52,8 @@ pub fn run(common: &Common, args: RulesArgs) -> Exit {
     let rows: Vec<_> = chosen
         .map(|it| {
             let rule = &it.value;
-            let on = rule.enabled || !it.builtin || choice.all_rules || config.all_rules || config.enable.contains(&rule.id);
+            let on =
+                rule.enabled || !it.builtin || choice.all_rules || config.all_rules || config.enable.contains(&rule.id);
             (it, rule, on, rule.by.iter().map(By::field).collect::<Vec<_>>())
         })
         .collect();

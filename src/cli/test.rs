@@ -13,13 +13,13 @@ use crate::enrich::geo::Geo;
 use crate::format;
 use crate::matcher::Lists;
 use crate::model::{Alert, Span, Timestamp, Zone};
+use crate::rule::check::story_span;
 use crate::rule::file::Rule;
 use crate::rule::load::Sourced;
 use crate::rule::problem::Problem;
 use crate::rule::story::{Story, StoryEngine, replace_literals};
-use crate::rule::check::story_span;
-use crate::runtime::setup::{Choice, Refusal, load_rules, problems_of, read_lists};
 use crate::runtime::clock;
+use crate::runtime::setup::{Choice, Refusal, load_rules, problems_of, read_lists};
 use crate::schema::file::Schema;
 use crate::source::batch::LineBatch;
 use crate::source::frame::Framer;
@@ -42,7 +42,13 @@ pub fn run(common: &Common, args: TestArgs) -> Exit {
         Err(refusal) => common.refuse(&refusal),
         Ok(report) => {
             print!("{}", report.text);
-            println!("{} stories of {} rules: {} passed, {} failed", report.passed + report.failed, report.rules, report.passed, report.failed);
+            println!(
+                "{} stories of {} rules: {} passed, {} failed",
+                report.passed + report.failed,
+                report.rules,
+                report.passed,
+                report.failed
+            );
             if report.failed == 0 { Exit::Done } else { Exit::Problems }
         }
     }
@@ -73,8 +79,9 @@ pub fn test(choice: &Choice, update: bool) -> Result<Report, Refusal> {
         report.rules += 1;
         let mut player = Player::new(&rule.value, &schemas, &lists)?;
         for (index, text) in rule.value.stories.iter().enumerate() {
-            let story = Story::parse(text)
-                .map_err(|it| Refusal { problems: vec![Problem::of_file(&rule.place(), format!("story {}: {}", index + 1, it.what))] })?;
+            let story = Story::parse(text).map_err(|it| Refusal {
+                problems: vec![Problem::of_file(&rule.place(), format!("story {}: {}", index + 1, it.what))],
+            })?;
             player.start(&story)?;
             let outcome = story.run(&mut player);
             if outcome.is_as_told() {
@@ -82,13 +89,15 @@ pub fn test(choice: &Choice, update: bool) -> Result<Report, Refusal> {
                 continue;
             }
             if update && let Some(span) = story_span(rule, index) {
-                let literal = crate::rule::story::literal(&story.rewrite(&outcome.found), &rule.source.text[span.clone()]);
+                let literal =
+                    crate::rule::story::literal(&story.rewrite(&outcome.found), &rule.source.text[span.clone()]);
                 edits.entry(rule.file().to_string()).or_default().push((span, literal));
                 report.passed += 1;
                 continue;
             }
             report.failed += 1;
-            report.text += &format!("{} ({}), story {}:\n{}\n", rule.value.id, rule.place(), index + 1, outcome.difference);
+            report.text +=
+                &format!("{} ({}), story {}:\n{}\n", rule.value.id, rule.place(), index + 1, outcome.difference);
         }
     }
     for (file, edits) in edits {
@@ -137,14 +146,16 @@ impl Player {
 
     /// Forgets the story before.
     fn start(&mut self, story: &Story) -> Result<(), Refusal> {
-        self.geo = Arc::new(match story.geoip.is_empty() {
-            true => Geo::shipped(),
-            false => {
-                let files: Vec<PathBuf> = story.geoip.iter().map(PathBuf::from).collect();
-                Geo::open(&files).map_err(|it| Refusal::of(it.to_string()))?
+        self.geo = Arc::new(
+            match story.geoip.is_empty() {
+                true => Geo::shipped(),
+                false => {
+                    let files: Vec<PathBuf> = story.geoip.iter().map(PathBuf::from).collect();
+                    Geo::open(&files).map_err(|it| Refusal::of(it.to_string()))?
+                }
             }
-        }
-        .with_country_names(|code| Country::find(code).map(Country::name)));
+            .with_country_names(|code| Country::find(code).map(Country::name)),
+        );
         self.reading.format = story.format.as_deref().and_then(format::find);
         self.front = front(&self.set, &self.geo);
         self.engine = Engine::new(self.set.clone(), 1);
@@ -163,7 +174,7 @@ impl Player {
 }
 
 fn front(set: &Arc<RuleSet>, geo: &Arc<Geo>) -> Front {
-    Front::new(set.clone(), crate::engine::HashKeys::random(), crate::engine::Enricher::new(geo.clone()))
+    Front::new(set.clone(), crate::engine::HashKeys::random(), crate::enrich::Enricher::new(geo.clone()))
 }
 
 impl StoryEngine for Player {

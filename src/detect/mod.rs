@@ -10,7 +10,6 @@ pub mod sequence;
 mod table;
 pub mod travel;
 
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

@@ -50,7 +50,7 @@ pub struct Rejected {
 }
 
 impl Rejected {
-    fn new(line: u64, reason: &'static str, bytes: &[u8]) -> Rejected {
+    pub fn new(line: u64, reason: &'static str, bytes: &[u8]) -> Rejected {
         Rejected { line, reason, text: bytes[..bytes.len().min(limits::REJECTED_TEXT_BYTES_MAX)].into() }
     }
 }

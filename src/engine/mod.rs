@@ -11,7 +11,7 @@ pub mod shard;
 
 use std::sync::Arc;
 
-pub use front::{Counts, Front, HashKeys, Judged, Read, Reader, Reading};
+pub use front::{Counts, Front, HashKeys, Judged, Read, Reader, Reading, Rejected};
 pub use rules::{CompileError, RuleSet, Wanted};
 pub use shard::Shard;
 

@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn what_is_taken_unbuilt_can_be_built() {
-        let pieces = ["a", "é", r"\d", r"\w", r"\pL", ".", r"\s", r"\b", "^", "(?i)straße", "[^x]", r"[\w.-]", "(a|b|cd)"];
+        let pieces =
+            ["a", "é", r"\d", r"\w", r"\pL", ".", r"\s", r"\b", "^", "(?i)straße", "[^x]", r"[\w.-]", "(a|b|cd)"];
         let counts = ["", "?", "*", "+", "{2,6}", "{40}", "{400}", "{1,1000}", "{1000}{1000}", "{30}{30}"];
         for piece in pieces {
             for count in counts {

@@ -30,7 +30,9 @@ mod tests {
 
     #[test]
     fn folds_what_has_no_one_to_one_pair() {
-        for (left, right) in [("Straße", "STRASSE"), ("ΣΊΣΥΦΟΣ", "σίσυφοσ"), ("\u{212a}", "k"), ("ſ", "S"), ("ﬃ", "FFI")] {
+        for (left, right) in
+            [("Straße", "STRASSE"), ("ΣΊΣΥΦΟΣ", "σίσυφοσ"), ("\u{212a}", "k"), ("ſ", "S"), ("ﬃ", "FFI")]
+        {
             assert_eq!(fold(left), fold(right), "{left} {right}");
         }
         assert_ne!(fold("a"), fold("а"), "Latin and Cyrillic stay apart");

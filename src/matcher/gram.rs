@@ -198,7 +198,8 @@ mod tests {
         index.scan(text.as_bytes(), &mut |it| found.push(it));
         found.sort_unstable();
         found.dedup();
-        let expected: Vec<u32> = (0..needles.len()).filter(|it| text.contains(&needles[*it])).map(|it| it as u32).collect();
+        let expected: Vec<u32> =
+            (0..needles.len()).filter(|it| text.contains(&needles[*it])).map(|it| it as u32).collect();
         assert_eq!(found, expected, "{needles:?} in {text:?}");
     }
 
@@ -215,7 +216,10 @@ mod tests {
             let needle: String = ('a'..).take(len).collect();
             for before in 0..9 {
                 for after in 0..5 {
-                    check(&[needle.clone(), "Mozilla/5.0".into()], &format!("{}{needle}{}", "-".repeat(before), "-".repeat(after)));
+                    check(
+                        &[needle.clone(), "Mozilla/5.0".into()],
+                        &format!("{}{needle}{}", "-".repeat(before), "-".repeat(after)),
+                    );
                 }
             }
         }

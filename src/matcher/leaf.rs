@@ -89,7 +89,9 @@ impl Leaf {
             Expr::SameAs(left, right) => (left, Test::SameAs(resolve(right)?, case)),
             Expr::Eq(field, value) => (field, Test::OneOf(Values::new(std::slice::from_ref(value), &cased), case)),
             Expr::OneOf(field, values) => (field, Test::OneOf(Values::new(values, &cased), case)),
-            Expr::Contains(field, part) => (field, Test::Contains(memmem::Finder::new(&cased(part)).into_owned(), case)),
+            Expr::Contains(field, part) => {
+                (field, Test::Contains(memmem::Finder::new(&cased(part)).into_owned(), case))
+            }
             Expr::StartsWith(field, part) => (field, Test::StartsWith(cased(part).into(), case)),
             Expr::EndsWith(field, part) => (field, Test::EndsWith(cased(part).into(), case)),
             Expr::Glob(field, glob) => (field, Test::Glob(Glob::new(&cased(glob)), case)),

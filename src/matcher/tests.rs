@@ -111,7 +111,8 @@ fn json_item() -> impl Strategy<Value = String> {
     prop_oneof![
         words().prop_map(|it| serde_json::to_string(&it).unwrap()),
         numbers(),
-        prop::sample::select(vec!["true", "null", "{\"k\":\"ab\"}", "[\"ab\"]", "\"\\u0061b\""]).prop_map(str::to_string),
+        prop::sample::select(vec!["true", "null", "{\"k\":\"ab\"}", "[\"ab\"]", "\"\\u0061b\""])
+            .prop_map(str::to_string),
     ]
 }
 
@@ -310,7 +311,10 @@ fn only_what_holds_without_anything_is_tried_always() {
 #[test]
 fn a_rule_waits_for_its_rarest_test() {
     let rule = |token: &str| {
-        Expr::All(vec![Expr::Eq("activity".into(), Literal::Text("login.failure".into())), Expr::Contains("a".into(), token.into())])
+        Expr::All(vec![
+            Expr::Eq("activity".into(), Literal::Text("login.failure".into())),
+            Expr::Contains("a".into(), token.into()),
+        ])
     };
     let exprs: Vec<Expr> = (0..100).map(|it| rule(&format!("token-number-{it}"))).collect();
     let mut fields = fields();

@@ -10,8 +10,20 @@ use super::node::Node;
 
 /// Fields with few values: naming one says little. Known by the last part of the name too, whatever vendor writes it.
 const CLOSED: [&str; 14] = [
-    "activity", "outcome", "provider", "kind", "category", "dataset", "module", "type", "result", "status", "severity",
-    "level", "eventSource", "country_iso_code",
+    "activity",
+    "outcome",
+    "provider",
+    "kind",
+    "category",
+    "dataset",
+    "module",
+    "type",
+    "result",
+    "status",
+    "severity",
+    "level",
+    "eventSource",
+    "country_iso_code",
 ];
 
 /// What choosing witnesses needs to know of a leaf.

@@ -7,7 +7,6 @@ use super::setup::Setup;
 use crate::engine::{Engine, Rejected, Stats};
 use crate::model::{Alert, Span, Timestamp};
 use crate::source::SourceError;
-use crate::source::batch::LineBatch;
 use crate::source::reader::Reader;
 
 /// What to replay, and how.
@@ -107,9 +106,4 @@ impl Feed {
         self.spare.push(work);
         Ok(true)
     }
-}
-
-/// An empty batch for a source.
-pub fn batch_for(source: u16) -> LineBatch {
-    LineBatch { source, ..LineBatch::default() }
 }

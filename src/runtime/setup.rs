@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{self, Config};
-use crate::engine::{Enricher, Front, HashKeys, RuleSet, Reading, Wanted};
+use crate::engine::{Front, HashKeys, Reading, RuleSet, Wanted};
+use crate::enrich::Enricher;
 use crate::enrich::country::Country;
 use crate::enrich::geo::Geo;
 use crate::format;
@@ -100,8 +101,7 @@ pub fn load_rules(choice: &Choice, config: &Config) -> Loaded {
     let paths: Vec<PathBuf> = config.rules.iter().chain(&choice.rules).cloned().collect();
     let mut loaded = load(&paths, builtin);
     // A schema of one's own takes the place of the built-in one of that id.
-    let own: BTreeSet<String> =
-        loaded.schemas.iter().filter(|it| !it.builtin).map(|it| it.value.id.clone()).collect();
+    let own: BTreeSet<String> = loaded.schemas.iter().filter(|it| !it.builtin).map(|it| it.value.id.clone()).collect();
     loaded.schemas.retain(|it| !it.builtin || !own.contains(&it.value.id));
     loaded
 }
@@ -144,7 +144,13 @@ fn chosen(rules: &[Sourced<Rule>], choice: &Choice, config: &Config) -> Result<V
         return Err(Refusal::of(format!("there is no rule `{unknown}`{hint} (`tripline rules` lists them)")));
     }
     let on = |it: &&Sourced<Rule>| match choice.only.is_empty() {
-        true => it.value.enabled || !it.builtin || choice.all_rules || config.all_rules || config.enable.contains(&it.value.id),
+        true => {
+            it.value.enabled
+                || !it.builtin
+                || choice.all_rules
+                || config.all_rules
+                || config.enable.contains(&it.value.id)
+        }
         false => choice.only.contains(&it.value.id),
     };
     Ok(rules.iter().filter(on).map(|it| it.value.clone()).collect())
