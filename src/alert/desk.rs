@@ -107,6 +107,29 @@ impl Desk {
         }
     }
 
+    /// New rules. `kept`: for each, its number among the old ones if it did not change; alerts of all others resolve now.
+    pub fn adopt(&mut self, rules: Arc<[RuleCard]>, kept: &[Option<usize>], told: &mut Vec<Alert>) {
+        let mut open = std::mem::take(&mut self.open);
+        self.deadlines.clear();
+        for (new, old) in kept.iter().enumerate().filter_map(|(new, old)| Some((new, (*old)?))) {
+            let old = RuleIndex(old as u16);
+            let keys: Vec<_> = open.keys().filter(|it| it.0 == old).cloned().collect();
+            for key in keys {
+                let Some(alert) = open.remove(&key) else { continue };
+                let key = (RuleIndex(new as u16), key.1);
+                self.deadlines.insert((alert.deadline, alert.number, key.0, key.1.clone()));
+                self.open.insert(key, alert);
+            }
+        }
+        let mut gone: Vec<_> = open.into_iter().collect();
+        gone.sort_by_key(|it| it.1.number);
+        for ((rule, _), open) in gone {
+            let at = open.alert.last_seen_at;
+            told.push(resolve(open, &self.rules[rule.index()], at));
+        }
+        self.rules = rules;
+    }
+
     /// How many alerts were opened, and how many findings were folded into open ones.
     pub fn counts(&self) -> (u64, u64) {
         (self.opened, self.folded)

@@ -3,9 +3,11 @@
 pub mod check;
 pub mod geoip;
 pub mod normalize;
+pub mod notify;
 pub mod output;
 pub mod replay;
 pub mod rules;
+pub mod run;
 pub mod test;
 
 use std::path::PathBuf;
@@ -120,6 +122,8 @@ impl Color {
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// The service: sources in, alerts out
+    Run(run::RunArgs),
     /// History through the engine: what would have fired
     Replay(replay::ReplayArgs),
     /// Decode and enrich only: one JSON object a record, in input order
@@ -132,6 +136,8 @@ pub enum Command {
     Rules(rules::RulesArgs),
     /// Ask the loaded geo databases
     Geoip(geoip::GeoipArgs),
+    /// Try a receiver: send a test alert, or see the message
+    Notify(notify::NotifyArgs),
 }
 
 impl Common {
@@ -159,6 +165,8 @@ impl Common {
 pub fn run(cli: Cli) -> Exit {
     let Cli { command, common } = cli;
     match command {
+        Command::Run(args) => run::run(&common, args),
+        Command::Notify(args) => notify::run(&common, args),
         Command::Replay(args) => replay::run(&common, args),
         Command::Normalize(args) => normalize::run(&common, args),
         Command::Check(args) => check::run(&common, args),

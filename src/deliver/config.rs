@@ -536,7 +536,10 @@ impl Reader<'_, '_> {
 
     fn mailbox(&mut self, key: &str, text: &Text) -> Option<Mailbox> {
         let text = self.text(key, text)?;
-        let found = text.parse::<Mailbox>().ok().filter(|_| !text.chars().any(crate::model::text::is_hostile));
+        let found = text.parse::<Mailbox>().ok().filter(|it| {
+            // Letters beyond ASCII in the address itself need an extension that servers may lack; a name may have them.
+            it.email.to_string().is_ascii() && !text.chars().any(crate::model::text::is_hostile)
+        });
         if found.is_none() {
             self.say(key, &format!("`{}` is no mail address", super::escape::terminal(&text)), Some(&text));
         }
@@ -760,6 +763,8 @@ mod tests {
         check(r#"{"m": Email(smtp: "smtp://h", from: "a@b.c", to: [])}"#, "receivers.m.to: is empty");
         check(r#"{"m": Email(smtp: "smtp://h", from: "nobody", to: ["d@e.f"])}"#, "`nobody` is no mail address");
         check(r#"{"m": Email(smtp: "smtp://h", from: "a@b.c", to: ["d@e.f\r\nBcc: x@y.z"])}"#, "is no mail address");
+        check(r#"{"m": Email(smtp: "smtp://h", from: "ann@b.c", to: ["é@e.f"])}"#, "`é@e.f` is no mail address");
+        check(r#"{"m": Email(smtp: "smtp://h", from: "Zoë <zoe@b.c>", to: ["d@e.f"])}"#, "fine");
         check(r#"{"m": Email(smtp: "smtp://u:p@h", from: "a@b.c", to: ["d@e.f"])}"#, "holds a user");
         check(r#"{"m": Email(smtp: "smtps://h", from: "a@b.c", to: ["d@e.f"], tls: None)}"#, "contradicts");
     }

@@ -191,12 +191,15 @@ impl Default for Smtp {
     }
 }
 
+/// Recipients and text.
+pub type Mail = (Vec<String>, String);
+
 pub struct SmtpServer {
     pub port: u16,
     /// Every line of the client's with whether it came under TLS; of a mail, all lines.
     pub lines: Arc<Mutex<Vec<(bool, String)>>>,
-    /// Mails that were taken with a 250: recipients and text.
-    pub mails: Arc<Mutex<Vec<(Vec<String>, String)>>>,
+    /// Mails that were taken with a 250.
+    pub mails: Arc<Mutex<Vec<Mail>>>,
 }
 
 impl SmtpServer {
@@ -225,7 +228,7 @@ impl SmtpServer {
             .collect()
     }
 
-    pub fn taken(&self) -> Vec<(Vec<String>, String)> {
+    pub fn taken(&self) -> Vec<Mail> {
         self.mails.lock().unwrap().clone()
     }
 }
@@ -236,7 +239,7 @@ struct Talk {
     smtp: Smtp,
     answers: Answers,
     lines: Arc<Mutex<Vec<(bool, String)>>>,
-    mails: Arc<Mutex<Vec<(Vec<String>, String)>>>,
+    mails: Arc<Mutex<Vec<Mail>>>,
 }
 
 impl Talk {

@@ -9,6 +9,7 @@ pub mod order;
 pub mod rules;
 pub mod shard;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use front::{Counts, Front, HashKeys, Judged, Read, Reader, Reading, Rejected};
@@ -111,6 +112,35 @@ impl Engine {
         self.closed.fill(true);
         self.now = Timestamp::MAX;
         self.advance(told);
+    }
+
+    /// Somebody said stop: what waits for its time is judged now, but what is open stays open.
+    pub fn flush(&mut self, told: &mut Vec<Alert>) {
+        for clock in &mut self.clocks {
+            clock.idle(&mut self.ready);
+        }
+        self.advance(told);
+    }
+
+    /// New rules, from the next batch on. A rule that did not change keeps its memory and its open alerts; one that is gone
+    /// or did change begins anew, and its open alerts resolve. The result is how many kept their memory.
+    pub fn adopt(&mut self, set: Arc<RuleSet>, told: &mut Vec<Alert>) -> usize {
+        self.flush(told);
+        let old: HashMap<&str, usize> =
+            self.set.rules.iter().enumerate().map(|(index, it)| (it.rule.id.as_str(), index)).collect();
+        let kept: Vec<Option<usize>> = set
+            .rules
+            .iter()
+            .map(|it| old.get(it.rule.id.as_str()).copied().filter(|old| self.set.rules[*old].rule == it.rule))
+            .collect();
+        for shard in &mut self.shards {
+            shard.adopt(set.clone(), &kept);
+        }
+        self.desk.adopt(set.cards.clone(), &kept, told);
+        let carry = |old: &[u64]| kept.iter().map(|it| it.map_or(0, |it| old[it])).collect::<Vec<_>>();
+        (self.hits_by_rule, self.findings_by_rule) = (carry(&self.hits_by_rule), carry(&self.findings_by_rule));
+        self.set = set;
+        kept.iter().flatten().count()
     }
 
     /// The newest believed time of a source.

@@ -100,6 +100,20 @@ impl Shard {
         }
     }
 
+    /// New rules. `kept`: for each, its number among the old ones if it did not change. Nothing waits any more.
+    pub fn adopt(&mut self, set: Arc<RuleSet>, kept: &[Option<usize>]) {
+        let mut old: Vec<_> = std::mem::take(&mut self.detectors).into_iter().map(Some).collect();
+        let mut old_rings: Vec<_> = std::mem::take(&mut self.shared_rings);
+        let fresh = Shard::new(set);
+        for ((detector, ring), kept) in fresh.detectors.into_iter().zip(fresh.shared_rings).zip(kept) {
+            self.detectors.push(kept.and_then(|it| old[it].take()).unwrap_or(detector));
+            self.shared_rings.push(kept.and_then(|it| old_rings[it].take()).or(ring));
+        }
+        self.set = fresh.set;
+        self.waiting.clear();
+        self.batches.clear();
+    }
+
     /// How many entities are remembered, over all rules.
     pub fn entities(&self) -> usize {
         self.detectors.iter().map(|it| it.entities()).sum()

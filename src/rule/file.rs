@@ -7,7 +7,7 @@ use crate::expr::Expr;
 use crate::model::{Severity, Span};
 
 /// One rule. See `docs/rules.md`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename = "Rule", deny_unknown_fields)]
 pub struct Rule {
     /// `[a-z0-9-]`, at most 64; stable for ever, because alert ids are made of it.

@@ -1,0 +1,117 @@
+//! `tripline run`: the service.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::output::{RejectWriter, summary};
+use super::replay::parse_span;
+use super::{Common, Exit};
+use crate::deliver::terminal::Look;
+use crate::engine::{Rejected, Wanted};
+use crate::model::{Alert, Span, State};
+use crate::runtime::clock::Stopwatch;
+use crate::runtime::live::{self, Live, LiveError, Surroundings};
+use crate::runtime::setup::Setup;
+use crate::source::SourceConfig;
+
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// A TCP source: address and port
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Vec<String>,
+    /// How long lines that are out of order wait for each other [default: 2s]
+    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    pub lateness: Option<Span>,
+    /// Lines that did not become events, one JSON object each
+    #[arg(long, value_name = "FILE")]
+    pub rejects: Option<PathBuf>,
+}
+
+pub fn run(common: &Common, args: RunArgs) -> Exit {
+    let choice = common.choice();
+    let setup = match Setup::prepare(&choice, Wanted::ByRules) {
+        Ok(it) => it,
+        Err(refusal) => return common.refuse(&refusal),
+    };
+    let look = match common.color.on_stdout() {
+        true => Look::Color,
+        false if io::stdout().is_terminal() => Look::Plain,
+        false => Look::Lines,
+    };
+    let mut sources = setup.config.sources.clone();
+    let tcp = |listen: &String| SourceConfig::Tcp {
+        listen: listen.clone(),
+        ack: false,
+        format: None,
+        zone: None,
+        lateness: None,
+        name: None,
+    };
+    sources.extend(args.listen.iter().map(tcp));
+    if sources.is_empty() {
+        sources.push(SourceConfig::Stdin { format: None, zone: None, lateness: None, name: None });
+    }
+    let rejects = match RejectWriter::open(args.rejects.as_deref()) {
+        Ok(it) => it,
+        Err(error) => {
+            eprintln!("tripline: the file for rejects cannot be made: {error}");
+            return Exit::InputOutput;
+        }
+    };
+    let mut terminal = Terminal { look, rejects, fired: Default::default(), quiet: common.quiet };
+    let live = Live {
+        sources,
+        lateness: args.lateness.or(setup.config.lateness).unwrap_or(Span::from_secs(2)),
+        look,
+        reload: Box::new(move || Setup::prepare(&choice, Wanted::ByRules)),
+    };
+    let watch = Stopwatch::start();
+    let result = live::run(setup, live, &mut terminal);
+    terminal.rejects.flush();
+    match result {
+        Ok((engine, stats)) => {
+            if !common.quiet {
+                eprint!("{}", summary(&engine, &stats, &terminal.fired, watch.elapsed()));
+            }
+            Exit::Done
+        }
+        Err(LiveError::System(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+        Err(LiveError::System(error)) => {
+            eprintln!("tripline: {error}");
+            Exit::InputOutput
+        }
+        Err(LiveError::Source(error)) => {
+            eprintln!("tripline: {error}");
+            Exit::InputOutput
+        }
+        Err(LiveError::Refused(refusal)) => common.refuse(&refusal),
+    }
+}
+
+struct Terminal {
+    look: Look,
+    rejects: RejectWriter,
+    fired: std::collections::BTreeMap<String, u64>,
+    quiet: bool,
+}
+
+impl Surroundings for Terminal {
+    fn told(&mut self, alerts: &[Alert]) -> io::Result<()> {
+        for alert in alerts.iter().filter(|it| it.state == State::Firing) {
+            *self.fired.entry(alert.rule.id.clone()).or_default() += 1;
+        }
+        live::write_all(alerts, self.look)
+    }
+
+    fn rejected(&mut self, source: &str, reject: &Rejected) {
+        self.rejects.write(source, reject);
+    }
+
+    fn say(&mut self, sentence: &str) {
+        if !self.quiet {
+            eprintln!("tripline: {}", sentence.trim_end());
+        }
+    }
+}
