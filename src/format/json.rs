@@ -51,7 +51,7 @@ fn read(record: &str, at: usize, root: Node, paths: &Paths, buf: &mut EventBuf) 
         paths.trie.start(buf);
     }
     let bytes = record.as_bytes();
-    let mut reader = Reader { record, bytes, specials: Specials::new(bytes, at), paths, buf };
+    let mut reader = Reader { record, bytes, specials: Specials::new(bytes, at), count: 0, paths, buf };
     let (at, byte) = reader.skip_space(at);
     let end = match byte {
         b'{' => reader.object(at, root, 1)?,
@@ -73,6 +73,8 @@ struct Reader<'a> {
     record: &'a str,
     bytes: &'a [u8],
     specials: Specials<'a>,
+    /// Keys met so far where something is wanted.
+    count: usize,
     paths: &'a Paths,
     buf: &'a mut EventBuf,
 }
@@ -102,12 +104,11 @@ impl Reader<'_> {
             if byte != b'"' {
                 return Err(BROKEN);
             }
-            let key = self.string(at)?;
-            (at, byte) = self.skip_space(key.end + 1);
+            let (end, child) = self.key(at, node)?;
+            (at, byte) = self.skip_space(end + 1);
             if byte != b':' {
                 return Err(BROKEN);
             }
-            let child = if node == NOWHERE { NOWHERE } else { self.child(node, key) };
             at = self.value(at + 1, child, depth)?;
             (at, byte) = self.skip_space(at);
             match byte {
@@ -137,15 +138,29 @@ impl Reader<'_> {
         }
     }
 
-    /// Where a key leads; nowhere when its value is not wanted or not the first.
+    /// Where the key that opens at `open` ends, and where it leads: nowhere when its value is not wanted or not the first.
     #[inline(always)]
-    fn child(&mut self, node: Node, key: Text) -> Node {
-        let found = if key.escaped {
-            self.escaped_child(node, key)
-        } else {
-            self.paths.trie.find(node, self.bytes, key.start, key.end)
+    fn key(&mut self, open: usize, node: Node) -> Result<(usize, Node), Reject> {
+        if node == NOWHERE {
+            return Ok((self.string(open)?.end, NOWHERE));
+        }
+        let trie = &self.paths.trie;
+        let count = self.count;
+        self.count += 1;
+        let (end, found) = match trie.foreseen(node, self.bytes, open + 1, self.buf.notes.keys.get(count)) {
+            Some(it) => it,
+            None => {
+                let key = self.string(open)?;
+                let found = if key.escaped {
+                    self.escaped_child(node, key)
+                } else {
+                    trie.find_and_note(node, self.bytes, key.start, key.end, count, &mut self.buf.notes.keys)
+                };
+                (key.end, found)
+            }
         };
-        if found != NOWHERE && self.paths.trie.admit(found, self.buf) { found } else { NOWHERE }
+        let wanted = found != NOWHERE && self.paths.trie.admit(found, self.buf);
+        Ok((end, if wanted { found } else { NOWHERE }))
     }
 
     #[cold]

@@ -54,7 +54,7 @@ pub(super) struct Trie {
 #[derive(Clone, Copy)]
 struct NodeData {
     field: Option<FieldId>,
-    /// The number of a node that has children among those that do; its bit in [`EventBuf::entered`].
+    /// The number of a node that has children among those that do; its bit in [`crate::model::Notes::entered`].
     mark: u16,
     shift: u8,
     /// The size of the table less one; 0 for a node without children.
@@ -70,9 +70,14 @@ struct Entry {
     last: u64,
     len: u32,
     node: Node,
+    parent: Node,
 }
 
-const EMPTY: Entry = Entry { first: 0, last: 0, len: u32::MAX, node: NOWHERE };
+const EMPTY: Entry = Entry { first: 0, last: 0, len: u32::MAX, node: NOWHERE, parent: NOWHERE };
+/// No entry.
+const NONE: u32 = u32::MAX;
+/// Keys of a record that are foreseen. Later ones are looked up.
+const FORESEEN_MAX: usize = 256;
 
 impl Trie {
     fn new<'a>(names: impl Iterator<Item = (&'a str, FieldId)>) -> Trie {
@@ -120,34 +125,41 @@ impl Trie {
             while self.entries[start + slot].node != NOWHERE {
                 slot = (slot + 1) & (size - 1);
             }
-            self.entries[start + slot] = Entry { first, last, len: key.len() as u32, node: *child };
+            // A key that must be escaped in a record cannot be compared with one as it stands, so it is never foreseen.
+            let plain = !key.iter().any(|it| *it < 0x20 || matches!(it, b'"' | b'\\'));
+            let parent = if plain { node as Node } else { NOWHERE };
+            self.entries[start + slot] = Entry { first, last, len: key.len() as u32, node: *child, parent };
         }
     }
 
-    /// The child of `node` whose key is `bytes[start..end]`, dots not being special.
+    /// The entry of `node` for the key `bytes[start..end]`, dots not being special.
     #[inline]
-    fn child(&self, node: Node, bytes: &[u8], start: usize, end: usize) -> Node {
+    fn entry(&self, node: Node, bytes: &[u8], start: usize, end: usize) -> u32 {
         let data = self.nodes[node as usize];
         if data.mask == 0 {
-            return NOWHERE;
+            return NONE;
         }
         let len = end - start;
         let (first, last) = ends(bytes, start, len);
-        let mask = data.mask as usize;
-        let mut slot = hash(first, last, len, data.shift);
+        let mut slot = hash(first, last, len, data.shift) as u32;
         loop {
-            let entry = self.entries[data.table as usize + slot];
+            let index = data.table + slot;
+            let entry = &self.entries[index as usize];
             if entry.node == NOWHERE {
-                return NOWHERE;
+                return NONE;
             }
             if entry.first == first && entry.last == last && entry.len as usize == len {
                 // Up to 16 bytes the two words are the key.
                 if len <= 16 || bytes[start..end] == *self.keys[entry.node as usize].as_bytes() {
-                    return entry.node;
+                    return index;
                 }
             }
-            slot = (slot + 1) & mask;
+            slot = (slot + 1) & data.mask;
         }
+    }
+
+    fn child(&self, node: Node, bytes: &[u8], start: usize, end: usize) -> Node {
+        self.entries.get(self.entry(node, bytes, start, end) as usize).map_or(NOWHERE, |it| it.node)
     }
 
     /// Where the key `bytes[start..end]` leads from `node`: a key that holds dots stands for as many keys.
@@ -157,6 +169,50 @@ impl Trie {
             NOWHERE => self.find_dotted(node, bytes, start, end),
             child => child,
         }
+    }
+
+    /// Like [`Trie::find`], and notes what was found as the record's key number `count`.
+    #[inline]
+    pub(super) fn find_and_note(
+        &self,
+        node: Node,
+        bytes: &[u8],
+        start: usize,
+        end: usize,
+        count: usize,
+        keys: &mut Vec<u32>,
+    ) -> Node {
+        let index = self.entry(node, bytes, start, end);
+        match keys.get_mut(count) {
+            Some(it) => *it = index,
+            None if count < FORESEEN_MAX => keys.resize(count + 1, index),
+            None => {}
+        }
+        match self.entries.get(index as usize) {
+            Some(entry) => entry.node,
+            None => self.find_dotted(node, bytes, start, end),
+        }
+    }
+
+    /// If the text at `start` is the key that the last record had in this place, and a quote ends it: its end and where
+    /// it leads. A comparison instead of a search for the key's end and one in a table.
+    #[inline]
+    pub(super) fn foreseen(
+        &self,
+        node: Node,
+        bytes: &[u8],
+        start: usize,
+        index: Option<&u32>,
+    ) -> Option<(usize, Node)> {
+        let entry = self.entries.get(*index? as usize)?;
+        let len = entry.len as usize;
+        let end = start + len;
+        if entry.parent != node || bytes.get(end) != Some(&b'"') || ends(bytes, start, len) != (entry.first, entry.last)
+        {
+            return None;
+        }
+        let same = len <= 16 || bytes[start..end] == *self.keys[entry.node as usize].as_bytes();
+        same.then_some((end, entry.node))
     }
 
     #[inline]
@@ -199,8 +255,8 @@ impl Trie {
     /// Forgets which nodes were entered.
     #[inline]
     pub(super) fn start(&self, buf: &mut EventBuf) {
-        buf.entered.clear();
-        buf.entered.resize(self.inner.div_ceil(64) as usize, 0);
+        buf.notes.entered.clear();
+        buf.notes.entered.resize(self.inner.div_ceil(64) as usize, 0);
     }
 
     /// Whether this is the node's first value in the record. Later ones are left out: who can repeat a key must not be
@@ -213,7 +269,7 @@ impl Trie {
             first = !buf.has(field);
         }
         if data.mask != 0 {
-            let word = &mut buf.entered[usize::from(data.mark >> 6)];
+            let word = &mut buf.notes.entered[usize::from(data.mark >> 6)];
             let bit = 1u64 << (data.mark & 63);
             first &= *word & bit == 0;
             *word |= bit;

@@ -593,6 +593,8 @@ mod law {
             "\u{e9}",
             "a-key-of-more-than-sixteen-bytes",
             "a-key-of-more-than-sixteen-bytez",
+            "q\\\"",
+            "q\\\\",
         ]);
         let leaf = prop::sample::select(vec![
             "1",
@@ -623,7 +625,7 @@ mod law {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
 
         #[test]
         fn json_is_what_serde_json_says(text in json()) {

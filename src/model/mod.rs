@@ -13,7 +13,7 @@ pub mod text;
 mod time;
 
 pub use alert::{Alert, Evidence, RuleHead, Severity, State};
-pub use event::{Event, EventBuf, List, Place, Slot, Value};
+pub use event::{Event, EventBuf, List, Notes, Place, Slot, Value};
 pub use field::{FieldId, Fields};
 pub use finding::{Entity, Finding};
 pub use hit::{Carried, Hit, HitBatch, RuleIndex, TextRange};
