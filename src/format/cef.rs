@@ -25,6 +25,7 @@ pub(super) struct Ids {
     signature: Option<FieldId>,
     name: Option<FieldId>,
     severity: Option<FieldId>,
+    pairs: Node,
 }
 
 impl Ids {
@@ -37,6 +38,7 @@ impl Ids {
             signature: trie.field("cef.signature"),
             name: trie.field("cef.name"),
             severity: trie.field("cef.severity"),
+            pairs: trie.node("cef.ext"),
         }
     }
 }
@@ -54,29 +56,32 @@ fn decode(record: &str, at: usize, paths: &Paths, buf: &mut EventBuf) -> Result<
     if !starts(part.of(record)) {
         return Err(Reject { reason: "no-cef-header" });
     }
-    paths.trie.start(buf);
     let ids = &paths.cef;
-    let columns = [ids.version, ids.vendor, ids.product, ids.product_version, ids.signature];
     let leef = record.as_bytes()[part.start] == b'L';
     let mut rest = Part::new(part.start + if leef { 5 } else { 4 }, part.end);
-    let version = rest;
-    for column in columns {
-        let Some(found) = column_of(record, &mut rest) else { return Err(Reject { reason: "cef-columns-missing" }) };
-        set_header(record, found, column, buf);
+    let mut found = [rest; 5];
+    for column in &mut found {
+        let Some(it) = column_of(record, &mut rest) else { return Err(Reject { reason: "cef-columns-missing" }) };
+        *column = it;
     }
+    for (column, id) in
+        found.into_iter().zip([ids.version, ids.vendor, ids.product, ids.product_version, ids.signature])
+    {
+        set_header(record, column, id, buf);
+    }
+    paths.trie.start(buf);
     if leef {
-        let separator = leef_separator(record, version, &mut rest);
+        let separator = leef_separator(record, found[0], &mut rest);
         leef_pairs(record, rest, separator, paths, buf);
         return Ok(());
     }
-    for column in [ids.name, ids.severity] {
+    for id in [ids.name, ids.severity] {
         // The last column may end the line.
-        let found = column_of(record, &mut rest).unwrap_or_else(|| {
-            let found = rest;
+        let column = column_of(record, &mut rest).unwrap_or(rest);
+        if column == rest {
             rest.start = rest.end;
-            found
-        });
-        set_header(record, found, column, buf);
+        }
+        set_header(record, column, id, buf);
     }
     cef_pairs(record, rest, paths, buf);
     Ok(())
@@ -110,7 +115,7 @@ fn set_header(record: &str, part: Part, field: Option<FieldId>, buf: &mut EventB
 
 fn cef_pairs(record: &str, rest: Part, paths: &Paths, buf: &mut EventBuf) {
     let bytes = &record.as_bytes()[..rest.end];
-    let root = paths.trie.node("cef.ext");
+    let root = paths.cef.pairs;
     if !paths.trie.has_children(root) {
         return;
     }
@@ -171,7 +176,7 @@ fn leef_separator(record: &str, version: Part, rest: &mut Part) -> u8 {
 
 fn leef_pairs(record: &str, rest: Part, separator: u8, paths: &Paths, buf: &mut EventBuf) {
     let bytes = &record.as_bytes()[..rest.end];
-    let root = paths.trie.node("cef.ext");
+    let root = paths.cef.pairs;
     let mut at = rest.start;
     while root != NOWHERE && at < bytes.len() {
         let end = memchr::memchr(separator, &bytes[at..]).map_or(bytes.len(), |it| at + it);

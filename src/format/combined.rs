@@ -16,7 +16,7 @@ pub(super) const FORMAT: Format = Format {
     name: "combined",
     about: "access logs of nginx and Apache, common or combined",
     example: r#"203.0.113.9 - ann [12/Apr/2025:08:02:55 +0000] "GET /admin HTTP/1.1" 401 512 "-" "curl/8.5.0""#,
-    looks_like: |record| stamp(record, body(record, 0)).is_some(),
+    looks_like: |record| memchr::memchr(b'[', record.as_bytes()).is_some(),
     decode,
 };
 
@@ -62,7 +62,7 @@ fn stamp(record: &str, part: Part) -> Option<Part> {
     loop {
         at += memchr::memchr(b'[', &bytes[at..])? + 1;
         let found = bytes.get(at..at + STAMP_LEN + 3)?;
-        if is_stamp(found) && bytes[at - 1..].len() > STAMP_LEN && at >= part.start + 2 && bytes[at - 2] == b' ' {
+        if is_stamp(found) && at >= part.start + 2 && bytes[at - 2] == b' ' {
             return Some(Part::new(at, at + STAMP_LEN));
         }
     }
@@ -85,10 +85,10 @@ fn decode(record: &str, at: usize, paths: &Paths, buf: &mut EventBuf) -> Result<
     let Some(time) = stamp(record, part) else { return Err(Reject { reason: "no-access-time" }) };
     let ids = &paths.combined;
     let bytes = &record.as_bytes()[..part.end];
-    client(record, Part::new(part.start, time.start - 1).trim(record), ids, buf)?;
-    time.put(ids.time, buf);
     let quote = time.end + 2;
     let Some(request_end) = quote_end(bytes, quote) else { return Err(Reject { reason: "no-access-request" }) };
+    client(record, Part::new(part.start, time.start - 1).trim(record), ids, buf)?;
+    time.put(ids.time, buf);
     request(record, Part::new(quote + 1, request_end - 1), ids, buf);
     let mut rest = Part::new(request_end, part.end);
     let (status, size) = (next_field(record, &mut rest), next_field(record, &mut rest));

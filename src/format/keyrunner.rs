@@ -44,8 +44,7 @@ impl Ids {
 }
 
 fn looks_like(record: &str) -> bool {
-    let part = body(record, 0);
-    date_column(record, part).is_some()
+    starts_with_stamp(body(record, 0).of(record).trim_ascii_start().as_bytes())
 }
 
 fn decode(record: &str, at: usize, paths: &Paths, buf: &mut EventBuf) -> Result<(), Reject> {
@@ -106,23 +105,30 @@ pub(super) fn starts_with_stamp(bytes: &[u8]) -> bool {
 /// The columns after the date, if they are those of an access record.
 fn access(record: &str, rest: Part) -> Option<[Part; 4]> {
     // The software writes blanks around its bars; bars without blanks inside a name are then no columns at all.
-    columns(record, rest, " | ").or_else(|| columns(record, rest, "|"))
+    columns(record, rest, Bars::Spaced).or_else(|| columns(record, rest, Bars::Bare))
 }
 
-fn columns(record: &str, rest: Part, bar: &str) -> Option<[Part; 4]> {
-    let text = rest.of(record);
-    let ip_end = text.find(bar)?;
-    let action = text.rfind(bar)?;
-    let geo = text[..action].rfind(bar)?;
-    let user = ip_end + bar.len();
-    if geo < user {
+#[derive(Clone, Copy, PartialEq)]
+enum Bars {
+    Spaced,
+    Bare,
+}
+
+fn columns(record: &str, rest: Part, bars: Bars) -> Option<[Part; 4]> {
+    let bytes = rest.of(record).as_bytes();
+    let is_bar =
+        |at: &usize| bars == Bars::Bare || (*at > 0 && bytes[at - 1] == b' ' && bytes.get(at + 1) == Some(&b' '));
+    let mut backwards = memchr::memrchr_iter(b'|', bytes).filter(is_bar);
+    let (action, geo) = (backwards.next()?, backwards.next()?);
+    let ip = memchr::memchr_iter(b'|', bytes).find(is_bar)?;
+    if ip >= geo {
         return None;
     }
     let part = |start: usize, end: usize| Part::new(rest.start + start, rest.start + end).trim(record);
-    let found = [part(0, ip_end), part(user, geo), part(geo + bar.len(), action), part(action + bar.len(), text.len())];
-    let ip = found[0].of(record);
-    let absent = text[user..geo].find(bar).is_none() && is_absent(ip) && !found[3].is_empty();
-    (is_address(ip) || absent).then_some(found)
+    let found = [part(0, ip), part(ip + 1, geo), part(geo + 1, action), part(action + 1, bytes.len())];
+    let address = found[0].of(record);
+    let mut absent = || is_absent(address) && backwards.next() == Some(ip) && !found[3].is_empty();
+    (is_address(address) || absent()).then_some(found)
 }
 
 /// An address, with or without port and brackets.

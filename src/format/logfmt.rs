@@ -58,6 +58,9 @@ fn word_end(bytes: &[u8], mut at: usize) -> usize {
 fn decode(record: &str, at: usize, paths: &Paths, buf: &mut EventBuf) -> Result<(), Reject> {
     let part = body(record, at);
     let bytes = &record.as_bytes()[..part.end];
+    if memchr::memchr(b'=', &bytes[part.start..]).is_none() {
+        return Err(Reject { reason: "no-pairs" });
+    }
     paths.trie.start(buf);
     let mut next = part.start;
     let mut pairs = 0;
@@ -94,7 +97,7 @@ fn decode(record: &str, at: usize, paths: &Paths, buf: &mut EventBuf) -> Result<
         }
         pairs += 1;
     }
-    if pairs == 0 { Err(Reject { reason: "no-pairs" }) } else { Ok(()) }
+    Ok(())
 }
 
 fn set(key: Part, bytes: &[u8], paths: &Paths, buf: &mut EventBuf, value: impl FnOnce(&mut EventBuf) -> Slot) {

@@ -16,6 +16,8 @@ mod combined;
 mod logfmt;
 mod text;
 mod wrap;
+#[doc(hidden)]
+pub mod laws;
 
 #[cfg(test)]
 mod tests;
@@ -39,10 +41,10 @@ pub struct Format {
     pub about: &'static str,
     /// A line of it.
     pub example: &'static str,
-    /// Whether a line is most likely this; cheap, and true for every line of which `decode` makes something useful.
+    /// Whether a line is worth a try, by its first bytes.
     pub looks_like: fn(&str) -> bool,
-    /// Reads `record[at..]` into `buf`, which the caller has cleared; slots count from the start of `record`. After a
-    /// reject the buffer holds whatever was found before the fault.
+    /// Reads `record[at..]` into `buf`, which the caller has cleared; slots count from the start of `record`. A reject
+    /// leaves the buffer as it was; only that of JSON may leave what was found before the fault.
     pub decode: fn(record: &str, at: usize, paths: &Paths, buf: &mut EventBuf) -> Result<(), Reject>,
 }
 
@@ -66,15 +68,16 @@ pub fn find(name: &str) -> Option<&'static Format> {
 pub struct Auto;
 
 impl Auto {
-    /// Decodes with the first format that the line looks like. What looks like JSON is JSON: read as text, a damaged
+    /// Decodes with the first format that takes the line. What looks like JSON must be JSON: taken for text, a damaged
     /// record would hide among the messages instead of being counted.
     pub fn decode(&mut self, line: &str, paths: &Paths, buf: &mut EventBuf) -> Result<&'static Format, Reject> {
-        let format = recognise(line);
-        (format.decode)(line, 0, paths, buf).map(|()| format)
+        let mut result = Err(Reject { reason: "empty" });
+        for format in FORMATS.iter().filter(|it| (it.looks_like)(line)) {
+            result = (format.decode)(line, 0, paths, buf).map(|()| format);
+            if result.is_ok() || format.name == json::FORMAT.name {
+                break;
+            }
+        }
+        result
     }
-}
-
-/// The first format that the line looks like.
-pub fn recognise(line: &str) -> &'static Format {
-    FORMATS.iter().find(|it| (it.looks_like)(line)).expect("the last format, text, looks like every line")
 }

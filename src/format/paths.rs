@@ -43,21 +43,26 @@ impl Paths {
 
 pub(super) struct Trie {
     nodes: Vec<NodeData>,
+    /// The key of each node.
+    keys: Vec<Box<str>>,
     /// The tables of all nodes, one after another.
     entries: Vec<Entry>,
     /// Nodes that have children.
     inner: u32,
 }
 
+#[derive(Clone, Copy)]
 struct NodeData {
     field: Option<FieldId>,
-    /// The number of a node that has children among those that do; its bit in [`EventBuf::entered`].
-    mark: Option<u32>,
-    table: u32,
-    shift: u32,
+    /// The number of a node that has children among those that do; its bit in [`crate::model::Notes::entered`].
+    mark: u16,
+    shift: u8,
+    /// The size of the table less one; 0 for a node without children.
     mask: u32,
-    key: Box<str>,
+    table: u32,
 }
+
+const LEAF: NodeData = NodeData { field: None, mark: 0, shift: 0, mask: 0, table: 0 };
 
 #[derive(Clone, Copy)]
 struct Entry {
@@ -65,31 +70,36 @@ struct Entry {
     last: u64,
     len: u32,
     node: Node,
+    parent: Node,
 }
 
-const EMPTY: Entry = Entry { first: 0, last: 0, len: u32::MAX, node: NOWHERE };
+const EMPTY: Entry = Entry { first: 0, last: 0, len: u32::MAX, node: NOWHERE, parent: NOWHERE };
+/// No entry.
+const NONE: u32 = u32::MAX;
+/// Keys of a record that are foreseen. Later ones are looked up.
+const FORESEEN_MAX: usize = 256;
 
 impl Trie {
     fn new<'a>(names: impl Iterator<Item = (&'a str, FieldId)>) -> Trie {
         let mut sorted: Vec<_> = names.collect();
         sorted.sort_unstable();
+        let mut trie = Trie { nodes: vec![LEAF], keys: vec!["".into()], entries: Vec::new(), inner: 0 };
         let mut children: Vec<Vec<Node>> = vec![Vec::new()];
-        let mut nodes = vec![NodeData::new("")];
         for (name, field) in sorted {
             let mut at = ROOT;
             for key in name.split('.') {
-                let known = children[at as usize].iter().copied().find(|it| *nodes[*it as usize].key == *key);
+                let known = children[at as usize].iter().copied().find(|it| *trie.keys[*it as usize] == *key);
                 at = known.unwrap_or_else(|| {
-                    let new = nodes.len() as Node;
-                    nodes.push(NodeData::new(key));
+                    let new = trie.nodes.len() as Node;
+                    trie.nodes.push(LEAF);
+                    trie.keys.push(key.into());
                     children.push(Vec::new());
                     children[at as usize].push(new);
                     new
                 });
             }
-            nodes[at as usize].field = Some(field);
+            trie.nodes[at as usize].field = Some(field);
         }
-        let mut trie = Trie { nodes, entries: Vec::new(), inner: 0 };
         for (node, below) in children.iter().enumerate() {
             trie.lay(node, below);
         }
@@ -104,48 +114,52 @@ impl Trie {
         let size = (children.len() * 2).next_power_of_two();
         let start = self.entries.len();
         self.entries.resize(start + size, EMPTY);
-        let data = &mut self.nodes[node];
-        data.mark = Some(self.inner);
-        data.table = start as u32;
-        data.mask = size as u32 - 1;
-        data.shift = 64 - size.trailing_zeros();
+        let shift = 64 - size.trailing_zeros() as u8;
+        let mark = u16::try_from(self.inner).expect("limits::FIELDS_MAX bounds the names, and with them the nodes");
+        self.nodes[node] = NodeData { mark, shift, mask: size as u32 - 1, table: start as u32, ..self.nodes[node] };
         self.inner += 1;
-        let (shift, mask) = (data.shift, size - 1);
         for child in children {
-            let key = self.nodes[*child as usize].key.as_bytes();
+            let key = self.keys[*child as usize].as_bytes();
             let (first, last) = ends(key, 0, key.len());
             let mut slot = hash(first, last, key.len(), shift);
             while self.entries[start + slot].node != NOWHERE {
-                slot = (slot + 1) & mask;
+                slot = (slot + 1) & (size - 1);
             }
-            self.entries[start + slot] = Entry { first, last, len: key.len() as u32, node: *child };
+            // A key that must be escaped in a record cannot be compared with one as it stands, so it is never foreseen.
+            let plain = !key.iter().any(|it| *it < 0x20 || matches!(it, b'"' | b'\\'));
+            let parent = if plain { node as Node } else { NOWHERE };
+            self.entries[start + slot] = Entry { first, last, len: key.len() as u32, node: *child, parent };
         }
     }
 
-    /// The child of `node` whose key is `bytes[start..end]`, dots not being special.
+    /// The entry of `node` for the key `bytes[start..end]`, dots not being special.
     #[inline]
-    fn child(&self, node: Node, bytes: &[u8], start: usize, end: usize) -> Node {
-        let data = &self.nodes[node as usize];
+    fn entry(&self, node: Node, bytes: &[u8], start: usize, end: usize) -> u32 {
+        let data = self.nodes[node as usize];
         if data.mask == 0 {
-            return NOWHERE;
+            return NONE;
         }
         let len = end - start;
         let (first, last) = ends(bytes, start, len);
-        let mask = data.mask as usize;
-        let mut slot = hash(first, last, len, data.shift);
+        let mut slot = hash(first, last, len, data.shift) as u32;
         loop {
-            let entry = self.entries[data.table as usize + slot];
+            let index = data.table + slot;
+            let entry = &self.entries[index as usize];
             if entry.node == NOWHERE {
-                return NOWHERE;
+                return NONE;
             }
             if entry.first == first && entry.last == last && entry.len as usize == len {
                 // Up to 16 bytes the two words are the key.
-                if len <= 16 || bytes[start..end] == *self.nodes[entry.node as usize].key.as_bytes() {
-                    return entry.node;
+                if len <= 16 || bytes[start..end] == *self.keys[entry.node as usize].as_bytes() {
+                    return index;
                 }
             }
-            slot = (slot + 1) & mask;
+            slot = (slot + 1) & data.mask;
         }
+    }
+
+    fn child(&self, node: Node, bytes: &[u8], start: usize, end: usize) -> Node {
+        self.entries.get(self.entry(node, bytes, start, end) as usize).map_or(NOWHERE, |it| it.node)
     }
 
     /// Where the key `bytes[start..end]` leads from `node`: a key that holds dots stands for as many keys.
@@ -157,7 +171,57 @@ impl Trie {
         }
     }
 
+    /// Like [`Trie::find`], and notes what was found as the record's key number `count`.
+    #[inline]
+    pub(super) fn find_and_note(
+        &self,
+        node: Node,
+        bytes: &[u8],
+        start: usize,
+        end: usize,
+        count: usize,
+        keys: &mut Vec<u32>,
+    ) -> Node {
+        let index = self.entry(node, bytes, start, end);
+        match keys.get_mut(count) {
+            Some(it) => *it = index,
+            None if count < FORESEEN_MAX => keys.resize(count + 1, index),
+            None => {}
+        }
+        match self.entries.get(index as usize) {
+            Some(entry) => entry.node,
+            None => self.find_dotted(node, bytes, start, end),
+        }
+    }
+
+    /// If the text at `start` is the key that the last record had in this place, and a quote ends it: its end and where
+    /// it leads. A comparison instead of a search for the key's end and one in a table.
+    #[inline]
+    pub(super) fn foreseen(
+        &self,
+        node: Node,
+        bytes: &[u8],
+        start: usize,
+        index: Option<&u32>,
+    ) -> Option<(usize, Node)> {
+        let entry = self.entries.get(*index? as usize)?;
+        let len = entry.len as usize;
+        let end = start + len;
+        if entry.parent != node || bytes.get(end) != Some(&b'"') || ends(bytes, start, len) != (entry.first, entry.last)
+        {
+            return None;
+        }
+        let same = len <= 16 || bytes[start..end] == *self.keys[entry.node as usize].as_bytes();
+        same.then_some((end, entry.node))
+    }
+
+    #[inline]
     fn find_dotted(&self, mut node: Node, bytes: &[u8], start: usize, end: usize) -> Node {
+        let len = end - start;
+        let (first, last) = ends(bytes, start, len);
+        if len <= 16 && !has_dot(first) && !has_dot(last) {
+            return NOWHERE;
+        }
         let mut from = start;
         while let Some(dot) = memchr::memchr(b'.', &bytes[from..end]) {
             node = self.child(node, bytes, from, from + dot);
@@ -191,33 +255,27 @@ impl Trie {
     /// Forgets which nodes were entered.
     #[inline]
     pub(super) fn start(&self, buf: &mut EventBuf) {
-        buf.entered.clear();
-        buf.entered.resize(self.inner.div_ceil(64) as usize, 0);
+        buf.notes.entered.clear();
+        buf.notes.entered.resize(self.inner.div_ceil(64) as usize, 0);
     }
 
     /// Whether this is the node's first value in the record. Later ones are left out: who can repeat a key must not be
     /// able to choose which of the two values is believed, here and elsewhere.
     #[inline]
     pub(super) fn admit(&self, node: Node, buf: &mut EventBuf) -> bool {
-        let data = &self.nodes[node as usize];
+        let data = self.nodes[node as usize];
         let mut first = true;
         if let Some(field) = data.field {
             first = !buf.has(field);
         }
-        if let Some(mark) = data.mark {
-            let word = &mut buf.entered[mark as usize >> 6];
-            let bit = 1u64 << (mark & 63);
+        if data.mask != 0 {
+            let word = &mut buf.notes.entered[usize::from(data.mark >> 6)];
+            let bit = 1u64 << (data.mark & 63);
             first &= *word & bit == 0;
             *word |= bit;
         }
         buf.key_repeated |= !first;
         first
-    }
-}
-
-impl NodeData {
-    fn new(key: &str) -> NodeData {
-        NodeData { field: None, mark: None, table: 0, shift: 0, mask: 0, key: key.into() }
     }
 }
 
@@ -247,9 +305,17 @@ fn word(bytes: &[u8], at: usize) -> u64 {
 }
 
 #[inline]
-fn hash(first: u64, last: u64, len: usize, shift: u32) -> usize {
+fn hash(first: u64, last: u64, len: usize, shift: u8) -> usize {
     let mixed = first.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (last ^ len as u64).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
     ((mixed ^ mixed >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> shift) as usize
+}
+
+/// Whether one of the eight bytes is a dot.
+#[inline]
+fn has_dot(word: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let dots = word ^ ONES * 0x2e;
+    dots.wrapping_sub(ONES) & !dots & ONES << 7 != 0
 }
 
 /// A part of the record, by byte offsets.

@@ -49,11 +49,10 @@ impl Ids {
 }
 
 fn looks_like(record: &str) -> bool {
-    let part = body(record, 0);
-    match record.as_bytes().get(part.start) {
-        Some(b'<' | b'0'..=b'9' | b'A'..=b'Z' | b'*') => Header::read(record, part).is_some(),
-        Some(_) | None => false,
-    }
+    matches!(
+        body(record, 0).of(record).as_bytes(),
+        [b'<', b'0'..=b'9', ..] | [b'0'..=b'9', ..] | [b'A'..=b'S', b'a'..=b'u', ..]
+    )
 }
 
 fn decode(record: &str, at: usize, paths: &Paths, buf: &mut EventBuf) -> Result<(), Reject> {

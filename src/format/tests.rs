@@ -323,3 +323,341 @@ mod syslog {
         }
     }
 }
+
+mod logfmt {
+    use super::check;
+
+    const WANTED: &str = "a b user.name msg flag type realmId";
+
+    #[test]
+    fn pairs() {
+        for (line, expected) in [
+            ("a=1 b=two", r#"a="1" b="two""#),
+            (r#"a="two words" b="q\"\\\n\u00e9\x" flag"#, "a=\"two words\" b=\"q\\\"\\\\\\né\u{78}\" flag=true"),
+            ("user.name=ann user={} a= b=2", r#"a="" b="2" user.name="ann""#),
+            (r#"a=1 b="never closed"#, r#"a="1" b="never closed""#),
+            ("a=1 a=2 b=3", r#"a="1" b="3" (repeated)"#),
+            ("a=x=y b=http://h/?q=1", r#"a="x=y" b="http://h/?q=1""#),
+            ("type=LOGIN, realmId=master, a=bob,", r#"a="bob" type="LOGIN" realmId="master""#),
+            (r#"type="LOGIN",realmId="master",a="bob""#, r#"a="bob" type="LOGIN" realmId="master""#),
+            ("a=bob b=eve, flag=x", r#"a="bob" b="eve," flag="x""#),
+            (r#"msg="a=1 b=2" b=3 "stray" =x"#, r#"b="3" msg="a=1 b=2""#),
+        ] {
+            check("logfmt", WANTED, line, expected);
+            check("auto", WANTED, line, &format!("logfmt {expected}"));
+        }
+        check("logfmt", WANTED, "no pairs here", "! no-pairs");
+        for line in ["a=b", "=a b=c", "x y=1 z=2", "\"a\"=1 b=2"] {
+            check("auto", "none", line, "text");
+        }
+    }
+}
+
+mod cef {
+    use super::check;
+
+    const WANTED: &str = "cef.version cef.vendor cef.product cef.product_version cef.signature cef.name cef.severity \
+                          cef.ext.src cef.ext.suser cef.ext.msg cef.ext.request cef.ext.cs1";
+
+    #[test]
+    fn headers_and_pairs() {
+        let head = r#"cef.version="0" cef.vendor="Sec|Co" cef.product="Gate\\1" cef.product_version="1.0" cef.signature="100" cef.name="Login failed""#;
+        for (rest, expected) in [
+            (
+                "5|src=203.0.113.9 suser=ann lee msg=wrong password",
+                r#" cef.severity="5" cef.ext.src="203.0.113.9" cef.ext.suser="ann lee" cef.ext.msg="wrong password""#,
+            ),
+            (
+                "High|msg=a\\=b \\| c\\\\d\\ne src=::1 ",
+                " cef.severity=\"High\" cef.ext.src=\"::1\" cef.ext.msg=\"a=b | c\\\\d\\ne\"",
+            ),
+            (
+                "5|request=http://h/?q=1&r=2 suser=DOM\\ann",
+                r#" cef.severity="5" cef.ext.suser="DOM\\ann" cef.ext.request="http://h/?q=1&r=2""#,
+            ),
+            ("5|suser=ann suser=root", r#" cef.severity="5" cef.ext.suser="ann" (repeated)"#),
+            ("5|cs1Label=x cs1= src=1.2.3.4", r#" cef.severity="5" cef.ext.src="1.2.3.4" cef.ext.cs1="""#),
+            ("5|", r#" cef.severity="5""#),
+            ("5", r#" cef.severity="5""#),
+        ] {
+            let line = format!(r"CEF:0|Sec\|Co|Gate\\1|1.0|100|Login failed|{rest}");
+            check("auto", WANTED, &line, &format!("cef {head}{expected}"));
+        }
+        check("cef", WANTED, "CEF:0|a|b|c", "! cef-columns-missing");
+        check("auto", WANTED, "CEF:0|a|b|c", "text");
+        check("auto", WANTED, "CEF: no header", "text");
+    }
+
+    #[test]
+    fn leef_fills_the_same_paths() {
+        for (line, expected) in [
+            (
+                "LEEF:1.0|Lancope|StealthWatch|1.0|41|src=192.0.2.0\tsuser=ann lee\tmsg=a=b",
+                r#"cef.version="1.0" cef.vendor="Lancope" cef.product="StealthWatch" cef.product_version="1.0" cef.signature="41" cef.ext.src="192.0.2.0" cef.ext.suser="ann lee" cef.ext.msg="a=b""#,
+            ),
+            (
+                "LEEF:2.0|V|P|1|41|^|src=192.0.2.0^suser=ann",
+                r#"cef.version="2.0" cef.vendor="V" cef.product="P" cef.product_version="1" cef.signature="41" cef.ext.src="192.0.2.0" cef.ext.suser="ann""#,
+            ),
+            (
+                "LEEF:2.0|V|P|1|41|x5E|src=192.0.2.0^suser=ann",
+                r#"cef.version="2.0" cef.vendor="V" cef.product="P" cef.product_version="1" cef.signature="41" cef.ext.src="192.0.2.0" cef.ext.suser="ann""#,
+            ),
+        ] {
+            check("auto", WANTED, line, &format!("cef {expected}"));
+        }
+    }
+}
+
+mod combined {
+    use super::check;
+
+    const WANTED: &str = "access.ip access.ident access.user access.time access.method access.path access.protocol \
+                          access.status access.bytes access.referer access.user_agent";
+    const TIME: &str = "[12/Apr/2025:08:02:55 +0000]";
+
+    #[test]
+    fn access_logs() {
+        let time = r#"access.time="12/Apr/2025:08:02:55 +0000""#;
+        let get = r#"access.method="GET" access.path="/a b?c=1" access.protocol="HTTP/1.1""#;
+        for (line, expected) in [
+            (
+                format!(r#"203.0.113.9 - ann {TIME} "GET /a b?c=1 HTTP/1.1" 401 512 "http://r/" "curl/8.5 (x)""#),
+                format!(
+                    r#"access.ip="203.0.113.9" access.user="ann" {time} {get} access.status=401 access.bytes=512 access.referer="http://r/" access.user_agent="curl/8.5 (x)""#
+                ),
+            ),
+            (
+                format!(r#"::1 - - {TIME} "GET /a b?c=1 HTTP/1.1" 304 -"#),
+                format!(r#"access.ip="::1" {time} {get} access.status=304"#),
+            ),
+            (
+                format!(r#"example.com 203.0.113.9 id ann {TIME} "GET /a b?c=1 HTTP/1.1" 200 1 "-" "-" 0.001 "extra""#),
+                format!(
+                    r#"access.ip="203.0.113.9" access.ident="id" access.user="ann" {time} {get} access.status=200 access.bytes=1"#
+                ),
+            ),
+            (
+                format!(r#"203.0.113.9, 10.0.0.1 - - {TIME} "GET /a b?c=1 HTTP/1.1" 200 1"#),
+                format!(r#"access.ip="203.0.113.9" {time} {get} access.status=200 access.bytes=1"#),
+            ),
+            (
+                format!(r#"203.0.113.9 - - {TIME} "\x16\x03\xc3\xa9\xff" 400 226 "-" "a \"quoted\" \\ agent"#),
+                format!(
+                    "access.ip=\"203.0.113.9\" {time} access.path=\"\\u{{16}}\\u{{3}}é\\\\xff\" access.status=400 access.bytes=226 access.user_agent=\"a \\\"quoted\\\" \\\\ agent\""
+                ),
+            ),
+            (
+                format!(r#"203.0.113.9 - - {TIME} "-" 408 0 "" """#),
+                format!(r#"access.ip="203.0.113.9" {time} access.status=408 access.bytes=0"#),
+            ),
+            (
+                // A user name and a path that bring a time of their own.
+                format!(r#"203.0.113.9 - x {TIME} \x22GET {TIME} "GET /{TIME} \"GET HTTP/1.1" 200 1"#),
+                format!(
+                    r#"access.ip="203.0.113.9" access.user="x {TIME} \"GET" {time} access.method="GET" access.path="/{TIME} \"GET" access.protocol="HTTP/1.1" access.status=200 access.bytes=1"#
+                ),
+            ),
+        ] {
+            check("auto", WANTED, &line, &format!("combined {expected}"));
+        }
+        for line in [
+            format!(r#"{TIME} "GET / HTTP/1.1" 200 1"#),
+            format!(r#"203.0.113.9 - - {TIME} GET / HTTP/1.1 200 1"#),
+            format!(r#"203.0.113.9 - - {TIME} "GET / HTTP/1.1"#),
+            "203.0.113.9 - - [12/Apr/2025 08:02:55] \"GET / HTTP/1.1\" 200 1".to_string(),
+        ] {
+            check("auto", "none", &line, "text");
+        }
+    }
+}
+
+mod text {
+    use super::check;
+
+    const WANTED: &str = "message user";
+
+    #[test]
+    fn the_line_is_the_message() {
+        for (line, expected) in [
+            ("any words\r", r#"message="any words""#),
+            ("\u{feff}x\u{0}y", r#"message="x\0y""#),
+            (
+                r#"2025-04-12 08:02:55 INFO {"user":"ann"}"#,
+                r#"message="2025-04-12 08:02:55 INFO {\"user\":\"ann\"}" user="ann""#,
+            ),
+            (
+                r#"INFO {"user":"ann","message":"m"}"#,
+                r#"message="INFO {\"user\":\"ann\",\"message\":\"m\"}" user="ann" (repeated)"#,
+            ),
+            (r#"no user {x} {"user":"ann"}"#, r#"message="no user {x} {\"user\":\"ann\"}""#),
+            (r#"no "user {"user":"ann"}"#, r#"message="no \"user {\"user\":\"ann\"}""#),
+            (r#"{'user': 1}"#, r#"message="{'user': 1}""#),
+            ("[Wed Apr 12 08:02:55 2025] [ssl:info] x", r#"message="[Wed Apr 12 08:02:55 2025] [ssl:info] x""#),
+        ] {
+            check("auto", WANTED, line, &format!("text {expected}"));
+        }
+        check("auto", WANTED, "  \r", "! empty");
+        check("auto", WANTED, r#"{"user":"ann""#, "! not-json");
+        check("auto", WANTED, r#"{"user":"ann"} | x"#, "! text-after-json");
+    }
+}
+
+mod wrap {
+    use crate::format::inner_records;
+    use crate::limits;
+
+    #[track_caller]
+    fn check(record: &str, expected: &[&str]) {
+        let mut found = Vec::new();
+        let count = inner_records(record, &mut |it| found.push(it.to_string()));
+        assert_eq!(found, expected, "{record}");
+        assert_eq!(count, expected.len(), "{record}");
+    }
+
+    #[test]
+    fn records_are_found_where_pipelines_put_them() {
+        check(r#"[{"a":1},2,{"b":2}]"#, &[r#"{"a":1}"#, r#"{"b":2}"#]);
+        check(r#"{"Records":[{"a":1},{"b":2}]}"#, &[r#"{"a":1}"#, r#"{"b":2}"#]);
+        check(r#"{"hits":{"total":1,"hits":[{"_id":1,"_source":{"a":1}}]}}"#, &[r#"{"a":1}"#]);
+        check(r#"{"logEvents":[{"id":1,"message":"x"}]}"#, &[r#"{"id":1,"message":"x"}"#]);
+        check(r#"{"records":["{\"a\":1}","words"]}"#, &[r#"{"a":1}"#]);
+        check(r#"{"detail-type":"x","detail":{"a":1}}"#, &[r#"{"a":1}"#]);
+        check(r#"{"message":"{\"a\":\"\\u00e9\"}\n","stream":"stdout"}"#, &[r#"{"a":"\u00e9"}"#]);
+        check(r#"{"log":"<38>Apr 12 08:02:55 h sshd[1]: no\n"}"#, &["<38>Apr 12 08:02:55 h sshd[1]: no"]);
+        check(r#"{"event":{"original":"CEF:0|a","kind":"event"},"message":"other"}"#, &["CEF:0|a"]);
+        check(r#"{"event.original":"one","message":"one"}"#, &["one"]);
+        check(r#"{"event":{"a":1},"time":1}"#, &[r#"{"a":1}"#]);
+        check(r#"{"data":[1,2],"value":[],"message":""}"#, &[]);
+        check(r#"{"data":{},"result":{"a":1}}"#, &[r#"{"a":1}"#]);
+        check("plain", &[]);
+        check("", &[]);
+        check("{\"message\":\"", &[]);
+    }
+
+    #[test]
+    fn a_line_holds_no_more_records_than_the_limit() {
+        let many = format!("[{}{{}}]", "{},".repeat(limits::RECORDS_PER_LINE_MAX));
+        assert_eq!(inner_records(&many, &mut |_| {}), limits::RECORDS_PER_LINE_MAX);
+    }
+}
+
+mod law {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use crate::format::laws;
+
+    const TARGETS: [(&str, fn(&str)); 4] = [
+        ("format_json", laws::json_equals_serde_json),
+        ("format_any", laws::any_text_is_decoded_or_refused),
+        ("format_auto", laws::auto_remembers_nothing),
+        ("format_inner", laws::inner_records_are_bounded),
+    ];
+
+    #[test]
+    fn seeds_and_former_finds_keep_the_laws() {
+        for (target, law) in TARGETS {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+            let mut count = 0;
+            for entry in std::fs::read_dir(&folder).unwrap() {
+                let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+                law(std::str::from_utf8(&bytes).unwrap());
+                count += 1;
+            }
+            assert!(count > 5, "{target} has seeds");
+        }
+    }
+
+    /// JSON text with the keys that laws want, repeated and dotted, and blanks everywhere.
+    fn json() -> impl Strategy<Value = String> {
+        let key = prop::sample::select(vec![
+            "a",
+            "b",
+            "c",
+            "d",
+            "e",
+            "a.b",
+            "b.c",
+            "c.d",
+            "a.b.c",
+            "user",
+            "user.name",
+            "name",
+            "aa",
+            "",
+            ".",
+            "\\u0061",
+            "a\\u002eb",
+            "\u{e9}",
+            "a-key-of-more-than-sixteen-bytes",
+            "a-key-of-more-than-sixteen-bytez",
+            "q\\\"",
+            "q\\\\",
+        ]);
+        let leaf = prop::sample::select(vec![
+            "1",
+            "-0.5e-3",
+            "0",
+            "1e400",
+            "null",
+            "true",
+            "false",
+            "\"\"",
+            "\"x\"",
+            "\"\\n\\ud83d\\ude00\"",
+            "\"\\\\\"",
+            "[]",
+            "{}",
+            "\"forty characters and more, so that a string spans blocks of bytes\"",
+        ]);
+        let blank = || prop::sample::select(vec!["", "", "", "", " ", "\n\t"]);
+        let leaf = leaf.prop_map(str::to_string);
+        leaf.prop_recursive(5, 40, 6, move |inner| {
+            let member = (key.clone(), blank(), blank(), inner.clone())
+                .prop_map(|(key, one, two, value)| format!("{one}\"{key}\"{two}:{two}{value}{one}"));
+            prop_oneof![
+                5 => prop::collection::vec(member, 0..6).prop_map(|it| format!("{{{}}}", it.join(","))),
+                1 => prop::collection::vec(inner, 0..4).prop_map(|it| format!("[{}]", it.join(" , "))),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+
+        #[test]
+        fn json_is_what_serde_json_says(text in json()) {
+            laws::json_equals_serde_json(&text);
+            laws::inner_records_are_bounded(&text);
+        }
+
+        #[test]
+        fn damaged_json_is_what_serde_json_says(text in json(), place in 0.0..1.0f64, damage in "[\\x00-\\x7f\u{e9}]{0,2}", cut in 0usize..3) {
+            let at = (text.len() as f64 * place) as usize;
+            let head = crate::model::text::cut(&text, at);
+            let tail: String = text[head.len()..].chars().skip(cut).collect();
+            laws::json_equals_serde_json(&format!("{head}{damage}{tail}"));
+        }
+
+        #[test]
+        fn any_text_keeps_all_laws(text in "[ -~\\x00-\\x1f\u{e9}\u{feff}]{0,120}") {
+            for (_, law) in TARGETS {
+                law(&text);
+            }
+        }
+
+        #[test]
+        fn seeds_put_together_keep_all_laws(parts in prop::collection::vec(prop::sample::select(vec![
+            "2025-04-12 08:02:55", " | ", "|", "103.44.55.21", "<38>", "<165>1 ", "Apr 12 08:02:55", " ", "host", "sshd[1]: ", "app: ", "-",
+            "[a b=\"c\"]", "[", "]", "\"", "\\", "=", "a=", "CEF:0|", "LEEF:2.0|", "x5E|", "[12/Apr/2025:08:02:55 +0000] \"", "GET / HTTP/1.1\"",
+            "{\"a\":1}", "{", "}", "@cee:", "\u{e9}", "\u{feff}", "\r", ":", "*", "\\xc3\\xa9", "\\x4",
+        ]), 0..14)) {
+            let text = parts.concat();
+            for (_, law) in TARGETS {
+                law(&text);
+            }
+        }
+    }
+}

@@ -85,29 +85,74 @@ pub fn inner_records(record: &str, each: &mut dyn FnMut(&str)) -> usize {
     }
 }
 
+/// The members of an object that stand under names of interest, found in one walk.
+struct Members<'a> {
+    lists: [Option<&'a str>; LISTS.len()],
+    texts: [Option<&'a str>; TEXTS.len()],
+    objects: [Option<&'a str>; OBJECTS.len()],
+    hits: Option<&'a str>,
+}
+
+impl<'a> Members<'a> {
+    fn of(object: &'a str) -> Members<'a> {
+        let mut members = Members {
+            lists: [None; LISTS.len()],
+            texts: [None; TEXTS.len()],
+            objects: [None; OBJECTS.len()],
+            hits: None,
+        };
+        for (key, value) in json::entries(object) {
+            match value.as_bytes().first() {
+                Some(b'[') => keep(&LISTS, &mut members.lists, key, value),
+                Some(b'"') => keep(&TEXTS, &mut members.texts, key, value),
+                Some(b'{') => {
+                    keep(&OBJECTS, &mut members.objects, key, value);
+                    // `event.original` and `log.original` may stand one deeper.
+                    for (outer, name) in TEXTS.iter().filter_map(|it| it.split_once('.').map(|(outer, _)| (outer, it)))
+                    {
+                        if key == outer
+                            && let Some(text) =
+                                json::member(value, &name[outer.len() + 1..]).filter(|it| it.starts_with('"'))
+                        {
+                            keep(&TEXTS, &mut members.texts, name, text);
+                        }
+                    }
+                    if key == "hits" && members.hits.is_none() {
+                        members.hits = json::member(value, "hits");
+                    }
+                }
+                Some(_) | None => {}
+            }
+        }
+        members
+    }
+}
+
+/// Keeps a value in the place of its name; the first, as in decoding.
+fn keep<'a>(names: &[&str], values: &mut [Option<&'a str>], key: &str, value: &'a str) {
+    if let Some(index) = names.iter().position(|it| json::key_is(key, it)) {
+        values[index].get_or_insert(value);
+    }
+}
+
 fn from_object(object: &str, each: &mut dyn FnMut(&str)) -> usize {
-    for name in LISTS {
-        let found = json::member(object, name).map_or(0, |it| from_list(it, "", each));
+    let members = Members::of(object);
+    let lists = members.lists.iter().flatten().map(|it| (*it, ""));
+    // A search result: the documents stand one deeper.
+    for (list, inside) in lists.chain(members.hits.map(|it| (it, "_source"))) {
+        let found = from_list(list, inside, each);
         if found > 0 {
             return found;
         }
     }
-    // A search result: the documents stand one deeper.
-    let hits = json::member(object, "hits").and_then(|it| json::member(it, "hits"));
-    let found = hits.map_or(0, |it| from_list(it, "_source", each));
-    if found > 0 {
-        return found;
-    }
-    let texts = || TEXTS.into_iter().filter_map(|name| text_at(object, name));
+    let texts = || members.texts.iter().flatten().filter_map(|it| text_of(it));
     if let Some(it) = texts().find(|it| it.starts_with(['{', '['])) {
         each(&it);
         return 1;
     }
     // Beside `event.original` an object `event` only says things about the line.
-    let original = text_at(object, "event.original");
-    let objects = || OBJECTS.into_iter().filter_map(|name| json::member(object, name));
-    if original.is_none()
-        && let Some(it) = objects().find(|it| it.starts_with('{') && json::entries(it).next().is_some())
+    if members.texts[0].is_none()
+        && let Some(it) = members.objects.iter().flatten().find(|it| json::entries(it).next().is_some())
     {
         each(it);
         return 1;
@@ -149,13 +194,8 @@ fn from_list(list: &str, inside: &str, each: &mut dyn FnMut(&str)) -> usize {
     count
 }
 
-/// The text at a key, which may stand under one key with a dot or under two; without white space around it.
-fn text_at<'a>(object: &'a str, name: &str) -> Option<Cow<'a, str>> {
-    let nested = || name.split_once('.').and_then(|(outer, inner)| json::member(json::member(object, outer)?, inner));
-    let value = json::member(object, name).or_else(nested)?;
-    if !value.starts_with('"') {
-        return None;
-    }
+/// A text without white space around it; None when nothing is left.
+fn text_of(value: &str) -> Option<Cow<'_, str>> {
     let text = match json::scalar(value)? {
         Cow::Borrowed(it) => Cow::Borrowed(it.trim_ascii()),
         Cow::Owned(it) => Cow::Owned(it.trim_ascii().to_string()),

@@ -177,8 +177,16 @@ pub struct EventBuf {
     pub time: Option<Timestamp>,
     /// A key came twice; the first value was taken.
     pub key_repeated: bool,
-    /// One bit an object of the record that decoders have entered: their own notes, kept here to keep the memory.
+    pub notes: Notes,
+}
+
+/// What decoders write down for themselves; kept here to keep the memory. It never changes what a record says.
+#[derive(Clone, Default, Debug)]
+pub struct Notes {
+    /// One bit an object of the record that was entered.
     pub entered: Vec<u64>,
+    /// Which keys the last record had, in order: the next one most likely has the same.
+    pub keys: Vec<u32>,
 }
 
 impl EventBuf {
@@ -191,7 +199,7 @@ impl EventBuf {
             constants,
             time: None,
             key_repeated: false,
-            entered: Vec::new(),
+            notes: Notes::default(),
         }
     }
 
