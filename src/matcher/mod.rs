@@ -2,13 +2,14 @@
 //!
 //! Trying every rule on every line costs the number of rules. But nearly every rule needs some rare text that the line does not
 //! have. So each rule waits for its [witnesses](witness), all texts that rules wait for are looked up in a field's value at once
-//! ([text], [gram], [anchored]), and only a rule whose witness was found is looked at in full, each test of it asked once a
+//! ([`text`], [`gram`]), and only a rule whose witness was found is looked at in full, each test of it asked once a
 //! line at most, whichever rules share it. A line's cost is then that of reading its values, and hardly one of how many
 //! rules there are.
 //!
 //! [`crate::expr::plain`] says what an expression means; this module must give the same answers, and its tests compare.
 
 mod anchored;
+mod edges;
 mod field;
 mod fold;
 mod glob;
