@@ -1,12 +1,12 @@
 //! All indexed tests of one field.
 
+use crate::expr::network::Networks;
 use crate::expr::plain::{Item, Operand};
 use crate::model::{Event, Value, address};
 
 use super::fold::fold_into;
 use super::gram::{Alphabet, Needle, Needles};
 use super::leaf::{Case, Leaf, Number, Test};
-use super::network::Networks;
 use super::number::Numbers;
 use super::text::{Texts, Wanted};
 

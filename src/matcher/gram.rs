@@ -5,13 +5,14 @@
 //! covers one whole aligned group of four. So the groups that a needle can cover (four of them, one for each alignment)
 //! go to a small table, and a text costs one independent look for each four bytes, whatever the number of needles. Where
 //! shorter needles are wanted the looks come closer: at every third, second or single byte. Needles below four bytes, and a
-//! few others that would bring the looks closer, are searched one by one.
+//! few others that would bring the looks closer, are searched one by one, or by an automaton where they are many.
 //!
 //! Needles with and without case share the table: groups are compared with the bit set that tells small letters from
 //! capitals, and a look that hits is compared in full, so nothing is found that is not there. A stranger who repeats one
 //! group of ours makes every look a comparison: linear still, with the needles of that group as the factor, and each
 //! needle is filed under the groups that fewest others have.
 
+use aho_corasick::AhoCorasick;
 use hashbrown::{HashMap, HashSet};
 use memchr::memmem;
 
@@ -36,6 +37,7 @@ pub struct Needle {
 pub struct Needles {
     table: Option<Table>,
     alone: Vec<Alone>,
+    tiny: Vec<Tiny>,
     any_folded: bool,
 }
 
@@ -44,6 +46,14 @@ struct Alone {
     finder: memmem::Finder<'static>,
     folded: bool,
     numbers: Box<[u32]>,
+}
+
+/// Many needles below four bytes, which repeat themselves too much for a table.
+#[derive(Debug)]
+struct Tiny {
+    automaton: AhoCorasick,
+    numbers: Vec<Vec<u32>>,
+    folded: bool,
 }
 
 #[derive(Debug)]
@@ -87,6 +97,9 @@ enum Reported {
 /// So few short needles are searched one by one, for the sake of wider steps.
 const ALONE_MAX: usize = 2;
 
+/// More needles below four bytes are searched together.
+const TINY_ALONE_MAX: usize = 8;
+
 impl Needles {
     /// Each needle with the number that `scan` reports for it. Needles must not be empty. None when there are none.
     pub fn new(wanted: Vec<(Needle, u32)>) -> Option<Needles> {
@@ -100,9 +113,11 @@ impl Needles {
         let tiny = all.iter().take_while(|it| it.0.text.len() < 4).count();
         let short = all.iter().take_while(|it| it.0.text.len() < 7).count();
         let rest = all.split_off(if short - tiny <= ALONE_MAX { short } else { tiny });
+        let tiny = if tiny > TINY_ALONE_MAX { Tiny::take(&mut all) } else { Vec::new() };
         let alone: Vec<Alone> = all.into_iter().map(|(needle, numbers)| Alone::new(needle, numbers)).collect();
         let table = (!rest.is_empty()).then(|| Table::new(rest));
-        (table.is_some() || !alone.is_empty()).then_some(Needles { table, alone, any_folded })
+        let any = table.is_some() || !alone.is_empty() || !tiny.is_empty();
+        any.then_some(Needles { table, alone, tiny, any_folded })
     }
 
     /// Whether some needle compares without case.
@@ -112,7 +127,7 @@ impl Needles {
 
     /// Whether `scan` looks at the folded text even where the value is ASCII.
     pub fn needs_folded(&self) -> bool {
-        self.alone.iter().any(|it| it.folded)
+        self.alone.iter().any(|it| it.folded) || self.tiny.iter().any(|it| it.folded)
     }
 
     /// Calls `found` with the number of every needle in the text; perhaps more than once. `folded` is the text folded; it may
@@ -135,6 +150,30 @@ impl Needles {
                 it.numbers.iter().for_each(|it| found(*it));
             }
         }
+        for it in &self.tiny {
+            for hit in it.automaton.find_overlapping_iter(if it.folded { folded } else { text }) {
+                it.numbers[hit.pattern().as_usize()].iter().for_each(|it| found(*it));
+            }
+        }
+    }
+}
+
+impl Tiny {
+    /// Takes the needles below four bytes out of `all`; leaves them there if no automaton can be built.
+    fn take(all: &mut Vec<(Needle, Vec<u32>)>) -> Vec<Tiny> {
+        let mut built = Vec::new();
+        for folded in [false, true] {
+            let is_mine = |it: &Needle| it.folded == folded && it.text.len() < 4;
+            let mine: Vec<&(Needle, Vec<u32>)> = all.iter().filter(|it| is_mine(&it.0)).collect();
+            if mine.is_empty() {
+                continue;
+            }
+            if let Ok(automaton) = AhoCorasick::new(mine.iter().map(|it| &it.0.text)) {
+                built.push(Tiny { automaton, numbers: mine.iter().map(|it| it.1.clone()).collect(), folded });
+                all.retain(|it| !is_mine(&it.0));
+            }
+        }
+        built
     }
 }
 
@@ -296,7 +335,7 @@ mod tests {
 
         #[test]
         fn finds_what_a_plain_search_finds(
-            needles in prop_oneof![needles("[abBé@`]{1,12}"), needles("[abBé@`]{4,9}"), needles("[abBé@`]{5,9}"), needles("[abBé@`]{6,9}"), needles("[abBé@`]{7,14}")],
+            needles in prop_oneof![needles("[abBé@`]{1,12}"), needles("[abBé@`]{1,3}"), needles("[abBé@`]{4,9}"), needles("[abBé@`]{5,9}"), needles("[abBé@`]{6,9}"), needles("[abBé@`]{7,14}")],
             text in prop_oneof!["[abB@`]{0,80}", "[abBéÉ]{0,40}"],
         ) {
             check(&needles, &text);

@@ -17,7 +17,6 @@ mod gram;
 mod leaf;
 mod list;
 mod literal;
-mod network;
 mod node;
 mod number;
 mod postings;
