@@ -17,8 +17,8 @@ pub enum Answer {
     Exact,
     /// Found means that it may hold, not found that it does not.
     Filter,
-    /// The leaf must be asked.
-    None,
+    /// Nothing: the leaf must be asked.
+    Unknown,
 }
 
 #[derive(Debug)]
@@ -82,27 +82,27 @@ impl FieldBuilder {
                 values.floats.iter().for_each(|it| self.numbers.add_float(*it, number));
             }
             // What holds for every text needs no search.
-            Test::Contains(part, _) if part.needle().is_empty() => return Answer::None,
-            Test::StartsWith(part, _) | Test::EndsWith(part, _) if part.is_empty() => return Answer::None,
+            Test::Contains(part, _) if part.needle().is_empty() => return Answer::Unknown,
+            Test::StartsWith(part, _) | Test::EndsWith(part, _) if part.is_empty() => return Answer::Unknown,
             Test::Contains(part, case) => self.search(part.needle().to_vec(), *case, number),
             Test::StartsWith(part, case) => self.wanted(*case).starts.push((part.as_bytes().to_vec(), number)),
             Test::EndsWith(part, case) => self.wanted(*case).ends.push((part.as_bytes().to_vec(), number)),
             Test::Glob(glob, case) => {
                 let literal = glob.longest_literal();
                 if literal.is_empty() {
-                    return Answer::None;
+                    return Answer::Unknown;
                 }
                 self.search(literal.into_bytes(), *case, number);
                 return Answer::Filter;
             }
             Test::Matches(regex) => {
-                let Some(texts) = &regex.required else { return Answer::None };
+                let Some(texts) = &regex.required else { return Answer::Unknown };
                 texts.iter().for_each(|it| self.search(it.clone().into_bytes(), Case::Folded, number));
                 return Answer::Filter;
             }
             Test::Cidr(networks) => networks.each(&mut |address, prefix| self.networks.insert(address, prefix, number)),
             Test::Bound(bound, value) => self.numbers.add_bound(*bound, *value, number),
-            Test::Exists | Test::SameAs(..) | Test::InList(..) => return Answer::None,
+            Test::Exists | Test::SameAs(..) | Test::InList(..) => return Answer::Unknown,
         }
         Answer::Exact
     }

@@ -283,9 +283,8 @@ fn file(needles: &[(Needle, Vec<u32>)], step: usize) -> Vec<Group> {
         let price = |it: &u32| counts.get(it).copied().unwrap_or(0) + if common.contains(it) { 16 } else { 0 };
         let prices: Vec<u32> = groups.iter().map(price).collect();
         let best = (0..=groups.len() - step).min_by_key(|at| prices[*at..*at + step].iter().sum::<u32>()).unwrap_or(0);
-        for offset in best..best + step {
-            let (needle, folded) = (number as u32, needle.folded);
-            out.push(Group { bytes: groups[offset], needle, offset: offset as u32, folded });
+        for (offset, bytes) in groups.into_iter().enumerate().skip(best).take(step) {
+            out.push(Group { bytes, needle: number as u32, offset: offset as u32, folded: needle.folded });
         }
     }
     out

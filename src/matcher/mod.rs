@@ -180,7 +180,7 @@ impl Matcher {
         match (scratch.known(leaf), self.answers[leaf as usize]) {
             (Some(known::TRUE), _) => return true,
             (Some(known::FALSE), _) | (None, Answer::Exact | Answer::Filter) => return false,
-            (Some(_), _) | (None, Answer::None) => {}
+            (Some(_), _) | (None, Answer::Unknown) => {}
         }
         let holds = self.leaves[leaf as usize].holds(event, &mut scratch.buffer);
         scratch.learn(leaf, if holds { known::TRUE } else { known::FALSE });
@@ -338,7 +338,7 @@ fn price(leaf: &Leaf, answer: Answer) -> u32 {
     match answer {
         Answer::Exact => 1,
         Answer::Filter => asked / 2,
-        Answer::None => asked,
+        Answer::Unknown => asked,
     }
 }
 
@@ -366,18 +366,18 @@ impl<'a> Filing<'a> {
             });
             builder_of.push(index);
         }
-        Filing { leaves, builders, builder_of, answers: vec![Answer::None; leaves.len()] }
+        Filing { leaves, builders, builder_of, answers: vec![Answer::Unknown; leaves.len()] }
     }
 
     fn file_witness(&mut self, number: u32) {
-        if self.file(number) == Answer::None {
+        if self.file(number) == Answer::Unknown {
             self.builders[self.builder_of[number as usize]].ask(number);
         }
     }
 
     fn file(&mut self, number: u32) -> Answer {
         let index = number as usize;
-        if self.answers[index] == Answer::None {
+        if self.answers[index] == Answer::Unknown {
             self.answers[index] = self.builders[self.builder_of[index]].index(number, &self.leaves[index]);
         }
         self.answers[index]
