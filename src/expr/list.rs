@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
+use super::network::Networks;
 use super::parse_network;
-use super::plain::{fold, in_network};
+use super::plain::fold;
 use crate::model::address;
 
 /// A list as loaded. Reloading makes a new one.
@@ -13,7 +14,7 @@ pub struct List {
     names: HashSet<Box<str>>,
     folded: HashSet<Box<str>>,
     addresses: HashSet<IpAddr>,
-    networks: Vec<(IpAddr, u8)>,
+    networks: Networks<()>,
 }
 
 impl List {
@@ -33,8 +34,8 @@ impl List {
     fn add(&mut self, entry: &str) {
         if let Some(address) = address::parse(entry) {
             self.addresses.insert(address);
-        } else if let Some(network) = parse_network(entry) {
-            self.networks.push(network);
+        } else if let Some((address, prefix)) = parse_network(entry) {
+            self.networks.insert(address, prefix, ());
         }
         self.names.insert(entry.into());
         self.folded.insert(fold(entry).into());
@@ -54,8 +55,7 @@ impl List {
         if self.addresses.is_empty() && self.networks.is_empty() {
             return false;
         }
-        address::parse(text)
-            .is_some_and(|it| self.addresses.contains(&it) || self.networks.iter().any(|net| in_network(it, *net)))
+        address::parse(text).is_some_and(|it| self.addresses.contains(&it) || self.networks.holds(it))
     }
 }
 

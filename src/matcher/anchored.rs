@@ -3,12 +3,13 @@
 //! The wanted texts stand sorted, each pointing to the longest other one it begins with. Every text that the value begins
 //! with lies between its own first letters and the value, so it is the greatest wanted text not above the value, or
 //! that one's chain of beginnings: one binary search, whatever the number, and nothing a stranger can make slower. A small
-//! table of first bytes keeps most values from being searched at all. Ends are beginnings read backwards.
+//! table of outermost bytes keeps most values from being searched at all. Ends are beginnings read backwards.
 
 use std::cmp::Ordering;
 
 use hashbrown::HashMap;
 
+use super::edges::{Edges, Gate};
 use super::postings::Postings;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,16 +24,16 @@ pub struct Anchored {
     /// Sorted; for `Side::End` each is reversed.
     texts: Postings<u8>,
     parents: Box<[Option<u32>]>,
-    /// How many first bytes the gate looks at.
-    gate_len: usize,
-    gate: Box<[u64; GATE_BITS / 64]>,
+    shortest: usize,
+    /// The outermost bytes of all texts, as many as the shortest has, at most four.
+    gate: Gate,
 }
-
-const GATE_BITS: usize = 4096;
 
 impl Anchored {
     /// Each text with the number that `scan` reports for it. Texts must not be empty. None when there are none.
     pub fn new(wanted: Vec<(Vec<u8>, u32)>, side: Side) -> Option<Anchored> {
+        let shortest = wanted.iter().map(|it| it.0.len()).min()?;
+        let gate: Vec<u32> = wanted.iter().map(|it| outermost(Edges::of(&it.0), shortest, side)).collect();
         let mut by_text: HashMap<Vec<u8>, Vec<u32>> = HashMap::new();
         for (mut text, number) in wanted {
             if side == Side::End {
@@ -42,32 +43,21 @@ impl Anchored {
         }
         let mut all: Vec<(Vec<u8>, Vec<u32>)> = by_text.into_iter().collect();
         all.sort_unstable();
-        let gate_len = all.iter().map(|it| it.0.len()).min()?.min(4);
-        let mut gate = Box::new([0; GATE_BITS / 64]);
         let mut parents = Vec::with_capacity(all.len());
         for (index, (text, _)) in all.iter().enumerate() {
-            let place = gate_place(text.iter().take(gate_len));
-            gate[place >> 6] |= 1 << (place & 63);
             let mut parent = index.checked_sub(1).map(|it| it as u32);
             while let Some(it) = parent.filter(|it| !text.starts_with(&all[*it as usize].0)) {
                 parent = parents[it as usize];
             }
             parents.push(parent);
         }
-        Some(Anchored { side, texts: Postings::new(all), parents: parents.into(), gate_len, gate })
+        Some(Anchored { side, texts: Postings::new(all), parents: parents.into(), shortest, gate: Gate::new(&gate) })
     }
 
     /// Calls `found` with the number of every text at this end of the value.
     #[inline]
-    pub fn scan(&self, value: &[u8], found: &mut impl FnMut(u32)) {
-        if value.len() < self.gate_len {
-            return;
-        }
-        let place = match self.side {
-            Side::Start => gate_place(value.iter().take(self.gate_len)),
-            Side::End => gate_place(value.iter().rev().take(self.gate_len)),
-        };
-        if self.gate[place >> 6] >> (place & 63) & 1 != 0 {
+    pub fn scan(&self, value: &[u8], edges: Edges, found: &mut impl FnMut(u32)) {
+        if value.len() >= self.shortest && self.gate.may_hold(outermost(edges, self.shortest, self.side)) {
             self.search(value, found);
         }
     }
@@ -108,9 +98,12 @@ impl Anchored {
 }
 
 #[inline]
-fn gate_place<'a>(bytes: impl Iterator<Item = &'a u8>) -> usize {
-    let word = bytes.fold(0u32, |sum, it| sum << 8 | u32::from(*it));
-    (word.wrapping_mul(0x9e37_79b1) >> (32 - GATE_BITS.ilog2())) as usize
+fn outermost(edges: Edges, len: usize, side: Side) -> u32 {
+    let unused = 32 - 8 * len.min(4) as u32;
+    match side {
+        Side::Start => edges.head << unused,
+        Side::End => edges.tail >> unused,
+    }
 }
 
 #[cfg(test)]
@@ -125,7 +118,7 @@ mod tests {
                 let wanted = texts.iter().enumerate().map(|(index, it)| (it.as_bytes().to_vec(), index as u32));
                 let index = Anchored::new(wanted.collect(), side).unwrap();
                 let mut found = Vec::new();
-                index.scan(value.as_bytes(), &mut |it| found.push(it as usize));
+                index.scan(value.as_bytes(), Edges::of(value.as_bytes()), &mut |it| found.push(it as usize));
                 found.sort_unstable();
                 let holds = |it: &String| match side {
                     Side::Start => value.starts_with(it),

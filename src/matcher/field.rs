@@ -1,11 +1,12 @@
 //! All indexed tests of one field.
 
+use crate::expr::network::Networks;
 use crate::expr::plain::{Item, Operand};
-use crate::model::{Event, address};
+use crate::model::{Event, Value, address};
 
 use super::fold::fold_into;
+use super::gram::{Alphabet, Needle, Needles};
 use super::leaf::{Case, Leaf, Number, Test};
-use super::network::Networks;
 use super::number::Numbers;
 use super::text::{Texts, Wanted};
 
@@ -16,8 +17,8 @@ pub enum Answer {
     Exact,
     /// Found means that it may hold, not found that it does not.
     Filter,
-    /// The leaf must be asked.
-    None,
+    /// Nothing: the leaf must be asked.
+    Unknown,
 }
 
 #[derive(Debug)]
@@ -25,6 +26,11 @@ pub struct FieldTests {
     pub operand: Operand,
     kept: Option<Texts>,
     folded: Option<Texts>,
+    inside: Option<Needles>,
+    /// Whether some test compares without case.
+    folds: bool,
+    /// Whether some test needs the folded text even of an ASCII value.
+    folds_ascii: bool,
     numbers: Option<Numbers>,
     networks: Option<Networks<u32>>,
     /// Witnesses that no index answers: asked whenever the field is there.
@@ -37,6 +43,7 @@ pub struct FieldBuilder {
     operand: Operand,
     kept: Wanted,
     folded: Wanted,
+    inside: Vec<(Needle, u32)>,
     numbers: Numbers,
     networks: Networks<u32>,
     asked: Vec<u32>,
@@ -48,6 +55,7 @@ impl FieldBuilder {
             operand,
             kept: Wanted::default(),
             folded: Wanted::default(),
+            inside: Vec::new(),
             numbers: Numbers::default(),
             networks: Networks::default(),
             asked: Vec::new(),
@@ -61,6 +69,10 @@ impl FieldBuilder {
         }
     }
 
+    fn search(&mut self, text: Vec<u8>, case: Case, number: u32) {
+        self.inside.push((Needle { text, folded: case == Case::Folded }, number));
+    }
+
     /// Takes a leaf into the index, where one can answer it.
     pub fn index(&mut self, number: u32, leaf: &Leaf) -> Answer {
         match &leaf.test {
@@ -70,27 +82,27 @@ impl FieldBuilder {
                 values.floats.iter().for_each(|it| self.numbers.add_float(*it, number));
             }
             // What holds for every text needs no search.
-            Test::Contains(part, _) if part.needle().is_empty() => return Answer::None,
-            Test::StartsWith(part, _) | Test::EndsWith(part, _) if part.is_empty() => return Answer::None,
-            Test::Contains(part, case) => self.wanted(*case).inside.push((part.needle().to_vec(), number)),
+            Test::Contains(part, _) if part.needle().is_empty() => return Answer::Unknown,
+            Test::StartsWith(part, _) | Test::EndsWith(part, _) if part.is_empty() => return Answer::Unknown,
+            Test::Contains(part, case) => self.search(part.needle().to_vec(), *case, number),
             Test::StartsWith(part, case) => self.wanted(*case).starts.push((part.as_bytes().to_vec(), number)),
             Test::EndsWith(part, case) => self.wanted(*case).ends.push((part.as_bytes().to_vec(), number)),
             Test::Glob(glob, case) => {
                 let literal = glob.longest_literal();
                 if literal.is_empty() {
-                    return Answer::None;
+                    return Answer::Unknown;
                 }
-                self.wanted(*case).inside.push((literal.into_bytes(), number));
+                self.search(literal.into_bytes(), *case, number);
                 return Answer::Filter;
             }
             Test::Matches(regex) => {
-                let Some(texts) = &regex.required else { return Answer::None };
-                self.folded.inside.extend(texts.iter().map(|it| (it.clone().into_bytes(), number)));
+                let Some(texts) = &regex.required else { return Answer::Unknown };
+                texts.iter().for_each(|it| self.search(it.clone().into_bytes(), Case::Folded, number));
                 return Answer::Filter;
             }
             Test::Cidr(networks) => networks.each(&mut |address, prefix| self.networks.insert(address, prefix, number)),
             Test::Bound(bound, value) => self.numbers.add_bound(*bound, *value, number),
-            Test::Exists | Test::SameAs(..) | Test::InList(..) => return Answer::None,
+            Test::Exists | Test::SameAs(..) | Test::InList(..) => return Answer::Unknown,
         }
         Answer::Exact
     }
@@ -103,10 +115,15 @@ impl FieldBuilder {
     /// None when nothing was taken in.
     pub fn build(mut self) -> Option<FieldTests> {
         self.numbers.sort();
+        let folded = Texts::new(self.folded);
+        let inside = Needles::new(self.inside);
         let tests = FieldTests {
             operand: self.operand,
             kept: Texts::new(self.kept),
-            folded: Texts::new(self.folded),
+            folds: folded.is_some() || inside.as_ref().is_some_and(Needles::any_folded),
+            folds_ascii: folded.is_some() || inside.as_ref().is_some_and(Needles::needs_folded),
+            folded,
+            inside,
             numbers: (!self.numbers.is_empty()).then_some(self.numbers),
             networks: (!self.networks.is_empty()).then_some(self.networks),
             asked: self.asked.into(),
@@ -117,28 +134,39 @@ impl FieldBuilder {
 
 impl FieldTests {
     fn is_indexed(&self) -> bool {
-        self.kept.is_some() || self.folded.is_some() || self.numbers.is_some() || self.networks.is_some()
+        let texts = self.kept.is_some() || self.folded.is_some() || self.inside.is_some();
+        texts || self.numbers.is_some() || self.networks.is_some()
     }
 
     /// Calls `found` with every indexed leaf that one of the field's values satisfies, or may satisfy where the index is a
     /// filter; perhaps more than once. `buffer` is for folded text.
     pub fn scan(&self, event: Event, buffer: &mut String, found: &mut impl FnMut(u32)) {
-        if self.is_indexed() {
-            self.operand.any(event, &mut |item| {
-                self.scan_item(item, buffer, found);
-                false
-            });
+        // Nearly every value is a text; the others, and lists, are what the operand is for.
+        if self.operand.steps.is_empty()
+            && let Some(Value::Text(text)) = event.get(self.operand.field)
+        {
+            return self.scan_item(Item::Text(text), buffer, found);
         }
+        self.operand.any(event, &mut |item| {
+            self.scan_item(item, buffer, found);
+            false
+        });
     }
 
     fn scan_item(&self, item: Item, buffer: &mut String, found: &mut impl FnMut(u32)) {
         let text = item.text();
+        let alphabet = if self.folds && text.is_ascii() { Alphabet::Ascii } else { Alphabet::Unicode };
+        if self.folds_ascii || self.folds && alphabet == Alphabet::Unicode {
+            fold_into(text, buffer);
+        }
         if let Some(kept) = &self.kept {
             kept.scan(text, found);
         }
         if let Some(folded) = &self.folded {
-            fold_into(text, buffer);
             folded.scan(buffer, found);
+        }
+        if let Some(inside) = &self.inside {
+            inside.scan(text.as_bytes(), buffer.as_bytes(), alphabet, found);
         }
         if let Some(numbers) = &self.numbers
             && let Some(number) = Number::of(item)

@@ -110,6 +110,7 @@ fn exact(hir: &Hir) -> Option<String> {
 mod tests {
     use super::*;
     use crate::expr::pattern;
+    use proptest::prelude::*;
 
     fn check(text: &str, expected: &[&str]) {
         let found = required(&pattern::read(text).unwrap()).unwrap_or_default();
@@ -135,5 +136,36 @@ mod tests {
         check(r"(?:abcd|)", &[]);
         check(r"[^a]bcd", &["bcd"]);
         check(r"[aA]bcd", &["abcd"]);
+    }
+
+    fn regex() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            4 => "[abcs]{1,3}",
+            1 => prop::sample::select(vec!["[aA]", "[sSſ]", "(?i)s", ".", "[^a]", r"\b", "^", "ß", ""]).prop_map(str::to_string),
+        ];
+        piece.prop_recursive(4, 24, 4, |inner| {
+            let count = prop::sample::select(vec!["?", "*", "+", "{2}", "{0,2}", "{1,3}", "{0}"]);
+            prop_oneof![
+                4 => prop::collection::vec(inner.clone(), 1..5).prop_map(|it| it.concat()),
+                2 => prop::collection::vec(inner.clone(), 1..3).prop_map(|it| format!("({})", it.join("|"))),
+                2 => (inner.clone(), count).prop_map(|(it, count)| format!("(?:{it}){count}")),
+                1 => inner.prop_map(|it| format!("(?i:{it})")),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn what_matches_holds_one_of_the_set(regex in regex(), text in "[abcsABCSſßẞ]{0,14}") {
+            let required = required(&pattern::read(&regex).unwrap());
+            if pattern::build(&regex, false).unwrap().is_match(&text)
+                && let Some(set) = required
+            {
+                let folded = fold(&text);
+                prop_assert!(set.iter().any(|it| folded.contains(it)), "{:?} of {} not in {}", set, regex, text);
+            }
+        }
     }
 }

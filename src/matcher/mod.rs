@@ -2,13 +2,14 @@
 //!
 //! Trying every rule on every line costs the number of rules. But nearly every rule needs some rare text that the line does not
 //! have. So each rule waits for its [witnesses](witness), all texts that rules wait for are looked up in a field's value at once
-//! ([text], [gram], [anchored]), and only a rule whose witness was found is looked at in full, each test of it asked once a
+//! ([`text`], [`gram`]), and only a rule whose witness was found is looked at in full, each test of it asked once a
 //! line at most, whichever rules share it. A line's cost is then that of reading its values, and hardly one of how many
 //! rules there are.
 //!
 //! [`crate::expr::plain`] says what an expression means; this module must give the same answers, and its tests compare.
 
 mod anchored;
+mod edges;
 mod field;
 mod fold;
 mod glob;
@@ -16,7 +17,6 @@ mod gram;
 mod leaf;
 mod list;
 mod literal;
-mod network;
 mod node;
 mod number;
 mod postings;
@@ -180,7 +180,7 @@ impl Matcher {
         match (scratch.known(leaf), self.answers[leaf as usize]) {
             (Some(known::TRUE), _) => return true,
             (Some(known::FALSE), _) | (None, Answer::Exact | Answer::Filter) => return false,
-            (Some(_), _) | (None, Answer::None) => {}
+            (Some(_), _) | (None, Answer::Unknown) => {}
         }
         let holds = self.leaves[leaf as usize].holds(event, &mut scratch.buffer);
         scratch.learn(leaf, if holds { known::TRUE } else { known::FALSE });
@@ -338,7 +338,7 @@ fn price(leaf: &Leaf, answer: Answer) -> u32 {
     match answer {
         Answer::Exact => 1,
         Answer::Filter => asked / 2,
-        Answer::None => asked,
+        Answer::Unknown => asked,
     }
 }
 
@@ -366,18 +366,18 @@ impl<'a> Filing<'a> {
             });
             builder_of.push(index);
         }
-        Filing { leaves, builders, builder_of, answers: vec![Answer::None; leaves.len()] }
+        Filing { leaves, builders, builder_of, answers: vec![Answer::Unknown; leaves.len()] }
     }
 
     fn file_witness(&mut self, number: u32) {
-        if self.file(number) == Answer::None {
+        if self.file(number) == Answer::Unknown {
             self.builders[self.builder_of[number as usize]].ask(number);
         }
     }
 
     fn file(&mut self, number: u32) -> Answer {
         let index = number as usize;
-        if self.answers[index] == Answer::None {
+        if self.answers[index] == Answer::Unknown {
             self.answers[index] = self.builders[self.builder_of[index]].index(number, &self.leaves[index]);
         }
         self.answers[index]

@@ -22,6 +22,8 @@ enum Given {
     List(Vec<String>),
 }
 
+type MakeSlot = fn(Place, usize, usize) -> Slot;
+
 fn lists() -> Lists {
     let mut lists = Lists::default();
     lists.insert("mixed", "abc\nStraße\n10.0.0.0/8\n2001:db8::/32\n7 # seven\n").unwrap();
@@ -35,7 +37,7 @@ fn with_event<T>(given: &[Option<Given>], fields: &Fields, test: impl FnOnce(Eve
     let mut buf = EventBuf::new(fields.len(), "".into());
     for (name, value) in FIELDS.iter().zip(given) {
         let (Some(id), Some(value)) = (fields.mapped_id(name), value) else { continue };
-        let (text, slot): (&str, fn(Place, usize, usize) -> Slot) = match value {
+        let (text, slot): (&str, MakeSlot) = match value {
             Given::Text(it) => (it, Slot::text),
             Given::Number(it) => (it, Slot::number),
             Given::Json(it) => (it, Slot::json),
@@ -179,7 +181,7 @@ fn events() -> impl Strategy<Value = Vec<Vec<Option<Given>>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn many_rules_say_what_each_says_alone(exprs in prop::collection::vec(expr(), 1..12), events in events()) {

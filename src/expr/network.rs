@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 type Length = (bool, u8);
 
 /// Values kept by network.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Networks<T> {
     lengths: Vec<Length>,
     values: HashMap<(Length, u128), Vec<T>>,
