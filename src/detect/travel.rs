@@ -399,7 +399,7 @@ fn novelty(view: &View, fit: &Fit, device_known: Option<bool>, cold: bool) -> f3
         }
 }
 
-fn stay(mut spot: Spot, sighting: &Sighting<'_>, view: &View, fit: &Fit, novelty: f32, city: u64) -> Stay {
+fn stay(mut spot: Spot, sighting: &Sighting<'_>, view: &View, fit: &Fit, novelty: f32, city: u32) -> Stay {
     let sim = view.carrier || !view.office && (fit.pooled || view.pooled);
     let unshared = !view.shared || view.office || sim;
     let kind = match () {
@@ -757,7 +757,7 @@ mod tests {
         fn order_of_arrival_does_not_matter(order in proptest::sample::subsequence(vec![0usize, 1, 2], 3).prop_shuffle(), far in 1u32..600) {
             let lines = [
                 "10:00:00 US 8.8.8.8 AS1".to_string(),
-                format!("{:02}:{:02}:00 BR 9.9.9.9 AS2", 10 + far / 60 % 3, far % 60),
+                format!("{:02}:{:02}:00 BR 9.9.9.9 AS2", 11 + far / 60, far % 60),
                 "10:00:30 US 8.8.8.8 AS1".to_string(),
             ];
             let story = |order: &[usize]| {
