@@ -143,7 +143,6 @@ pub(super) struct Fit {
     pub address_known: bool,
     /// A new address at nearly every visit, as carriers give them.
     pub pooled: bool,
-    pub home: Option<Country>,
 }
 
 /// Days since 1970; enough until 2149.
@@ -188,7 +187,6 @@ impl Memory {
                 .address()
                 .is_some_and(|key| self.addresses.iter().any(|it| it.address == key && it.days >= 2)),
             pooled: false,
-            home: None,
         };
         let mut country_weight = 0.0;
         for (at, place) in self.places.iter().enumerate() {
@@ -206,7 +204,7 @@ impl Memory {
             if place.asn != spot.asn {
                 continue;
             }
-            let near = spot.vague || distance_km(place.point, spot.point) <= PLACE_KM;
+            let near = spot.vague || place.point == spot.point || distance_km(place.point, spot.point) <= PLACE_KM;
             let familiarity = match (near, habitual) {
                 (true, true) => Familiarity::Habit,
                 // Without a network's number, the same country is all there is.
@@ -226,12 +224,11 @@ impl Memory {
             && fit
                 .place
                 .is_some_and(|at| self.places[at].visits >= 4 && 2 * self.places[at].moves >= self.places[at].visits);
-        fit.home = self.home();
         fit
     }
 
     /// The country of most of the person's habits; of equals the first seen.
-    fn home(&self) -> Option<Country> {
+    pub(super) fn home(&self) -> Option<Country> {
         let weight = |country: Option<Country>| -> f32 {
             self.places.iter().filter(|it| it.country == country).map(|it| it.weight).sum()
         };
