@@ -43,6 +43,9 @@ pub struct Memory {
     /// Days on which two habits contradicted each other: an account that two people share.
     torn_days: u16,
     last_torn_day: u16,
+    /// Days with a report, fading like a habit.
+    reported_weight: f32,
+    last_reported: u32,
 }
 
 /// One address, for a while.
@@ -176,6 +179,19 @@ impl Memory {
 
     pub(super) fn is_shared_account(&self) -> bool {
         self.torn_days >= 3
+    }
+
+    /// Reported on three days within ten or so: somebody who changes VPN exits, or an account that people share. Either is known by
+    /// now, and the fourth report would say nothing new.
+    pub(super) fn is_often_reported(&self, now: Timestamp) -> bool {
+        faded(self.reported_weight, self.last_reported, now) >= 2.0
+    }
+
+    pub(super) fn count_report(&mut self, now: Timestamp) {
+        if self.reported_weight == 0.0 || seconds(now) / DAY_SECONDS != self.last_reported / DAY_SECONDS {
+            self.reported_weight = faded(self.reported_weight, self.last_reported, now) as f32 + 1.0;
+            self.last_reported = seconds(now);
+        }
     }
 
     pub(super) fn fit(&self, spot: &Spot, time: Timestamp) -> Fit {
@@ -434,14 +450,19 @@ impl Memory {
 
 impl Habit {
     fn faded(&self, time: Timestamp) -> f64 {
-        let days = f64::from(seconds(time).saturating_sub(self.last)) / f64::from(DAY_SECONDS);
-        f64::from(self.weight) * (-days / HALF_LIFE_DAYS).exp2()
+        faded(self.weight, self.last, time)
     }
 
     /// Its weight as evidence of habit.
     fn weight_at(&self, time: Timestamp) -> f64 {
         self.faded(time) * if self.quarantined { 0.25 } else { 1.0 }
     }
+}
+
+/// What is left of a weight.
+fn faded(weight: f32, since: u32, now: Timestamp) -> f64 {
+    let days = f64::from(seconds(now).saturating_sub(since)) / f64::from(DAY_SECONDS);
+    f64::from(weight) * (-days / HALF_LIFE_DAYS).exp2()
 }
 
 /// Grows one at a time: the lists are short and full soon, and thousands of them are kept.

@@ -117,16 +117,20 @@ fn story(
         )
     };
     let novelty = match pair.suspect.familiarity {
+        Familiarity::New | Familiarity::Country if pair.other.familiarity < Familiarity::Network => {
+            "neither is usual for this person".to_string()
+        }
         Familiarity::New => format!("{odd} is new to this person"),
         Familiarity::Country => format!("this person is known in {odd}, but not by that network"),
         Familiarity::Network => format!("{odd} is not where this person's network usually is"),
         Familiarity::Habit => format!("{odd} is usual for this person"),
     };
+    let network = suspect.as_name.clone().unwrap_or_else(|| format!("the network of {odd}"));
     let company = match colleagues {
         None => "",
-        Some(0) => ", and nobody else here uses its network",
-        Some(1) => ", and 1 other person here uses its network",
-        Some(it) => &format!(", and {it} others here use its network"),
+        Some(0) => &format!(", and nobody else here uses {network}"),
+        Some(1) => &format!(", and 1 other person here uses {network}"),
+        Some(it) => &format!(", and {it} others here use {network}"),
     };
     format!("{sum}; {novelty}{company}")
 }
