@@ -25,8 +25,19 @@
 
 //! # Measured
 //!
-//! Simulated organisations of 2,000 people, 28 days, 60 takeovers, seeds not used for tuning: see the table in
-//! `docs/travel.md`. 0.65 µs a sighting on one core; 1.5 KiB a person.
+//! Four simulated organisations of 2,000 people with 28 days, 1.4 million successes and 209 takeovers, which were not used for
+//! tuning. A false page is one of medium or more that names no event of a takeover, by person and day, after the first week.
+//!
+//! | what the log has | precision | recall | false pages a day for 1,000 people |
+//! | --- | --- | --- | --- |
+//! | everything | 0.86 | 0.65 | 0.14 |
+//! | no device (two organisations) | 0.61 | 0.33 | 0.26 |
+//! | no device, no lists, no network names (two) | 0.34 | 0.31 | 0.8 |
+//! | address and country, nothing else (two) | 0.04 | 0.43 | 12 |
+//! | everything, and the rule "faster than 900 km/h" | 0.003 | 0.81 | 369 |
+//!
+//! So the database of network numbers is worth more than the one of cities. 0.65 µs a sighting on one core; 1.5 KiB a person,
+//! most of it places; at most 2 KiB.
 
 use std::net::IpAddr;
 
