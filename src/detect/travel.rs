@@ -15,13 +15,29 @@
 //! # With little history
 //!
 //! A person without habits in an organisation that is known: usually a new colleague on a strange gateway. The pair is
-//! shown and pages nobody ([`Travel::cold`]).
+//! shown and pages nobody ([`Travel::cold`]). The same holds for somebody who was reported three times within ten days or so.
 //!
 //! An organisation that is not known yet (its first five days, or fewer than 200 sightings: every sample log): staying silent
 //! there would mean that the first thing anybody tries shows nothing. So pairs that the gap between the two
 //! countries alone makes impossible, by networks that claim to be places, are reported as medium even for two first events;
 //! nothing is more than medium, since gateways are not known yet; and nothing reported then is held against the place
 //! later on. Datacentre and SIM addresses are compared as well, and shown as low. Everything else waits.
+
+//! # Measured
+//!
+//! Four simulated organisations of 2,000 people with 28 days, 1.4 million successes and 209 takeovers, which were not used for
+//! tuning. A false page is one of medium or more that names no event of a takeover, by person and day, after the first week.
+//!
+//! | what the log has | precision | recall | false pages a day for 1,000 people |
+//! | --- | --- | --- | --- |
+//! | everything | 0.86 | 0.65 | 0.14 |
+//! | no device (two organisations) | 0.61 | 0.33 | 0.26 |
+//! | no device, no lists, no network names (two) | 0.34 | 0.31 | 0.8 |
+//! | address and country, nothing else (two) | 0.04 | 0.43 | 12 |
+//! | everything, and the rule "faster than 900 km/h" | 0.003 | 0.81 | 369 |
+//!
+//! So the database of network numbers is worth more than the one of cities. 0.65 µs a sighting on one core; 1.5 KiB a person,
+//! most of it places; at most 2 KiB.
 
 use std::net::IpAddr;
 
@@ -194,14 +210,29 @@ struct Pair {
     suspect: Stay,
     other: Stay,
     suspect_is_new: bool,
+    weight: Weight,
+    elapsed: Span,
+    score: f64,
+}
+
+#[derive(Clone, Copy)]
+struct Weight {
     /// That one traveller cannot have made both.
     impossible: f64,
+    /// The positions were weighed. Otherwise one of them says nothing.
+    by_position: bool,
     /// The gap between countries alone makes it impossible.
     by_country: bool,
     distance_km: f64,
     gap_km: f64,
-    elapsed: Span,
-    score: f64,
+}
+
+/// How far datacentres and SIMs are believed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    Usual,
+    /// Nothing is known of the organisation, and no two colleagues use the network: it is as good as any.
+    Benefit,
 }
 
 impl Travel {
@@ -229,11 +260,13 @@ impl Travel {
         let city = sighting.city.filter(|it| !it.is_empty()).map_or(0, |it| organisation.remember_name(it));
         let mut stay = stay(spot, &sighting, &view, &fit, novelty, city);
 
+        let few = view.colleagues.is_none_or(|it| it < 3) && !view.shared;
+        let doubt = if learning && few { Doubt::Benefit } else { Doubt::Usual };
         let mut worst: Option<Pair> = None;
         let mut torn = false;
         for at in 0..memory.stays.len() {
-            let Some(mut pair) = compare(&stay, &memory.stays[at], fit.home, learning) else { continue };
-            if pair.impossible >= 0.5 && pair.suspect.kind != Kind::Unplaced {
+            let Some(mut pair) = compare(&stay, &memory.stays[at], memory, doubt) else { continue };
+            if pair.weight.impossible >= 0.5 && pair.suspect.kind != Kind::Unplaced {
                 if pair.suspect_is_new {
                     torn = true;
                 } else {
@@ -248,7 +281,9 @@ impl Travel {
                 worst = Some(pair);
             }
         }
-        let verdict = worst.and_then(|it| self.judge(&it, cold, learning).map(|verdict| (it, verdict)));
+        let often = memory.is_often_reported(now);
+        let baseline = Baseline { cold, learning, often };
+        let verdict = worst.and_then(|it| self.judge(&it, baseline).map(|verdict| (it, verdict)));
         let mut conflict = None;
         let mut quarantined = false;
         if let Some((pair, mut verdict)) = verdict {
@@ -257,6 +292,9 @@ impl Travel {
                 verdict = Verdict { severity: Severity::Low, grouped: true, ..verdict };
             }
             let paged = verdict.severity >= Severity::Medium;
+            if paged {
+                memory.count_report(now);
+            }
             quarantined = paged && pair.suspect_is_new && !learning;
             let mentioned = pair.suspect.told.max(pair.other.told) == Told::Mentioned;
             let told = if paged { Told::Reported } else { Told::Mentioned };
@@ -292,10 +330,12 @@ impl Travel {
     }
 
     /// What a pair is worth telling; None when it is not.
-    fn judge(&self, pair: &Pair, cold: bool, learning: bool) -> Option<Verdict> {
-        let no_baseline = cold && pair.other.familiarity < Familiarity::Network;
-        let obvious = pair.by_country && (pair.suspect.spot.asn == 0 || pair.suspect.spot.asn != pair.other.spot.asn);
-        let most = match (learning, no_baseline) {
+    fn judge(&self, pair: &Pair, baseline: Baseline) -> Option<Verdict> {
+        let no_habits = baseline.cold && pair.other.familiarity < Familiarity::Network;
+        let obvious =
+            pair.weight.by_country && (pair.suspect.spot.asn == 0 || pair.suspect.spot.asn != pair.other.spot.asn);
+        let most = match (baseline.learning, no_habits) {
+            _ if baseline.often => Severity::Low,
             (true, true) if !obvious => self.cold.min(Severity::Medium),
             (true, _) => Severity::Medium,
             (false, true) => self.cold,
@@ -315,6 +355,17 @@ impl Travel {
         };
         Some(Verdict { probability, severity, grouped: false })
     }
+}
+
+/// What a judgement can rest on.
+#[derive(Clone, Copy)]
+struct Baseline {
+    /// The person is hardly known.
+    cold: bool,
+    /// The organisation is hardly known.
+    learning: bool,
+    /// The person was reported again and again.
+    often: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -399,7 +450,7 @@ fn novelty(view: &View, fit: &Fit, device_known: Option<bool>, cold: bool) -> f3
         }
 }
 
-fn stay(mut spot: Spot, sighting: &Sighting<'_>, view: &View, fit: &Fit, novelty: f32, city: u64) -> Stay {
+fn stay(mut spot: Spot, sighting: &Sighting<'_>, view: &View, fit: &Fit, novelty: f32, city: u32) -> Stay {
     let sim = view.carrier || !view.office && (fit.pooled || view.pooled);
     let unshared = !view.shared || view.office || sim;
     let kind = match () {
@@ -434,7 +485,7 @@ fn stay(mut spot: Spot, sighting: &Sighting<'_>, view: &View, fit: &Fit, novelty
 }
 
 /// How a new stay and one of the ring fit together; None when they do.
-fn compare(new: &Stay, old: &Stay, home: Option<Country>, learning: bool) -> Option<Pair> {
+fn compare(new: &Stay, old: &Stay, memory: &Memory, doubt: Doubt) -> Option<Pair> {
     // The return trip of an attack is the victim; what was reported accuses nobody any more.
     if new.spot.key == old.spot.key || old.told == Told::Reported {
         return None;
@@ -443,95 +494,93 @@ fn compare(new: &Stay, old: &Stay, home: Option<Country>, learning: bool) -> Opt
     if elapsed > WINDOW {
         return None;
     }
+    // Dual stack: an operator's two families are located apart from each other, often badly.
+    let (a, b) = (new.spot.family, old.spot.family);
+    if new.spot.asn == old.spot.asn && new.spot.asn != 0 && a != b && a != Family::None && b != Family::None {
+        return None;
+    }
     let suspect_is_new = match new.novelty.total_cmp(&old.novelty) {
         std::cmp::Ordering::Greater => true,
         std::cmp::Ordering::Less => false,
         std::cmp::Ordering::Equal => new.from >= old.from,
     };
-    let (suspect, other) = if suspect_is_new { (*new, *old) } else { (*old, *new) };
-    // Dual stack: an operator's two families are located apart from each other, often badly.
-    let (a, b) = (suspect.spot.family, other.spot.family);
-    if suspect.spot.asn == other.spot.asn && suspect.spot.asn != 0 && a != b && a != Family::None && b != Family::None {
-        return None;
-    }
-    let mut pair = Pair {
-        suspect,
-        other,
-        suspect_is_new,
-        impossible: 0.0,
-        by_country: false,
-        distance_km: distance_km(suspect.spot.point, other.spot.point),
-        gap_km: 0.0,
-        elapsed,
-        score: 0.0,
+    let (suspect, other) = if suspect_is_new { (new, old) } else { (old, new) };
+    let placed = |it: &Stay| it.kind != Kind::Unplaced || doubt == Doubt::Benefit && it.hosting;
+    let weight = if placed(suspect) && placed(other) {
+        geometry(suspect, other, elapsed, memory, doubt)?
+    } else {
+        // Where one of them is says nothing. That the suspect is new says something, when the person is otherwise at home.
+        if suspect.familiarity > Familiarity::New || other.familiarity < Familiarity::Network {
+            return None;
+        }
+        let impossible = match (suspect.kind, other.kind) {
+            (Kind::Unplaced, _) => 0.5,
+            _ if elapsed <= ACTIVE => 0.15,
+            _ => return None,
+        };
+        let distance_km = distance_km(suspect.spot.point, other.spot.point);
+        Weight { impossible, by_country: false, distance_km, gap_km: 0.0, by_position: false }
     };
-    let placed = |it: &Stay| it.kind != Kind::Unplaced || learning && it.hosting;
-    if placed(&suspect) && placed(&other) {
-        pair.weigh_geometry(home, learning)?;
-        return Some(pair);
+    Some(Pair { suspect: *suspect, other: *other, suspect_is_new, weight, elapsed, score: 0.0 })
+}
+
+/// What the positions alone say; None when a traveller can have made both.
+fn geometry(suspect: &Stay, other: &Stay, elapsed: Span, memory: &Memory, doubt: Doubt) -> Option<Weight> {
+    let (a, b) = (&suspect.spot, &other.spot);
+    let mut errors = (suspect.country_error, other.country_error);
+    let sim = suspect.kind == Kind::Sim || other.kind == Kind::Sim;
+    if a.country == b.country {
+        // A carrier's gateway may be anywhere in its country.
+        if sim || a.point == b.point {
+            return None;
+        }
+    } else if sim {
+        let error = match doubt {
+            Doubt::Usual => COUNTRY_ERROR_SIM,
+            Doubt::Benefit => COUNTRY_ERROR_HOSTING,
+        };
+        if other.kind == Kind::Sim {
+            errors.1 = errors.1.max(error);
+        }
+        let other_at_home = other.familiarity >= Familiarity::Network && b.country == memory.home();
+        if suspect.kind == Kind::Sim && !other_at_home {
+            errors.0 = errors.0.max(error);
+        }
     }
-    // Where one of them is says nothing. That the suspect is new says something, when the person is otherwise at home.
-    if suspect.familiarity > Familiarity::New || other.familiarity < Familiarity::Network {
-        return None;
+    let skew = if suspect.source == other.source { SKEW_ONE_SOURCE } else { SKEW_TWO_SOURCES };
+    let coarse = Span::from_secs(i64::from(suspect.slack_s.max(other.slack_s)));
+    let reach = reach_km(Span::from_micros(elapsed.micros() + skew.micros() + coarse.micros()));
+    let right = f64::from((1.0 - errors.0) * (1.0 - errors.1));
+    let distance_km = distance_km(a.point, b.point);
+    let mut weight = Weight { impossible: 0.0, by_country: false, distance_km, gap_km: 0.0, by_position: true };
+    let beyond = distance_km - reach;
+    if !a.vague && !b.vague && beyond > 0.0 {
+        weight.impossible = right * (1.0 - error_tail(beyond, a.radius_km)) * (1.0 - error_tail(beyond, b.radius_km));
     }
-    pair.impossible = match (suspect.kind, other.kind) {
-        (Kind::Unplaced, _) => 0.5,
-        _ if elapsed <= ACTIVE => 0.15,
-        _ => return None,
-    };
-    Some(pair)
+    if let (Some(x), Some(y)) = (a.country, b.country)
+        && x != y
+    {
+        weight.gap_km = Country::gap_km(x, y);
+        let by_country = right * ((weight.gap_km - reach) / (0.15 * weight.gap_km + 50.0)).clamp(0.0, 1.0);
+        weight.by_country = by_country >= IMPOSSIBLE;
+        weight.impossible = weight.impossible.max(by_country);
+    }
+    (weight.impossible >= 0.1).then_some(weight)
 }
 
 impl Pair {
-    /// None when a traveller can have made both.
-    fn weigh_geometry(&mut self, home: Option<Country>, learning: bool) -> Option<()> {
-        let (suspect, other) = (&self.suspect, &self.other);
-        let (a, b) = (&suspect.spot, &other.spot);
-        let mut errors = (suspect.country_error, other.country_error);
-        // Before anything is usual, every SIM is abroad: then it is doubted as a datacentre is, and shown.
-        let sim_error = if learning { COUNTRY_ERROR_HOSTING } else { COUNTRY_ERROR_SIM };
-        if a.country != b.country {
-            if other.kind == Kind::Sim {
-                errors.1 = errors.1.max(sim_error);
-            }
-            let other_at_home = other.familiarity >= Familiarity::Network && b.country == home;
-            if suspect.kind == Kind::Sim && !other_at_home {
-                errors.0 = errors.0.max(sim_error);
-            }
-        } else if suspect.kind == Kind::Sim || other.kind == Kind::Sim {
-            return None;
-        }
-        let skew = if suspect.source == other.source { SKEW_ONE_SOURCE } else { SKEW_TWO_SOURCES };
-        let coarse = Span::from_secs(i64::from(suspect.slack_s.max(other.slack_s)));
-        let reach = reach_km(Span::from_micros(self.elapsed.micros() + skew.micros() + coarse.micros()));
-        let right = f64::from((1.0 - errors.0) * (1.0 - errors.1));
-        if !a.vague && !b.vague {
-            let beyond = self.distance_km - reach;
-            self.impossible = right * (1.0 - error_tail(beyond, a.radius_km)) * (1.0 - error_tail(beyond, b.radius_km));
-        }
-        if let (Some(x), Some(y)) = (a.country, b.country)
-            && x != y
-        {
-            self.gap_km = Country::gap_km(x, y);
-            let by_country = right * ((self.gap_km - reach) / (0.15 * self.gap_km + 50.0)).clamp(0.0, 1.0);
-            self.by_country = by_country >= IMPOSSIBLE;
-            self.impossible = self.impossible.max(by_country);
-        }
-        (self.impossible >= 0.1).then_some(())
-    }
-
     /// At least so far apart.
     fn certain_km(&self) -> f64 {
         let (a, b) = (&self.suspect.spot, &self.other.spot);
-        let clear = self.distance_km - f64::from(a.radius_km) - f64::from(b.radius_km);
-        if a.vague || b.vague { self.gap_km } else { clear.max(self.gap_km) }
+        let clear = self.weight.distance_km - f64::from(a.radius_km) - f64::from(b.radius_km);
+        if a.vague || b.vague { self.weight.gap_km } else { clear.max(self.weight.gap_km) }
     }
 }
 
 /// Log odds that the two were not one honest person.
 fn score(pair: &Pair, memory: &Memory) -> f64 {
     let (suspect, other) = (&pair.suspect, &pair.other);
-    let odds = pair.impossible / (1.0 - pair.impossible).max(1e-3);
+    let odds = pair.weight.impossible / (1.0 - pair.weight.impossible).max(1e-3);
     let mut score = -3.0 + odds.ln().min(4.0) + f64::from(suspect.novelty);
     if other.familiarity < Familiarity::Network {
         score -= 1.0;
@@ -665,15 +714,15 @@ mod tests {
         for (lines, expected) in [
             (
                 ["10:00:00 US 8.8.8.8", "10:10:00 BR 9.9.9.9"],
-                "United States → Brazil, at least 3,000 km apart, in 10m; the fastest way takes 3h 54m; Brazil is new to this person",
+                "United States → Brazil, at least 3,000 km apart, in 10m; the fastest way takes 3h 54m; neither is usual for this person",
             ),
             (
                 [
                     "10:00:00 BR 8.8.8.8 @-23.55,-46.63 ±20 city:Sampa AS1",
                     "10:41:00 NO 9.9.9.9 @59.91,10.75 ±20 city:Oslo AS2 name:Fjordnet",
                 ],
-                "Sampa → Oslo, 10,600 km apart (at least 10,500), in 41m; the fastest way takes 11h 54m; Oslo is new to this \
-                 person, and nobody else here uses its network",
+                "Sampa → Oslo, 10,600 km apart (at least 10,500), in 41m; the fastest way takes 11h 54m; neither is \
+                 usual for this person, and nobody else here uses Fjordnet",
             ),
         ] {
             let (_, conflicts) = run(&lines);
@@ -728,6 +777,47 @@ mod tests {
     }
 
     #[test]
+    fn the_fourth_report_says_nothing_new() {
+        let (travel, mut memory, mut organisation) = (Travel::default(), Memory::default(), known_organisation());
+        let mut found = Vec::new();
+        for day in 0..12 {
+            let exit = ["BR", "JP", "NG", "CL", "FJ", "ZA"][day % 6];
+            let lines =
+                [format!("{}/10:00:00 SE 8.8.8.8", 20 + day), format!("{}/10:10:00 {exit} 9.9.9.{day}", 20 + day)];
+            for (at, line) in lines[..if day < 6 { 1 } else { 2 }].iter().enumerate() {
+                let it = sighting(line, at as u64);
+                found.extend(
+                    travel.observe(&mut memory, &mut organisation, 1, it, it.time).map(|it| it.severity.name()),
+                );
+            }
+        }
+        assert_eq!(found, ["high", "high", "high", "low", "low", "low"]);
+    }
+
+    #[test]
+    fn what_was_reported_becomes_usual_only_when_somebody_says_so() {
+        for (acquitted, expected) in [(false, Familiarity::Country), (true, Familiarity::Habit)] {
+            let (travel, mut memory, mut organisation) = (Travel::default(), Memory::default(), known_organisation());
+            let mut reports = 0;
+            for day in 20..28 {
+                for line in [format!("{day}/10:00:00 SE 8.8.8.8 AS1"), format!("{day}/10:10:00 BR 9.9.9.{day} AS2")] {
+                    if day < 25 && line.contains("BR") {
+                        continue;
+                    }
+                    let it = sighting(&line, 0);
+                    reports += usize::from(travel.observe(&mut memory, &mut organisation, 1, it, it.time).is_some());
+                    if acquitted {
+                        memory.acquit(Some(2), Country::find("BR"));
+                    }
+                }
+            }
+            let it = sighting("29/10:00:00 BR 9.9.9.99 AS2", 0);
+            assert_eq!(memory.fit(&Spot::of(&it).unwrap(), it.time).familiarity, expected);
+            assert!(reports >= 1);
+        }
+    }
+
+    #[test]
     fn a_snapshot_changes_nothing() {
         let travel = Travel::default();
         let mut plain = (Memory::default(), Organisation::default());
@@ -757,7 +847,7 @@ mod tests {
         fn order_of_arrival_does_not_matter(order in proptest::sample::subsequence(vec![0usize, 1, 2], 3).prop_shuffle(), far in 1u32..600) {
             let lines = [
                 "10:00:00 US 8.8.8.8 AS1".to_string(),
-                format!("{:02}:{:02}:00 BR 9.9.9.9 AS2", 10 + far / 60 % 3, far % 60),
+                format!("{:02}:{:02}:00 BR 9.9.9.9 AS2", 11 + far / 60, far % 60),
                 "10:00:30 US 8.8.8.8 AS1".to_string(),
             ];
             let story = |order: &[usize]| {

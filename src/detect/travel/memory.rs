@@ -24,7 +24,8 @@ const PLACE_KM: f64 = 120.0;
 /// Successes of one address less than that apart are one stay.
 const STAY_GAP: Span = Span::from_secs(1800);
 const REPORT_SPAN: Span = Span::from_secs(86_400);
-const DAY: i64 = 86_400_000_000;
+const DAY_MICROS: i64 = 86_400_000_000;
+const DAY_SECONDS: u32 = 86_400;
 
 /// What is remembered of one person, at most 2 KiB.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -37,11 +38,14 @@ pub struct Memory {
     reports: Vec<Report>,
     sightings: u32,
     days: u16,
-    last_day: i32,
+    last_day: u16,
     places_made: u16,
     /// Days on which two habits contradicted each other: an account that two people share.
     torn_days: u16,
-    last_torn_day: i32,
+    last_torn_day: u16,
+    /// Days with a report, fading like a habit.
+    reported_weight: f32,
+    last_reported: u32,
 }
 
 /// One address, for a while.
@@ -53,7 +57,7 @@ pub(super) struct Stay {
     /// Of the first and of the last event.
     pub evidence: (u64, u64),
     /// Number of the city's name in the organisation; 0 for none.
-    pub city: u64,
+    pub city: u32,
     pub source: u16,
     pub slack_s: u16,
     /// Number of its [`Habit`].
@@ -93,13 +97,14 @@ struct Habit {
     point: (f32, f32),
     weight: f32,
     days: u16,
-    last_day: i32,
-    first: Timestamp,
-    last: Timestamp,
+    last_day: u16,
+    first: u32,
+    last: u32,
     visits: u16,
     /// Visits by another address than the one before.
     moves: u16,
-    last_key: u64,
+    /// Half of it; a mistake in four thousand million is a habit of the wrong kind for a day.
+    last_key: u32,
     /// Made by a reported sighting.
     quarantined: bool,
     /// Its person was somewhere else at the same time.
@@ -111,15 +116,15 @@ struct Habit {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Visited {
     address: u64,
-    last_day: i32,
+    last_day: u16,
     days: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Device {
     hash: u64,
-    first_day: i32,
-    last: Timestamp,
+    first_day: u16,
+    last: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -141,11 +146,16 @@ pub(super) struct Fit {
     pub address_known: bool,
     /// A new address at nearly every visit, as carriers give them.
     pub pooled: bool,
-    pub home: Option<Country>,
 }
 
-pub(super) fn day(time: Timestamp) -> i32 {
-    time.micros().div_euclid(DAY) as i32
+/// Days since 1970; enough until 2149.
+fn day(time: Timestamp) -> u16 {
+    (time.micros() / DAY_MICROS).clamp(0, i64::from(u16::MAX)) as u16
+}
+
+/// Seconds since 1970; enough until 2106. Habits need no microseconds, and thousands of memories are kept.
+fn seconds(time: Timestamp) -> u32 {
+    (time.micros() / 1_000_000).clamp(0, i64::from(u32::MAX)) as u32
 }
 
 impl Memory {
@@ -171,6 +181,19 @@ impl Memory {
         self.torn_days >= 3
     }
 
+    /// Reported on three days within ten or so: somebody who changes VPN exits, or an account that people share. Either is known by
+    /// now, and the fourth report would say nothing new.
+    pub(super) fn is_often_reported(&self, now: Timestamp) -> bool {
+        faded(self.reported_weight, self.last_reported, now) >= 2.0
+    }
+
+    pub(super) fn count_report(&mut self, now: Timestamp) {
+        if self.reported_weight == 0.0 || seconds(now) / DAY_SECONDS != self.last_reported / DAY_SECONDS {
+            self.reported_weight = faded(self.reported_weight, self.last_reported, now) as f32 + 1.0;
+            self.last_reported = seconds(now);
+        }
+    }
+
     pub(super) fn fit(&self, spot: &Spot, time: Timestamp) -> Fit {
         let mut fit = Fit {
             familiarity: Familiarity::New,
@@ -180,14 +203,13 @@ impl Memory {
                 .address()
                 .is_some_and(|key| self.addresses.iter().any(|it| it.address == key && it.days >= 2)),
             pooled: false,
-            home: None,
         };
         let mut country_weight = 0.0;
         for (at, place) in self.places.iter().enumerate() {
             let weight = place.weight_at(time);
             let habitual = weight >= HABIT_WEIGHT && place.days >= HABIT_DAYS;
             // A place first seen today must not make its own excursion familiar.
-            let fresh = place.days < 2 && time.since(place.first) < Span::from_micros(DAY);
+            let fresh = place.days < 2 && seconds(time).saturating_sub(place.first) < DAY_SECONDS;
             if place.country != spot.country {
                 fit.moved |= place.asn == spot.asn && spot.asn != 0 && habitual;
                 continue;
@@ -198,7 +220,7 @@ impl Memory {
             if place.asn != spot.asn {
                 continue;
             }
-            let near = spot.vague || distance_km(place.point, spot.point) <= PLACE_KM;
+            let near = spot.vague || place.point == spot.point || distance_km(place.point, spot.point) <= PLACE_KM;
             let familiarity = match (near, habitual) {
                 (true, true) => Familiarity::Habit,
                 // Without a network's number, the same country is all there is.
@@ -218,12 +240,11 @@ impl Memory {
             && fit
                 .place
                 .is_some_and(|at| self.places[at].visits >= 4 && 2 * self.places[at].moves >= self.places[at].visits);
-        fit.home = self.home();
         fit
     }
 
     /// The country of most of the person's habits; of equals the first seen.
-    fn home(&self) -> Option<Country> {
+    pub(super) fn home(&self) -> Option<Country> {
         let weight = |country: Option<Country>| -> f32 {
             self.places.iter().filter(|it| it.country == country).map(|it| it.weight).sum()
         };
@@ -300,7 +321,7 @@ impl Memory {
         } else {
             it.weight += 0.1;
         }
-        it.last = it.last.max(time);
+        it.last = it.last.max(seconds(time));
         it.torn |= torn;
         if quarantined && it.days <= 1 {
             it.quarantined = true;
@@ -309,9 +330,10 @@ impl Memory {
             it.quarantined = false;
         }
         it.visits = it.visits.saturating_add(1);
-        if it.last_key != spot.key {
+        let key = (spot.key ^ (spot.key >> 32)) as u32;
+        if it.last_key != key {
             it.moves = it.moves.saturating_add(1);
-            it.last_key = spot.key;
+            it.last_key = key;
         }
         let settled = !it.settled && !it.quarantined && it.days >= HABIT_DAYS && f64::from(it.weight) >= HABIT_WEIGHT;
         it.settled |= settled;
@@ -334,8 +356,8 @@ impl Memory {
             weight: 0.0,
             days: 0,
             last_day: 0,
-            first: time,
-            last: time,
+            first: seconds(time),
+            last: seconds(time),
             visits: 0,
             moves: 0,
             last_key: 0,
@@ -369,14 +391,14 @@ impl Memory {
 
     pub(super) fn remember_device(&mut self, hash: u64, time: Timestamp) {
         if let Some(it) = self.devices.iter_mut().find(|it| it.hash == hash) {
-            it.last = it.last.max(time);
+            it.last = it.last.max(seconds(time));
             return;
         }
         if self.devices.len() == DEVICES_MAX {
             let oldest = (0..DEVICES_MAX).min_by_key(|at| self.devices[*at].last);
             self.devices.remove(oldest.unwrap_or(0));
         }
-        push(&mut self.devices, Device { hash, first_day: day(time), last: time });
+        push(&mut self.devices, Device { hash, first_day: day(time), last: seconds(time) });
     }
 
     /// Where the person was seen by another address within half a day of that time.
@@ -428,14 +450,19 @@ impl Memory {
 
 impl Habit {
     fn faded(&self, time: Timestamp) -> f64 {
-        let days = time.since(self.last).as_secs_f64() / 86_400.0;
-        f64::from(self.weight) * (-days / HALF_LIFE_DAYS).exp2()
+        faded(self.weight, self.last, time)
     }
 
     /// Its weight as evidence of habit.
     fn weight_at(&self, time: Timestamp) -> f64 {
         self.faded(time) * if self.quarantined { 0.25 } else { 1.0 }
     }
+}
+
+/// What is left of a weight.
+fn faded(weight: f32, since: u32, now: Timestamp) -> f64 {
+    let days = f64::from(seconds(now).saturating_sub(since)) / f64::from(DAY_SECONDS);
+    f64::from(weight) * (-days / HALF_LIFE_DAYS).exp2()
 }
 
 /// Grows one at a time: the lists are short and full soon, and thousands of them are kept.

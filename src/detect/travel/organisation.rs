@@ -236,21 +236,19 @@ impl Organisation {
     }
 
     /// The number a name is known by.
-    pub(super) fn remember_name(&mut self, name: &str) -> u64 {
+    pub(super) fn remember_name(&mut self, name: &str) -> u32 {
         let name = cut(name, NAME_BYTES_MAX);
         // FNV-1a: small, and the same in every process. A collision would put a wrong city into a sentence, no more.
-        let hash = name
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |it, byte| (it ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        let known = self.names.touch(hash);
+        let hash = name.bytes().fold(0x811c_9dc5_u32, |it, byte| (it ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        let known = self.names.touch(u64::from(hash));
         if &**known != name {
             *known = name.into();
         }
         hash
     }
 
-    pub(super) fn name(&self, hash: u64) -> Option<&str> {
-        self.names.get(hash).map(|it| &**it)
+    pub(super) fn name(&self, hash: u32) -> Option<&str> {
+        self.names.get(u64::from(hash)).map(|it| &**it)
     }
 
     pub(super) fn network_name(&self, asn: u32) -> Option<&str> {

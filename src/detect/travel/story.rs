@@ -25,11 +25,11 @@ pub(super) fn conflict(
         "kind": "travel",
         "suspect": value(&suspect),
         "other": value(&other),
-        "distance_km": pair.distance_km.round(),
+        "distance_km": pair.weight.distance_km.round(),
         "certain_km": certain_km.floor(),
         "elapsed_s": pair.elapsed.as_secs_f64(),
         "fastest_s": fastest.as_secs_f64().floor(),
-        "impossible": thousandths(pair.impossible),
+        "impossible": thousandths(pair.weight.impossible),
         "probability": thousandths(verdict.probability),
         "familiarity": familiarity,
         "colleagues": colleagues,
@@ -40,7 +40,7 @@ pub(super) fn conflict(
     Conflict {
         suspect,
         other,
-        distance_km: pair.distance_km,
+        distance_km: pair.weight.distance_km,
         certain_km,
         elapsed: pair.elapsed,
         fastest,
@@ -99,41 +99,50 @@ fn story(
 ) -> String {
     let (first, second) = if suspect.time < other.time { (suspect, other) } else { (other, suspect) };
     let when = if pair.elapsed == Span::ZERO { "at the same time".into() } else { format!("in {}", pair.elapsed) };
-    let (from, to) = (place(first), place(second));
-    let sum = if pair.suspect.kind == Kind::Unplaced && !pair.by_country {
-        format!(
-            "{from} → {to} {when}; {} is a hosting, VPN or shared network, whose position says nothing",
-            place(suspect)
-        )
-    } else if pair.other.kind == Kind::Unplaced && !pair.by_country {
-        format!("{from} → {to} {when}; {} is a hosting, VPN or shared network the person is active by", place(other))
-    } else {
+    let (from, to) = (place(first, second), place(second, first));
+    let odd = place(suspect, other);
+    let sum = if pair.weight.by_position {
         let apart = if suspect.point.is_some() && other.point.is_some() {
-            format!("{} km apart (at least {})", about(pair.distance_km), at_least(certain_km))
+            format!("{} km apart (at least {})", about(pair.weight.distance_km), at_least(certain_km))
         } else {
             format!("at least {} km apart", at_least(certain_km))
         };
         format!("{from} → {to}, {apart}, {when}; the fastest way takes {fastest}")
+    } else {
+        let unplaced = if pair.suspect.kind == Kind::Unplaced { suspect } else { other };
+        let name = unplaced.as_name.as_ref().map_or(String::new(), |it| format!(" ({it})"));
+        let whose = if unplaced == suspect { &odd } else { &place(other, suspect) };
+        format!(
+            "{from} → {to} {when}; the network in {whose}{name} hosts, hides or is shared: its position says nothing"
+        )
     };
     let novelty = match pair.suspect.familiarity {
-        Familiarity::New => "is new to this person",
-        Familiarity::Country => "is a new network in a known country",
-        Familiarity::Network => "is a known network in an unusual place",
-        Familiarity::Habit => "is a usual place",
+        Familiarity::New | Familiarity::Country if pair.other.familiarity < Familiarity::Network => {
+            "neither is usual for this person".to_string()
+        }
+        Familiarity::New => format!("{odd} is new to this person"),
+        Familiarity::Country => format!("this person is known in {odd}, but not by that network"),
+        Familiarity::Network => format!("{odd} is not where this person's network usually is"),
+        Familiarity::Habit => format!("{odd} is usual for this person"),
     };
+    let network = suspect.as_name.clone().unwrap_or_else(|| format!("the network of {odd}"));
     let company = match colleagues {
-        None => String::new(),
-        Some(0) => ", and nobody else here uses its network".into(),
-        Some(1) => ", and 1 other person here uses its network".into(),
-        Some(it) => format!(", and {it} others here use its network"),
+        None => "",
+        Some(0) => &format!(", and nobody else here uses {network}"),
+        Some(1) => &format!(", and 1 other person here uses {network}"),
+        Some(it) => &format!(", and {it} others here use {network}"),
     };
-    format!("{sum}; {} {novelty}{company}", place(suspect))
+    format!("{sum}; {novelty}{company}")
 }
 
-fn place(seen: &Seen) -> String {
-    match (&seen.city, seen.country, seen.asn) {
+/// What a reader calls it; told apart from the other side by more words where one is not enough.
+fn place(seen: &Seen, other: &Seen) -> String {
+    let country = seen.country.map(Country::name);
+    match (&seen.city, country, seen.asn) {
+        (Some(city), Some(country), _) if other.city.as_ref() == Some(city) => format!("{city}, {country}"),
         (Some(city), _, _) => city.clone(),
-        (None, Some(country), _) => country.name().to_string(),
+        (None, Some(country), Some(asn)) if other.country == seen.country => format!("{country} (AS{asn})"),
+        (None, Some(country), _) => country.to_string(),
         (None, None, Some(asn)) => format!("AS{asn}"),
         (None, None, None) => "an unnamed place".into(),
     }
