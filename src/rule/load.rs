@@ -762,6 +762,41 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_is_true() {
+        let page = include_str!("../../docs/rules.md");
+        let blocks: Vec<&str> = page.split("```ron\n").skip(1).filter_map(|it| it.split("```").next()).collect();
+        assert!(blocks.len() >= 5);
+        for block in blocks {
+            let loaded = load_text("docs/rules.md", block);
+            let problems = check_rules(&loaded.rules, &Names::of(&[]));
+            let all: Vec<String> = loaded.problems.iter().chain(&problems).map(|it| it.show(false)).collect();
+            assert!(all.is_empty(), "{}", all.join("\n"));
+        }
+        for (name, written) in super::super::explain::WRITTEN {
+            let as_cell = written.replace('|', "\\|");
+            let shown = page.contains(written) || page.contains(&as_cell) || page.contains(&format!("### `{name}`"));
+            assert!(shown || name == "Rule", "docs/rules.md does not show {name}: {written}");
+        }
+        for activity in crate::schema::file::ACTIVITIES {
+            assert!(page.contains(&format!("`{activity}`")), "docs/rules.md does not name {activity}");
+        }
+    }
+
+    #[test]
+    fn examples_of_everything_can_be_read() {
+        for (name, written) in super::super::explain::WRITTEN.iter().filter(|it| it.0 != "Rule") {
+            let (when, by, detect) = match *name {
+                "Each" | "Count" | "Distinct" | "Sequence" | "Travel" => ("All([])", "\"source.ip\"", *written),
+                "Fold" | "Exact" => ("All([])", *written, "Each"),
+                _ => (*written, "\"source.ip\"", "Each"),
+            };
+            let text = format!("Rule(id: \"a\", title: \"t\", severity: Low, when: {when}, by: [{by}], detect: {detect})");
+            let loaded = load_text("a.ron", &text);
+            assert!(loaded.problems.is_empty(), "{text}\n{}", loaded.problems[0].show(false));
+        }
+    }
+
+    #[test]
     fn a_rule_read_back_is_the_same() {
         for rule in load(&[], Builtin::All).rules {
             let config = ron::ser::PrettyConfig::default().struct_names(true);

@@ -10,8 +10,8 @@ use crate::limits;
 use crate::model::text::{cut, visible};
 
 /// Placeholders that are no fields: how many events, how long they took, how many different values, which, the kind's own
-/// sentence, the rule's id.
-pub const WORDS: [&str; 6] = ["count", "span", "distinct", "values", "story", "rule"];
+/// sentence, the rule's id and severity.
+pub const WORDS: [&str; 7] = ["count", "span", "distinct", "values", "story", "rule", "severity"];
 
 /// A title, taken apart once when rules load.
 #[derive(Clone, PartialEq, Debug)]
