@@ -84,6 +84,9 @@ pub struct Schema {
     /// What the actions mean. The first case that applies decides; none: activity `other`.
     #[serde(default)]
     pub cases: Vec<Case>,
+    /// ECS `tags` that do not depend on the case: each is given when its condition holds, beside those of the case.
+    #[serde(default)]
+    pub tags: Vec<(String, Expr)>,
     /// Records we wrote ourselves, as the vendor would log them, with what must come out of them.
     pub examples: Vec<Example>,
 }

@@ -110,6 +110,8 @@ struct Schema {
     cases_for_others: Box<[u16]>,
     /// What is filled when no case applies.
     plan: Plan,
+    /// Tags that do not depend on the case.
+    tags: Vec<(Slot, Plain)>,
     produces: Vec<Box<str>>,
     activities: Vec<&'static str>,
 }
