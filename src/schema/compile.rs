@@ -178,10 +178,10 @@ impl Compile<'_> {
             }
         };
         let repeat = file.repeat.as_ref().map(|it| self.op(it)).transpose()?;
-        let text = self.operand(file.text.as_deref().unwrap_or("message"))?;
-        if !text.steps.is_empty() {
-            return Err("`text` is a path without selectors".to_string());
-        }
+        let text = match file.text.as_deref() {
+            Some("@action") => None,
+            path => Some(self.operand(path.unwrap_or("message"))?),
+        };
         let action = file.action.as_ref().map(|it| self.op(it)).transpose()?;
         let time = file.fields.get("@timestamp").map(|it| self.time_op(it)).transpose()?;
         let common = self.ops(&file.fields)?;

@@ -165,7 +165,10 @@ impl Schema {
                 found.unwrap_or(&self.cases_for_others)
             }
         };
-        let text = work.buf.slot(self.text.field);
+        let text = match &self.text {
+            Some(operand) => look(operand, work.record, work.buf, work.memo).and_then(|it| work.single(it)),
+            None => action,
+        };
         candidates.iter().map(|it| &self.cases[usize::from(*it)]).find(|case| {
             if case.when.as_ref().is_some_and(|it| !it.holds(work.event())) {
                 return false;

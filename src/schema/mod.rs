@@ -100,7 +100,8 @@ struct Schema {
     provider: Slot,
     split: Option<Split>,
     repeat: Option<Op>,
-    text: Operand,
+    /// What forms are tried on; None: the action.
+    text: Option<Operand>,
     time: Option<Op>,
     action: Option<Op>,
     fold_actions: bool,

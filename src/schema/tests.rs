@@ -102,7 +102,7 @@ fn decode(line: &str, fields: &Fields, buf: &mut EventBuf) -> &'static str {
                 buf.set(id, Slot::text(Place::Record, part.start(), part.len()));
             }
         }
-        return format;
+        return if format == "access" { "combined" } else { format };
     }
     unreachable!("every line is text")
 }
