@@ -24,7 +24,7 @@ enum Step {
     Keys(String),
     /// The element at that place; from the end if negative.
     At(i32),
-    /// The first element whose value at these keys is that text.
+    /// The elements whose value at these keys is that text.
     Where(String, String),
     /// Every element.
     Each,
@@ -109,8 +109,8 @@ fn any<'a>(steps: &[Step], json: &'a str, holds: &mut dyn FnMut(&'a str) -> bool
         Step::Keys(keys) => at_keys(json, keys).is_some_and(|it| any(rest, it, holds)),
         Step::At(place) => at_place(json, *place).is_some_and(|it| any(rest, it, holds)),
         Step::Where(keys, value) => each(json)
-            .find(|it| at_keys(it, keys).and_then(json::scalar).is_some_and(|it| it == value.as_str()))
-            .is_some_and(|it| any(rest, it, holds)),
+            .filter(|it| at_keys(it, keys).and_then(json::scalar).is_some_and(|it| it == value.as_str()))
+            .any(|it| any(rest, it, holds)),
         Step::Each => each(json).any(|it| any(rest, it, holds)),
     }
 }
@@ -170,6 +170,8 @@ mod tests {
         check("a[9]", json, &[]);
         check("a[x=v].z.k.l[1]", json, &["6"]);
         check("a[n=7].x", json, &["\"v\""]);
+        check("a[x=v].n", json, &["7"]);
+        check("a[x=v].x", json, &["\"v\"", "\"v\""]);
         check("a[].z", json, &["1", r#"{"k.l":[5,6]}"#, "3"]);
         check("a[].z[].k.l[]", json, &["5", "6"]);
         check("a[x=none].z", json, &[]);

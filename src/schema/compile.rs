@@ -178,10 +178,10 @@ impl Compile<'_> {
             }
         };
         let repeat = file.repeat.as_ref().map(|it| self.op(it)).transpose()?;
-        let text = self.operand(file.text.as_deref().unwrap_or("message"))?;
-        if !text.steps.is_empty() {
-            return Err("`text` is a path without selectors".to_string());
-        }
+        let text = match file.text.as_deref() {
+            Some("@action") => None,
+            path => Some(self.operand(path.unwrap_or("message"))?),
+        };
         let action = file.action.as_ref().map(|it| self.op(it)).transpose()?;
         let time = file.fields.get("@timestamp").map(|it| self.time_op(it)).transpose()?;
         let common = self.ops(&file.fields)?;
@@ -189,6 +189,10 @@ impl Compile<'_> {
         for (index, case) in file.cases.iter().enumerate() {
             let compiled = self.case(case, &common);
             cases.push(compiled.map_err(|it| format!("case {} (`{}`): {it}", index + 1, case.activity))?);
+        }
+        let mut tags = Vec::new();
+        for (tag, when) in &file.tags {
+            tags.push((self.constants.text(tag), self.plain(when).map_err(|it| format!("tag `{tag}`: {it}"))?));
         }
         let (cases_by_action, cases_for_others) = self.dispatch();
         let activity_names = ACTIVITIES.iter().filter(|it| **it != "other");
@@ -207,6 +211,7 @@ impl Compile<'_> {
             cases_by_action,
             cases_for_others,
             plan: self.plan(&[], &common),
+            tags,
             produces: produces(file),
             activities: activity_names
                 .copied()
@@ -465,7 +470,7 @@ fn produces(file: &file::Schema) -> Vec<Box<str>> {
     if file.action.is_some() {
         names.push("event.action");
     }
-    if file.cases.iter().any(|it| !it.tags.is_empty()) {
+    if !file.tags.is_empty() || file.cases.iter().any(|it| !it.tags.is_empty()) {
         names.push("tags");
     }
     if names.contains(&"user.name") {

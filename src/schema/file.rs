@@ -5,8 +5,8 @@
 //!
 //! Paths: keys joined by dots (`client.ipAddress`); a key that itself holds dots needs nothing special, for decoders find
 //! `{"addr.remote": 1}` and `{"addr": {"remote": 1}}` under the one path `addr.remote`. `a[0]` is an element, `a[-1]` the
-//! last, `a[x=y].z` the `z` of the first element of `a` whose `x` is `y`, `a[].z` every `z` (a list); after
-//! `split: "events"`, `events[]` is the element the event was made of.
+//! last, `a[x=y].z` the `z` of the first element of `a` whose `x` is `y` and that has one (in a condition: of any of them),
+//! `a[].z` every `z` (a list); after `split: "events"`, `events[]` is the element the event was made of.
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
@@ -63,7 +63,7 @@ pub struct Schema {
     /// Path of an array: the record becomes one event an element.
     #[serde(default)]
     pub split: Option<String>,
-    /// The text (a path) that the cases' `form` patterns are tried on. Default `message`.
+    /// The text (a path) that the cases' `form` patterns are tried on; `@action`: the action. Default `message`.
     #[serde(default)]
     pub text: Option<String>,
     /// How often the event happened, where one record stands for several (`message repeated 3 times`). At most 1000.
@@ -84,6 +84,9 @@ pub struct Schema {
     /// What the actions mean. The first case that applies decides; none: activity `other`.
     #[serde(default)]
     pub cases: Vec<Case>,
+    /// ECS `tags` that do not depend on the case: each is given when its condition holds, beside those of the case.
+    #[serde(default)]
+    pub tags: Vec<(String, Expr)>,
     /// Records we wrote ourselves, as the vendor would log them, with what must come out of them.
     pub examples: Vec<Example>,
 }

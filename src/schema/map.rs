@@ -4,7 +4,7 @@ use super::take::{Work, from_json, look};
 use super::{Arrival, Case, Gate, Memo, Plan, Schema, SchemaIndex, Schemas};
 use crate::expr::plain::fold;
 use crate::limits::{RECORDS_PER_LINE_MAX, REPEAT_MAX};
-use crate::model::{EventBuf, Slot, Value, json};
+use crate::model::{EventBuf, List, Place, Slot, Value, json};
 
 impl Schemas {
     /// How many events the record is: the elements of the schema's `split`, otherwise one. To be asked once a record, before
@@ -76,7 +76,9 @@ impl Schemas {
         if let Some(id) = fields.provider {
             work.buf.set(id, schema.provider);
         }
-        if let (Some(id), Some(slot)) = (fields.tags, case.and_then(|it| it.tags)) {
+        if let Some(id) = fields.tags
+            && let Some(slot) = schema.tags(case, work)
+        {
             work.buf.set(id, slot);
         }
         if let (Some(id), Some(slot)) = (fields.outcome, case.and_then(|it| it.outcome))
@@ -163,7 +165,10 @@ impl Schema {
                 found.unwrap_or(&self.cases_for_others)
             }
         };
-        let text = work.buf.slot(self.text.field);
+        let text = match &self.text {
+            Some(operand) => look(operand, work.record, work.buf, work.memo).and_then(|it| work.single(it)),
+            None => action,
+        };
         candidates.iter().map(|it| &self.cases[usize::from(*it)]).find(|case| {
             if case.when.as_ref().is_some_and(|it| !it.holds(work.event())) {
                 return false;
@@ -179,6 +184,28 @@ impl Schema {
             }
             fits
         })
+    }
+}
+
+impl Schema {
+    /// The case's tags and those whose condition holds.
+    fn tags(&self, case: Option<&Case>, work: &mut Work) -> Option<Slot> {
+        let of_case = case.and_then(|it| it.tags);
+        let start = work.buf.scratch.len();
+        for (tag, when) in &self.tags {
+            if !when.holds(work.event()) {
+                continue;
+            }
+            if let Some(slot) = of_case.filter(|_| work.buf.scratch.len() == start) {
+                work.buf.append(work.record, slot);
+            }
+            if work.buf.scratch.len() > start {
+                work.buf.scratch.push(List::SEPARATOR);
+            }
+            work.buf.append(work.record, *tag);
+        }
+        let len = work.buf.scratch.len() - start;
+        if len > 0 { Some(Slot::list(Place::Scratch, start, len)) } else { of_case }
     }
 }
 

@@ -100,7 +100,8 @@ struct Schema {
     provider: Slot,
     split: Option<Split>,
     repeat: Option<Op>,
-    text: Operand,
+    /// What forms are tried on; None: the action.
+    text: Option<Operand>,
     time: Option<Op>,
     action: Option<Op>,
     fold_actions: bool,
@@ -110,6 +111,8 @@ struct Schema {
     cases_for_others: Box<[u16]>,
     /// What is filled when no case applies.
     plan: Plan,
+    /// Tags that do not depend on the case.
+    tags: Vec<(Slot, Plain)>,
     produces: Vec<Box<str>>,
     activities: Vec<&'static str>,
 }

@@ -102,7 +102,7 @@ fn decode(line: &str, fields: &Fields, buf: &mut EventBuf) -> &'static str {
                 buf.set(id, Slot::text(Place::Record, part.start(), part.len()));
             }
         }
-        return format;
+        return if format == "access" { "combined" } else { format };
     }
     unreachable!("every line is text")
 }
@@ -191,7 +191,7 @@ fn cases_are_chosen_in_order() {
             (activity: "login.success", on: ["Login"]),
             (activity: "user.created", form: "^made (?<whom>\\w+)$", set: {"user.target.name": Group("whom")}, tags: ["a", "b"]),
             (activity: "secret.read", when: Eq("who", "root"), set: {"user.name": Text("system")}),
-        ], examples: [])"#;
+        ], tags: [("c", Eq("mark", 1)), ("d", Exists("mark"))], examples: [])"#;
     let outcome = "event.action=LOGIN; event.outcome";
     check(text, r#"{"act":"LOGIN","ok":false}"#, &[&format!("activity=login.failure; {outcome}=failure")]);
     check(text, r#"{"act":"LOGIN"}"#, &[&format!("activity=login.success; {outcome}=success")]);
@@ -200,6 +200,12 @@ fn cases_are_chosen_in_order() {
         text,
         r#"{"act":"x","message":"made ann"}"#,
         &["activity=user.created; event.action=x; tags=a, b; user.target.name=ann"],
+    );
+    check(text, r#"{"act":"y","mark":2}"#, &["activity=other; event.action=y; tags=d"]);
+    check(
+        text,
+        r#"{"act":"x","message":"made ann","mark":1}"#,
+        &["activity=user.created; event.action=x; tags=a, b, c, d; user.target.name=ann"],
     );
     check(text, r#"{"act":"x","who":"root"}"#, &["activity=secret.read; event.action=x; user.name=system"]);
     check(text, r#"{"act":null,"who":"a@b.example"}"#, &[]);
