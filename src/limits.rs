@@ -39,8 +39,12 @@ pub const JUMP_CONFIRMATIONS: u64 = 16;
 pub const BATCH_BYTES: usize = 256 << 10;
 /// Batches on their way between threads. Full: the reader waits, and the sender feels it.
 pub const BATCHES_WAITING_MAX: usize = 8;
-/// TCP connections at once. More: the newest is closed and counted.
+/// TCP connections at once. More: the one whose last complete line is oldest is closed and counted.
 pub const CONNECTIONS_MAX: usize = 1024;
+/// Lines that have begun, over all TCP connections. More: those that hold more than their share are closed and counted.
+pub const HELD_BYTES_MAX: usize = 64 << 20;
+/// Names that TCP clients gave themselves since the start. More: `ERR`, until a restart.
+pub const CLIENTS_MAX: usize = 10_000;
 /// Distinct values kept exactly for one entity of a `Distinct` rule. More: HyperLogLog, and the alert says so.
 pub const DISTINCT_EXACT_MAX: usize = 1024;
 /// Notifications waiting for one receiver. More: the oldest goes to the dead-letter file, and is counted.

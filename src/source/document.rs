@@ -374,10 +374,7 @@ mod tests {
                         document = None;
                         continue;
                     }
-                    Step::Broken => {
-                        open.abandon(&mut out);
-                        document = None;
-                    }
+                    Step::Broken => open.abandon(&mut out),
                 }
             }
             document = Document::open(line, number, false, 100, &mut out);

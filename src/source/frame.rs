@@ -10,7 +10,6 @@
 //!
 //! The law: how the bytes are cut into chunks changes nothing.
 
-use crate::limits;
 use crate::source::batch::{BROKEN_FRAME, LineBatch, TOO_LONG};
 use crate::source::document::{Document, Step};
 use crate::source::octets::{Header, header};
@@ -545,6 +544,7 @@ impl Utf16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits;
     use crate::source::batch::BROKEN_DOCUMENT;
     use proptest::prelude::*;
 
