@@ -45,6 +45,8 @@ pub const CONNECTIONS_MAX: usize = 1024;
 pub const DISTINCT_EXACT_MAX: usize = 1024;
 /// Notifications waiting for one receiver. More: the oldest goes to the dead-letter file, and is counted.
 pub const OUTBOX_WAITING_MAX: usize = 100_000;
+/// Bytes of the notifications waiting for one receiver. More: as with too many of them.
+pub const OUTBOX_BYTES_MAX: usize = 32 << 20;
 /// Requests to one receiver at once.
 pub const DELIVERIES_IN_FLIGHT_MAX: usize = 4;
 /// Bytes read of a receiver's answer. More: the connection is closed.
