@@ -536,7 +536,10 @@ impl Reader<'_, '_> {
 
     fn mailbox(&mut self, key: &str, text: &Text) -> Option<Mailbox> {
         let text = self.text(key, text)?;
-        let found = text.parse::<Mailbox>().ok().filter(|_| !text.chars().any(crate::model::text::is_hostile));
+        let found = text.parse::<Mailbox>().ok().filter(|it| {
+            // Letters beyond ASCII in the address itself need an extension that servers may lack; a name may have them.
+            it.email.to_string().is_ascii() && !text.chars().any(crate::model::text::is_hostile)
+        });
         if found.is_none() {
             self.say(key, &format!("`{}` is no mail address", super::escape::terminal(&text)), Some(&text));
         }
@@ -563,7 +566,8 @@ impl Reader<'_, '_> {
 
     /// STARTTLS is the default; only to this very machine, and without a password, mail goes in clear unless told.
     fn tls(&mut self, written: Option<Tls>, scheme: Option<Tls>, host: &str, has_login: bool) -> Option<Tls> {
-        let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|it| it.to_canonical().is_loopback());
+        let local =
+            host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|it| it.to_canonical().is_loopback());
         let default = if local && !has_login { Tls::None } else { Tls::StartTls };
         let tls = match (written, scheme) {
             (Some(Tls::None | Tls::StartTls), Some(Tls::Tls)) => {
@@ -645,7 +649,9 @@ pub fn unknown(name: &str, names: &[&str]) -> String {
     let mut text = format!("no receiver is called `{name}`");
     let near = names.iter().map(|it| (distance(name, it), *it)).min();
     match near {
-        Some((distance, near)) if distance <= 2.max(near.len() / 3) => text.push_str(&format!("; did you mean `{near}`?")),
+        Some((distance, near)) if distance <= 2.max(near.len() / 3) => {
+            text.push_str(&format!("; did you mean `{near}`?"))
+        }
         Some(_) => text.push_str(&format!("; there are {}", names.join(", "))),
         None => text.push_str("; there are none"),
     }
@@ -686,8 +692,7 @@ mod tests {
     /// The receivers, or the problems one a line.
     fn load(text: &str) -> Result<Vec<Receiver>, String> {
         let settings: Settings = ron::from_str(text).map_err(|it| it.to_string())?;
-        resolve(&settings, &outside())
-            .map_err(|all| all.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))
+        resolve(&settings, &outside()).map_err(|all| all.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))
     }
 
     fn check(text: &str, expected: &str) {
@@ -758,6 +763,8 @@ mod tests {
         check(r#"{"m": Email(smtp: "smtp://h", from: "a@b.c", to: [])}"#, "receivers.m.to: is empty");
         check(r#"{"m": Email(smtp: "smtp://h", from: "nobody", to: ["d@e.f"])}"#, "`nobody` is no mail address");
         check(r#"{"m": Email(smtp: "smtp://h", from: "a@b.c", to: ["d@e.f\r\nBcc: x@y.z"])}"#, "is no mail address");
+        check(r#"{"m": Email(smtp: "smtp://h", from: "ann@b.c", to: ["é@e.f"])}"#, "`é@e.f` is no mail address");
+        check(r#"{"m": Email(smtp: "smtp://h", from: "Zoë <zoe@b.c>", to: ["d@e.f"])}"#, "fine");
         check(r#"{"m": Email(smtp: "smtp://u:p@h", from: "a@b.c", to: ["d@e.f"])}"#, "holds a user");
         check(r#"{"m": Email(smtp: "smtps://h", from: "a@b.c", to: ["d@e.f"], tls: None)}"#, "contradicts");
     }
@@ -821,7 +828,11 @@ mod tests {
         check_routes(r#"[(to: ["mail"], rules: ["repeated-login-failures"], severity: Critical)]"#, Low, "");
         check_routes(r#"[(to: ["mail"], rules: ["repeated-login-failures"])]"#, Low, "mail");
         check_routes(r#"[(to: ["chta"])]"#, Low, "routes[0].to: no receiver is called `chta`; did you mean `chat`?");
-        check_routes(r#"[(to: ["zzzzzzz"])]"#, Low, "routes[0].to: no receiver is called `zzzzzzz`; there are hook, chat, mail");
+        check_routes(
+            r#"[(to: ["zzzzzzz"])]"#,
+            Low,
+            "routes[0].to: no receiver is called `zzzzzzz`; there are hook, chat, mail",
+        );
         check_routes("[(to: [])]", Low, "routes[0].to: names no receiver, so nobody would be told");
     }
 }

@@ -98,7 +98,11 @@ fn bounded(text: &str, chars_max: usize, write: impl Fn(char, &mut String)) -> S
     let mut one = String::new();
     for it in kept.chars() {
         one.clear();
-        if is_hostile(it) { one.extend(it.escape_unicode()) } else { write(it, &mut one) }
+        if is_hostile(it) {
+            one.extend(it.escape_unicode())
+        } else {
+            write(it, &mut one)
+        }
         let len = one.chars().count();
         if chars + len > chars_max {
             fits = false;

@@ -150,7 +150,8 @@ mod tests {
 
     #[test]
     fn nested_values_become_lines() {
-        let Value::Object(map) = json!({"within_s": 600, "from": {"city": "Oslo", "lat": 59.9}, "ips": ["a", 1], "x": null})
+        let Value::Object(map) =
+            json!({"within_s": 600, "from": {"city": "Oslo", "lat": 59.9}, "ips": ["a", 1], "x": null})
         else {
             unreachable!()
         };
@@ -161,8 +162,9 @@ mod tests {
     #[test]
     fn only_real_techniques_become_links() {
         let mut alert = super::super::sample::alert();
-        alert.rule.tags =
-            ["attack.t1110", "attack.t1110.003", "attack.t11", "attack.txxxx", "attack.t1110/../x"].map(String::from).into();
+        alert.rule.tags = ["attack.t1110", "attack.t1110.003", "attack.t11", "attack.txxxx", "attack.t1110/../x"]
+            .map(String::from)
+            .into();
         let found: Vec<String> = techniques(&alert).into_iter().map(|(_, it)| it).collect();
         assert_eq!(
             found,

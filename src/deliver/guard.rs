@@ -29,7 +29,9 @@ impl Network {
 
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address) {
-            (IpAddr::V4(net), IpAddr::V4(it)) => same_prefix(u32::from(net).into(), u32::from(it).into(), 32, self.bits),
+            (IpAddr::V4(net), IpAddr::V4(it)) => {
+                same_prefix(u32::from(net).into(), u32::from(it).into(), 32, self.bits)
+            }
             (IpAddr::V6(net), IpAddr::V6(it)) => same_prefix(net.into(), it.into(), 128, self.bits),
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
         }

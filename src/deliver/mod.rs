@@ -55,11 +55,7 @@ pub static NOTIFIERS: [Notifier; 5] = [
         about: "A mail by SMTP, as text and HTML, one thread an alert.",
         example: r#"Email(smtp: "smtp://mail.example.com:587", from: "tripline@example.com", to: ["soc@example.com"], tls: StartTls, user: "tripline", password: Env("SMTP_PASSWORD"))"#,
     },
-    Notifier {
-        name: "Stdout",
-        about: "Text on a terminal, one JSON object a line in a pipe.",
-        example: "Stdout()",
-    },
+    Notifier { name: "Stdout", about: "Text on a terminal, one JSON object a line in a pipe.", example: "Stdout()" },
     Notifier {
         name: "JsonFile",
         about: "One JSON object a line, appended to a file that only its owner can read.",
@@ -154,8 +150,7 @@ mod tests {
     use config::{Outside, Settings};
 
     fn receivers() -> Vec<Receiver> {
-        let entries: Vec<String> =
-            NOTIFIERS.iter().map(|it| format!("{:?}: {}", it.name, it.example)).collect();
+        let entries: Vec<String> = NOTIFIERS.iter().map(|it| format!("{:?}: {}", it.name, it.example)).collect();
         let settings: Settings = ron::from_str(&format!("{{{}}}", entries.join(", "))).unwrap();
         let outside = Outside {
             env: &|_| Some("https://hooks.slack.com/services/T0/B0/hunter2".into()),

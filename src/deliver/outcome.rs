@@ -17,19 +17,31 @@ pub const SLOW: Span = Span::from_secs(300);
 pub enum Outcome {
     Delivered,
     /// The receiver cannot now. `after`: not before that.
-    Retry { after: Option<Span>, why: String },
+    Retry {
+        after: Option<Span>,
+        why: String,
+    },
     /// The receiver is well and does not like this message. Perhaps it likes it with less in it.
-    Refused { why: String },
+    Refused {
+        why: String,
+    },
     /// It will never take it; trying again would only annoy.
-    Final { why: String },
+    Final {
+        why: String,
+    },
 }
 
 /// What came back over HTTP.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Reply {
-    Status { code: u16, retry_after: Option<String> },
+    Status {
+        code: u16,
+        retry_after: Option<String>,
+    },
     /// No answer: timed out, refused, reset, not HTTP.
-    None { why: String },
+    None {
+        why: String,
+    },
 }
 
 /// The meaning of an HTTP answer. `now` is for a `Retry-After` that is a date.
@@ -42,9 +54,7 @@ pub fn judge(reply: &Reply, now: Timestamp) -> Outcome {
     match code {
         200..=299 => Outcome::Delivered,
         401 | 403 | 404 | 407 | 410 => Outcome::Retry { after: Some(SLOW), why },
-        408 | 425 | 429 | 500..=599 => {
-            Outcome::Retry { after: retry_after.and_then(|it| asked_wait(it, now)), why }
-        }
+        408 | 425 | 429 | 500..=599 => Outcome::Retry { after: retry_after.and_then(|it| asked_wait(it, now)), why },
         300..=399 => Outcome::Retry { after: None, why: format!("{why}, a redirect, which is never followed") },
         400..=499 => Outcome::Refused { why },
         _ => Outcome::Retry { after: None, why },

@@ -35,7 +35,8 @@ impl Server {
         let tls = match email.tls {
             Tls::None => None,
             Tls::StartTls | Tls::Tls => {
-                let mut tls = TlsParameters::builder(email.host.clone()).certificate_store(CertificateStore::WebpkiRoots);
+                let mut tls =
+                    TlsParameters::builder(email.host.clone()).certificate_store(CertificateStore::WebpkiRoots);
                 if let Some(pem) = &email.door.ca {
                     let certificate = Certificate::from_pem(pem).map_err(|_| "its `ca` file is no PEM certificate")?;
                     tls = tls.add_root_certificate(certificate);

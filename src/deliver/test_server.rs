@@ -191,12 +191,15 @@ impl Default for Smtp {
     }
 }
 
+/// Recipients and text.
+pub type Mail = (Vec<String>, String);
+
 pub struct SmtpServer {
     pub port: u16,
     /// Every line of the client's with whether it came under TLS; of a mail, all lines.
     pub lines: Arc<Mutex<Vec<(bool, String)>>>,
-    /// Mails that were taken with a 250: recipients and text.
-    pub mails: Arc<Mutex<Vec<(Vec<String>, String)>>>,
+    /// Mails that were taken with a 250.
+    pub mails: Arc<Mutex<Vec<Mail>>>,
 }
 
 impl SmtpServer {
@@ -208,12 +211,8 @@ impl SmtpServer {
         let (seen, taken) = (lines.clone(), mails.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let talk = Talk {
-                    smtp: smtp.clone(),
-                    answers: answers.clone(),
-                    lines: seen.clone(),
-                    mails: taken.clone(),
-                };
+                let talk =
+                    Talk { smtp: smtp.clone(), answers: answers.clone(), lines: seen.clone(), mails: taken.clone() };
                 tokio::spawn(async move { talk.serve(stream).await });
             }
         });
@@ -221,10 +220,15 @@ impl SmtpServer {
     }
 
     pub fn commands(&self) -> String {
-        self.lines.lock().unwrap().iter().map(|(tls, line)| format!("{}{line}\n", if *tls { "*" } else { "" })).collect()
+        self.lines
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(tls, line)| format!("{}{line}\n", if *tls { "*" } else { "" }))
+            .collect()
     }
 
-    pub fn taken(&self) -> Vec<(Vec<String>, String)> {
+    pub fn taken(&self) -> Vec<Mail> {
         self.mails.lock().unwrap().clone()
     }
 }
@@ -235,7 +239,7 @@ struct Talk {
     smtp: Smtp,
     answers: Answers,
     lines: Arc<Mutex<Vec<(bool, String)>>>,
-    mails: Arc<Mutex<Vec<(Vec<String>, String)>>>,
+    mails: Arc<Mutex<Vec<Mail>>>,
 }
 
 impl Talk {
@@ -254,7 +258,12 @@ impl Talk {
     }
 
     /// Gives the stream back when TLS is to begin.
-    async fn talk<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, tls: bool, greets: bool) -> io::Result<Option<S>> {
+    async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        tls: bool,
+        greets: bool,
+    ) -> io::Result<Option<S>> {
         let mut stream = BufReader::new(stream);
         if greets {
             stream.write_all(format!("{}\r\n", self.smtp.banner).as_bytes()).await?;

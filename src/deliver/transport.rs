@@ -13,7 +13,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::Url;
@@ -50,7 +50,7 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Timing { connect: seconds(5), request: seconds(15), mail: seconds(60) }
+        Timing { connect: seconds(5), request: seconds(15), mail: seconds(30) }
     }
 }
 
@@ -70,9 +70,7 @@ pub type Lookup = Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = io::Result<V
 
 /// The resolver of the system.
 pub fn system_lookup() -> Lookup {
-    Arc::new(|name| {
-        Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.map(|it| it.ip()).collect()) })
-    })
+    Arc::new(|name| Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.map(|it| it.ip()).collect()) }))
 }
 
 /// The time of day, for stamps.
@@ -152,24 +150,30 @@ impl Transport {
                 let retry_after = response.headers().get("retry-after").and_then(|it| it.to_str().ok());
                 let reply =
                     Reply::Status { code: response.status().as_u16(), retry_after: retry_after.map(String::from) };
-                // The status decides. The rest is read only so that the connection can serve again; whoever sends much or
-                // slowly loses it.
-                let mut bytes = 0;
-                let _ = timeout(Duration::from_secs(1), async {
-                    while let Ok(Some(chunk)) = response.chunk().await {
-                        bytes += chunk.len();
-                        if bytes > limits::REPLY_BYTES_MAX {
-                            break;
-                        }
-                    }
-                })
-                .await;
+                let is_whole = timeout(Duration::from_secs(1), read_to_end(&mut response)).await;
+                if let (200..=299, Ok(false)) = (response.status().as_u16(), is_whole) {
+                    let why = "broke off in the middle of its answer".into();
+                    return judge(&Reply::None { why }, now);
+                }
                 judge(&reply, now)
             }
             Err(error) => match find::<Refusal>(&error) {
                 Some(refusal) => Outcome::Retry { after: Some(SLOW), why: refusal.0.clone() },
                 None => judge(&Reply::None { why: describe(&error) }, now),
             },
+        }
+    }
+}
+
+/// Reads the body of an answer, so that the connection can serve again. False where it is broken: then the receiver may
+/// have died over the note as well. Whoever sends much or slowly only loses the connection; his status stands.
+async fn read_to_end(response: &mut reqwest::Response) -> bool {
+    let mut bytes = 0;
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if bytes + chunk.len() <= limits::REPLY_BYTES_MAX => bytes += chunk.len(),
+            Ok(Some(_) | None) => return true,
+            Err(error) => return error.is_timeout(),
         }
     }
 }
@@ -244,8 +248,18 @@ fn http_gate(url: &Secret, door: &Door, timing: Timing, lookup: Lookup) -> Resul
     Ok(Gate::Http { client, url })
 }
 
-/// Mozilla's authorities, so that nothing need be installed beside us, and the operator's own.
+/// Mozilla's authorities, so that nothing need be installed beside us, and the operator's own. Receivers without any of
+/// their own share one set: two hundred channels would else hold two hundred.
 fn tls(ca: Option<&[u8]>) -> Result<rustls::ClientConfig, &'static str> {
+    static COMMON: OnceLock<rustls::ClientConfig> = OnceLock::new();
+    match (ca, COMMON.get()) {
+        (Some(_), _) => trusting(ca),
+        (None, Some(common)) => Ok(common.clone()),
+        (None, None) => trusting(None).map(|it| COMMON.get_or_init(|| it).clone()),
+    }
+}
+
+fn trusting(ca: Option<&[u8]>) -> Result<rustls::ClientConfig, &'static str> {
     let mut roots = rustls::RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     if let Some(pem) = ca {
         let before = roots.len();
@@ -281,7 +295,9 @@ impl Guard {
     async fn addresses(&self, name: String) -> Result<Vec<IpAddr>, Box<dyn Error + Send + Sync>> {
         let found = match literal(Some(&name)) {
             Some(address) => vec![address],
-            None => timeout(self.patience, (self.lookup)(name)).await.map_err(|_| Unresolved)?.map_err(|_| Unresolved)?,
+            None => {
+                timeout(self.patience, (self.lookup)(name)).await.map_err(|_| Unresolved)?.map_err(|_| Unresolved)?
+            }
         };
         let mut refused = None;
         let mut passed = Vec::new();
@@ -444,6 +460,8 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    static HUNDRED: OnceLock<String> = OnceLock::new();
+    static HEADERS: OnceLock<String> = OnceLock::new();
     const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     const HOME: &str = r#"allow_destinations: ["127.0.0.0/8"]"#;
@@ -537,7 +555,11 @@ mod tests {
             (Act::Reset, "retry broke off"),
             (Act::Taken, "retry broke off"),
             (Act::Huge, "delivered"),
-            (Act::Raw("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"), "delivered"),
+            (Act::Raw("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"), "retry broke off in the middle"),
+            (Act::Raw("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nslow"), "delivered"),
+            (Act::Raw("HTTP/1.1 200 OK\r\n"), "retry took too long"),
+            (Act::Raw(HUNDRED.get_or_init(|| "HTTP/1.1 100 Continue\r\n\r\n".repeat(100))), "retry"),
+            (Act::Raw(HEADERS.get_or_init(|| format!("HTTP/1.1 200 OK\r\n{}", "a: b\r\n".repeat(100_000)))), "retry"),
             (Act::Raw("SSH-2.0-OpenSSH_9.6\r\n"), "retry broke off"),
             (Act::Raw("\u{0}\u{1}\u{2}"), "retry"),
         ] {
@@ -576,8 +598,7 @@ mod tests {
             "loopback.example",
         ] {
             for (allowed, expected) in [("", "retry after 5m "), (r#""127.0.0.0/8""#, "delivered")] {
-                let setting =
-                    format!(r#"Slack(url: "http://{host}:{port}/hunter2", allow_destinations: [{allowed}])"#);
+                let setting = format!(r#"Slack(url: "http://{host}:{port}/hunter2", allow_destinations: [{allowed}])"#);
                 let transport = transport(&setting, "", names(&["127.0.0.1"], asked.clone()));
                 let outcome = said(&send(&transport, &sample::alert()).await.0);
                 assert!(outcome.starts_with(expected), "{host} {allowed}: {outcome}");
@@ -743,10 +764,8 @@ mod tests {
     async fn mail_servers_are_guarded_too() {
         let server = SmtpServer::start(Smtp::default()).await;
         for host in ["127.0.0.1", "0x7f.1", "mail.example", "[::ffff:127.0.0.1]"] {
-            let setting = format!(
-                r#"Email(smtp: "smtp://{host}:{}", from: "a@b.c", to: ["d@e.f"], tls: None)"#,
-                server.port
-            );
+            let setting =
+                format!(r#"Email(smtp: "smtp://{host}:{}", from: "a@b.c", to: ["d@e.f"], tls: None)"#, server.port);
             let transport = transport(&setting, "", names(&["127.0.0.1"], Arc::default()));
             let outcome = said(&send(&transport, &sample::alert()).await.0);
             assert!(outcome.starts_with("retry after 5m ") && outcome.contains("allow_destinations"), "{outcome}");
