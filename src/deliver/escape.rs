@@ -46,9 +46,10 @@ pub fn html(text: &str) -> String {
 }
 
 /// A mail header, before the library encodes it: one line without controls. Without this, CR LF would survive inside an
-/// encoded word, and some readers decode first and split afterwards.
+/// encoded word, and some readers decode first and split afterwards. A stranger's own encoded word (`=?utf-8?B?…?=`) is
+/// plain ASCII to the library and would be decoded by the reader, so its `=?` is taken apart.
 pub fn header(text: &str, chars_max: usize) -> String {
-    bounded(text, chars_max, |it, out| out.push(it))
+    bounded(&text.replace("=?", "= ?"), chars_max, |it, out| out.push(it))
 }
 
 /// A terminal and the text part of a mail: one line, nothing that moves the cursor or the reading direction.
@@ -144,6 +145,7 @@ mod tests {
         assert_eq!(slack_code("", 10), "–");
         assert_eq!(html("<a href='x'>\"&"), "&lt;a href=&#39;x&#39;&gt;&quot;&amp;");
         assert_eq!(header("a\r\nBcc: b", 100), "a\\u{d}\\u{a}Bcc: b");
+        assert_eq!(header("=?utf-8?B?DQo=?=", 100), "= ?utf-8?B?DQo= ?=");
         assert_eq!(header(&"x".repeat(50), 12), "xxxxxx…[cut]");
         assert_eq!(slack("&&&&", 12), "&amp;…[cut]");
         assert_eq!(token("a1/../b\r\n"), "a1b");
@@ -162,6 +164,7 @@ mod tests {
             any::<char>(),
             proptest::sample::select(vec![
                 '<', '>', '&', '`', '"', '\'', '\r', '\n', '\u{1b}', '\u{202e}', '\u{200b}', '*', '@', '\u{9b}', '😀',
+                '=', '?',
             ]),
         ];
         proptest::collection::vec(one, 0..200).prop_map(|it| it.into_iter().collect())
@@ -183,6 +186,7 @@ mod tests {
                 prop_assert!(!has_hostile(&out), "{}", out);
             }
             prop_assert!(header(&text, max).chars().count() <= max);
+            prop_assert!(!header(&text, max).contains("=?"));
             prop_assert!(token(&text).bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'_'));
             let out = json(&text);
             prop_assert!(out.bytes().all(|it| (0x20..0x7f).contains(&it)));

@@ -64,7 +64,7 @@ fn markdown(text: &str) -> Value {
 
 fn field(name: &str, value: &str) -> Value {
     let value = escape::slack_code(value, FIELD_CHARS_MAX / 2);
-    markdown(&format!("{}\n`{value}`", escape::slack_code(name, 100).replace(['*', '_', '~'], " ")))
+    markdown(&format!("*{}*\n`{value}`", escape::slack_code(name, 100).replace(['*', '_', '~'], " ")))
 }
 
 /// The lines in one code block, each cut so that all of them fit; what does not fit is said.
@@ -139,24 +139,41 @@ mod tests {
 
     #[test]
     fn a_message_says_what_happened() {
-        let message = check_limits(&sample::alert());
-        assert_eq!(message["text"], "HIGH · Repeated login failures");
-        assert_eq!(message["unfurl_links"], false);
-        let attachment = &message["attachments"][0];
-        assert_eq!(attachment["color"], "#dc2626");
-        let shown = attachment["blocks"].to_string();
-        for part in [
-            "HIGH: Repeated login failures",
-            "5 failed logins for ann@example.com in 21s",
-            "within\\n`10m`",
-            "user.name\\n`ann@example.com`",
-            "```stdin:17 2025-04-12 08:03:00 | 103.44.55.21",
-            "<https://attack.mitre.org/techniques/T1110/|ATT&amp;CK T1110>",
-            "alert `0123456789abcdef0123456789abcdef`",
-            "opened\\n`2025-04-12T08:03:21Z`",
-        ] {
-            assert!(shown.contains(part), "{part} in {shown}");
-        }
+        let plain = |text: &str| json!({"type": "plain_text", "emoji": false, "text": text});
+        let marked = |text: &str| json!({"type": "mrkdwn", "verbatim": true, "text": text});
+        let expected = json!({
+            "text": "HIGH · Repeated login failures",
+            "mrkdwn": false,
+            "unfurl_links": false,
+            "unfurl_media": false,
+            "link_names": false,
+            "attachments": [{
+                "color": "#dc2626",
+                "fallback": "HIGH · Repeated login failures",
+                "blocks": [
+                    {"type": "header", "text": plain("HIGH: Repeated login failures")},
+                    {"type": "section", "text": plain("5 failed logins for ann@example.com in 21s")},
+                    {"type": "section", "fields": [
+                        marked("*user.name*\n`ann@example.com`"),
+                        marked("*at least*\n`5`"),
+                        marked("*seen*\n`5`"),
+                        marked("*within*\n`10m`"),
+                        marked("*opened*\n`2025-04-12T08:03:21Z`"),
+                        marked("*last seen*\n`2025-04-12T08:03:40.500Z`"),
+                    ]},
+                    {"type": "section", "text": marked(
+                        "```stdin:17 2025-04-12 08:03:00 | 103.44.55.21 | ann@example.com | Brazil | Login failure\n\
+                         stdin:29 2025-04-12 08:03:21 | 103.44.55.21 | ann@example.com | Brazil | Login failure\n```"
+                    )},
+                    {"type": "context", "elements": [marked(
+                        "rule `repeated-login-failures` · tags `brute-force attack.t1110` · \
+                         <https://attack.mitre.org/techniques/T1110/|ATT&amp;CK T1110> · \
+                         alert `0123456789abcdef0123456789abcdef`"
+                    )]},
+                ],
+            }],
+        });
+        assert_eq!(check_limits(&sample::alert()), expected);
     }
 
     #[test]
@@ -179,10 +196,14 @@ mod tests {
             assert!(!ours.contains(['<', '>']), "{text}");
             assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{200b}', '\r', '\u{2028}', '\u{9b}']), "{text:?}");
             if kind == "mrkdwn" {
-                // Outside of code, nothing of the stranger's.
+                // Outside of code, markup is ours: a label between two stars, and nothing else.
                 let outside: String = ours.replace("```", "`").split('`').step_by(2).collect();
-                let label = outside.contains("user.name") || !outside.contains("evil");
-                assert!(label || !outside.contains(['*', '_', '~']), "{outside}");
+                let stars = outside.matches('*').count();
+                assert!(
+                    stars == 0 || (stars == 2 && outside.starts_with('*') && outside.ends_with("*\n")),
+                    "{outside}"
+                );
+                assert!(!outside.contains(['_', '~']), "{outside}");
                 assert_eq!(ours.replace("```", "`").matches('`').count() % 2, 0, "{text}");
             }
         }
