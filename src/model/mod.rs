@@ -16,11 +16,7 @@ mod time;
 
 pub use address::parse as parse_address;
 pub use alert::{Alert, Evidence, RuleHead, Severity, State};
-<<<<<<< HEAD
-pub use event::{Event, EventBuf, List, Mark, Place, Slot, Value};
-=======
-pub use event::{Event, EventBuf, List, Notes, Place, Slot, Value};
->>>>>>> format
+pub use event::{Event, EventBuf, List, Mark, Notes, Place, Slot, Value};
 pub use field::{FieldId, Fields};
 pub use finding::{Entity, Finding};
 pub use hit::{Carried, Hit, HitBatch, RuleIndex, TextRange};

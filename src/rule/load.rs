@@ -790,7 +790,8 @@ mod tests {
                 "Fold" | "Exact" => ("All([])", *written, "Each"),
                 _ => (*written, "\"source.ip\"", "Each"),
             };
-            let text = format!("Rule(id: \"a\", title: \"t\", severity: Low, when: {when}, by: [{by}], detect: {detect})");
+            let text =
+                format!("Rule(id: \"a\", title: \"t\", severity: Low, when: {when}, by: [{by}], detect: {detect})");
             let loaded = load_text("a.ron", &text);
             assert!(loaded.problems.is_empty(), "{text}\n{}", loaded.problems[0].show(false));
         }

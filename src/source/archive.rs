@@ -162,7 +162,8 @@ pub(super) mod tests {
 
     fn check(packed: &[u8], expected: &[u8]) {
         let mut seen = Vec::new();
-        let mut bytes = unpacked(io::Cursor::new(packed.to_vec())).expect("memory can be read").expect("is not refused");
+        let mut bytes =
+            unpacked(io::Cursor::new(packed.to_vec())).expect("memory can be read").expect("is not refused");
         bytes.read_to_end(&mut seen).expect("is whole");
         assert!(seen == expected, "{} bytes, not {}", seen.len(), expected.len());
     }
@@ -189,7 +190,8 @@ pub(super) mod tests {
 
     #[test]
     fn damage_is_an_error_after_what_could_be_read() {
-        let text: Vec<u8> = (0..200_000u32).flat_map(|it| format!("{}\n", it.wrapping_mul(2_654_435_761)).into_bytes()).collect();
+        let text: Vec<u8> =
+            (0..200_000u32).flat_map(|it| format!("{}\n", it.wrapping_mul(2_654_435_761)).into_bytes()).collect();
         for whole in [gz(&text), zst(&text)] {
             for keep in [whole.len() / 2, whole.len() - 1] {
                 let packed = io::Cursor::new(whole[..keep].to_vec());

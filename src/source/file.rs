@@ -35,7 +35,9 @@ pub fn reader(source: u16, path: &str, line_bytes_max: usize) -> Result<Reader, 
     // Asked before opening: opening some devices does something, and opening a socket fails with a riddle.
     let metadata = fs::metadata(path).map_err(about_io)?;
     let bytes_total = match unreadable(&metadata) {
-        Some("folder") => return Err(error("is a folder", &format!("name files: {}/*", path_shown.trim_end_matches('/')))),
+        Some("folder") => {
+            return Err(error("is a folder", &format!("name files: {}/*", path_shown.trim_end_matches('/'))));
+        }
         Some(what) => return Err(error(&format!("is a {what}"), "name a file or a pipe")),
         None => metadata.is_file().then_some(metadata.len()),
     };

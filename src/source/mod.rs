@@ -89,12 +89,9 @@ impl SourceConfig {
         match self {
             SourceConfig::Stdin { format, zone, lateness, name }
             | SourceConfig::Tcp { format, zone, lateness, name, .. }
-            | SourceConfig::File { format, zone, lateness, name, .. } => Common {
-                format: format.as_deref(),
-                zone: zone.as_deref(),
-                lateness: *lateness,
-                name: name.as_deref(),
-            },
+            | SourceConfig::File { format, zone, lateness, name, .. } => {
+                Common { format: format.as_deref(), zone: zone.as_deref(), lateness: *lateness, name: name.as_deref() }
+            }
         }
     }
 }
@@ -167,13 +164,18 @@ mod tests {
     #[test]
     fn options_are_common() {
         let text = r#"[Stdin(), Tcp(listen: "127.0.0.1:0", ack: true, name: "edge"), File(path: "a", lateness: "5s", zone: "+02:00")]"#;
-        let configs: Vec<SourceConfig> =
-            ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME).from_str(text).expect(text);
+        let configs: Vec<SourceConfig> = ron::Options::default()
+            .with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME)
+            .from_str(text)
+            .expect(text);
         assert_eq!(configs[0].common(), Common { format: None, zone: None, lateness: None, name: None });
         assert_eq!(configs[1].common().name, Some("edge"));
         assert_eq!(configs[2].common().lateness, Some(Span::from_secs(5)));
         let written = ron::to_string(&configs).expect("can be written");
         assert_eq!(ron::from_str::<Vec<SourceConfig>>(&written).expect(&written), configs);
-        assert!(ron::from_str::<SourceConfig>(r#"Tcp(listen: "x", acks: true)"#).is_err(), "a misspelt option is an error");
+        assert!(
+            ron::from_str::<SourceConfig>(r#"Tcp(listen: "x", acks: true)"#).is_err(),
+            "a misspelt option is an error"
+        );
     }
 }

@@ -75,7 +75,13 @@ impl<R: Read> Read for Counted<R> {
 }
 
 impl Reader {
-    pub fn new(name: &str, framer: Framer, bytes: Box<dyn Read + Send>, hand_over: HandOver, progress: Progress) -> Reader {
+    pub fn new(
+        name: &str,
+        framer: Framer,
+        bytes: Box<dyn Read + Send>,
+        hand_over: HandOver,
+        progress: Progress,
+    ) -> Reader {
         Reader {
             name: name.into(),
             bytes,
@@ -157,7 +163,8 @@ mod tests {
 
     fn check(hand_over: HandOver, script: Vec<io::Result<&'static [u8]>>, expected: &[&str]) {
         let framer = Framer::new(0, 100);
-        let mut reader = Reader::new("x.log", framer, Box::new(Script(script.into_iter())), hand_over, Progress::default());
+        let mut reader =
+            Reader::new("x.log", framer, Box::new(Script(script.into_iter())), hand_over, Progress::default());
         let mut batch = LineBatch::default();
         let mut seen = Vec::new();
         loop {
@@ -186,7 +193,8 @@ mod tests {
     #[test]
     fn damage_comes_after_what_could_be_read_and_once() {
         let interrupted = || Err(io::Error::from(io::ErrorKind::Interrupted));
-        let script = vec![Ok(b"a\n".as_slice()), interrupted(), Ok(b"b"), Err(io::Error::other("bad sector")), Ok(b"never")];
+        let script =
+            vec![Ok(b"a\n".as_slice()), interrupted(), Ok(b"b"), Err(io::Error::other("bad sector")), Ok(b"never")];
         let error = "x.log: could not be read to its end: bad sector; what came before was read; fetch the file again, or repair it";
         check(HandOver::Full, script, &["a + b + 3!broken-archive", error]);
     }

@@ -57,7 +57,8 @@ mod tests {
             let bytes = archive::unpacked(read).expect("can be read").expect("plain text");
             forward(Reader::new("stdin", Framer::new(0, 100), bytes, HandOver::AtOnce, Progress::default()), &to)
         });
-        for (written, expected) in [("a\n", vec!["a"]), ("b\nc\nhalf", vec!["b", "c"]), (" line\n", vec!["half line"])] {
+        for (written, expected) in [("a\n", vec!["a"]), ("b\nc\nhalf", vec!["b", "c"]), (" line\n", vec!["half line"])]
+        {
             write.write_all(written.as_bytes()).expect("the pipe is open");
             let batch = batches.blocking_recv().expect("a batch");
             assert_eq!(batch.lines().map(|it| it.text).collect::<Vec<_>>(), expected);

@@ -312,7 +312,12 @@ impl Connection {
         self.hold(0);
     }
 
-    async fn receive(&mut self, read: &mut OwnedReadHalf, write: &mut OwnedWriteHalf, stop: &mut watch::Receiver<bool>) -> End {
+    async fn receive(
+        &mut self,
+        read: &mut OwnedReadHalf,
+        write: &mut OwnedWriteHalf,
+        stop: &mut watch::Receiver<bool>,
+    ) -> End {
         let stats = Arc::clone(&self.shared.stats);
         let mut acks = self.committed.subscribe();
         let mut timer = Timer::FirstByte;
@@ -648,7 +653,11 @@ fn parse_greeting(bytes: &[u8]) -> Parsed<'_> {
         return if HELLO.starts_with(bytes) { Parsed::Unknown } else { Parsed::NoGreeting };
     }
     let Some(end) = memchr::memchr(b'\n', &bytes[..bytes.len().min(GREETING_BYTES_MAX)]) else {
-        return if bytes.len() < GREETING_BYTES_MAX { Parsed::Unknown } else { Parsed::Wrong("the greeting is too long") };
+        return if bytes.len() < GREETING_BYTES_MAX {
+            Parsed::Unknown
+        } else {
+            Parsed::Wrong("the greeting is too long")
+        };
     };
     let words = std::str::from_utf8(&bytes[HELLO.len()..end]).unwrap_or_default().trim_ascii_end();
     let Some((client, next)) = words.split_once(' ') else {
@@ -782,7 +791,9 @@ mod tests {
 
     #[tokio::test]
     async fn silence_and_slowness_end() {
-        let limits = |it: &mut TcpSettings| (it.first_byte, it.started_line) = (Duration::from_millis(300), Duration::from_millis(50));
+        let limits = |it: &mut TcpSettings| {
+            (it.first_byte, it.started_line) = (Duration::from_millis(300), Duration::from_millis(50))
+        };
         let mut server = Server::start(Acknowledge::Never, limits).await;
         let mut silent = server.client().await;
         let mut slow = server.client().await;
