@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use super::table::Kind;
 use super::{Mark, Seen, Trip};
 use crate::model::{Span, Timestamp};
@@ -17,7 +19,7 @@ pub struct Count {
     pub quiet: Span,
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub enum Memory {
     #[default]
     None,
@@ -25,6 +27,7 @@ pub enum Memory {
     Many(Box<Many>),
 }
 
+#[derive(Serialize, Deserialize)]
 pub struct Many {
     /// Oldest first.
     marks: VecDeque<Mark>,

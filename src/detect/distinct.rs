@@ -6,6 +6,7 @@
 //! decision stays exact, and only the number shown for a much larger crowd becomes "at least".
 
 use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
 
 use super::count::seconds;
 use super::table::Kind;
@@ -19,6 +20,8 @@ pub struct Distinct {
     pub quiet: Span,
 }
 
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(from = "Saved", into = "Saved")]
 pub struct Memory {
     nodes: Vec<Node>,
     /// Node numbers by value hash; empty while there are few nodes and a scan is quicker.
@@ -30,6 +33,35 @@ pub struct Memory {
     tripped: Timestamp,
 }
 
+/// A memory in a snapshot: values with their last sightings, oldest first.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    values: Vec<(u64, Mark)>,
+    tripped: Timestamp,
+}
+
+impl From<Memory> for Saved {
+    fn from(memory: Memory) -> Saved {
+        let mut values = Vec::with_capacity(memory.len as usize);
+        let mut at = memory.oldest;
+        while at != NONE {
+            let node = &memory.nodes[at as usize];
+            values.push((node.hash, node.mark));
+            at = node.newer;
+        }
+        Saved { values, tripped: memory.tripped }
+    }
+}
+
+impl From<Saved> for Memory {
+    fn from(saved: Saved) -> Memory {
+        let mut memory = Memory { tripped: saved.tripped, ..Memory::default() };
+        saved.values.into_iter().for_each(|(hash, mark)| memory.touch(hash, mark));
+        memory
+    }
+}
+
+#[derive(Clone)]
 struct Node {
     hash: u64,
     mark: Mark,

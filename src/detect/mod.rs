@@ -168,10 +168,31 @@ impl Trip {
     }
 }
 
+/// What time alone found: something did not come, or is over.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Lapse {
+    /// When it became true.
+    pub due: Timestamp,
+    /// The entity's values as the last hit had them, joined as in [`Hit::entity`].
+    pub entity: Box<str>,
+    /// Of the last line known, and what it carried for the title.
+    pub line_hash: u64,
+    pub trip: Trip,
+    /// It resolves what is open instead of opening it.
+    pub over: bool,
+}
+
 /// One rule's memory in one shard.
 pub trait Detector: Send {
     /// Takes a hit in; appends what it completes.
     fn observe(&mut self, seen: &Seen<'_>, found: &mut Vec<Trip>);
+    /// Lets time pass to `now`, inclusive: appends what the passing of time alone completes, in the order of its due times.
+    /// Called before a hit of a later time is observed.
+    fn lapse(&mut self, _now: Timestamp, _found: &mut Vec<Lapse>) {}
+    /// The memory as bytes, for a snapshot.
+    fn save(&self) -> Vec<u8>;
+    /// Takes back what [`Detector::save`] wrote. The error says what about the bytes is wrong.
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), String>;
     /// Forgets what can no longer matter at `now`.
     fn forget(&mut self, now: Timestamp);
     /// How many entities are remembered.
@@ -189,6 +210,14 @@ impl Detector for Each {
     }
 
     fn forget(&mut self, _now: Timestamp) {}
+
+    fn save(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _bytes: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
 
     fn entities(&self) -> usize {
         0

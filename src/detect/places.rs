@@ -91,6 +91,20 @@ impl Detector for Places {
         }
     }
 
+    fn save(&self) -> Vec<u8> {
+        let people: Vec<_> = self.people.iter().collect();
+        postcard::to_allocvec(&(people, &self.organisation))
+            .expect("memories are plain data, and memory for them is there")
+    }
+
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
+        type Saved = (Vec<(u64, (Timestamp, Memory))>, Organisation);
+        let (people, organisation): Saved = postcard::from_bytes(bytes).map_err(|it| it.to_string())?;
+        self.people = people.into_iter().collect();
+        self.organisation = organisation;
+        Ok(())
+    }
+
     fn entities(&self) -> usize {
         self.people.len()
     }

@@ -7,6 +7,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use super::count::{insert, seconds};
 use super::table::Kind;
 use super::{Mark, Seen, Step, Trip};
@@ -26,7 +28,7 @@ struct Place {
     slot: usize,
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Memory {
     /// The latest beginning of a way to have so many events of the step (and all steps before); MIN for none.
     begun: Box<[Timestamp]>,

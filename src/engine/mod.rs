@@ -31,6 +31,8 @@ pub struct Engine {
     shards: Vec<Shard>,
     desk: Desk,
     now: Timestamp,
+    /// The latest time that was let pass, short of the end of everything.
+    told_time: Timestamp,
     ready: Vec<HitBatch>,
     found: Vec<Finding>,
     pub counts: Counts,
@@ -48,6 +50,7 @@ impl Engine {
             shards: (0..shards.clamp(1, limits::PARTITIONS)).map(|_| Shard::new(set.clone())).collect(),
             desk: Desk::new(set.cards.clone()),
             now: Timestamp::MIN,
+            told_time: Timestamp::MIN,
             ready: Vec::new(),
             found: Vec::new(),
             counts: Counts::default(),
@@ -182,8 +185,15 @@ impl Engine {
             }
         }
         self.now = self.now.max(self.watermark());
+        let end = match self.now {
+            Timestamp::MAX => {
+                self.clocks.iter().filter_map(SourceClock::newest).max().unwrap_or(Timestamp::MIN).max(self.told_time)
+            }
+            now => now,
+        };
+        self.told_time = self.told_time.max(end);
         for shard in &mut self.shards {
-            shard.advance(self.now, &self.sources, &mut self.found);
+            shard.advance(self.now, end, &self.sources, &mut self.found);
         }
         if shards > 1 || self.found.len() > 1 {
             self.found.sort_by(|a, b| finding_order(a).cmp(&finding_order(b)));

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use serde_json::Map;
 
 use super::rules::RuleSet;
-use crate::detect::{Detector, Mark, Seen, Trip};
+use crate::detect::{Detector, Lapse, Mark, Seen, Trip};
 use crate::limits;
-use crate::model::{Entity, Evidence, Finding, Hit, HitBatch, List, Timestamp};
+use crate::model::{Entity, Evidence, Finding, Hit, HitBatch, List, RuleIndex, Timestamp};
 
 pub struct Shard {
     set: Arc<RuleSet>,
@@ -25,6 +25,7 @@ pub struct Shard {
     batches: VecDeque<(Arc<HitBatch>, usize)>,
     first_batch: u64,
     trips: Vec<Trip>,
+    lapses: Vec<Lapse>,
     pub hits: u64,
 }
 
@@ -54,6 +55,7 @@ impl Shard {
             batches: VecDeque::new(),
             first_batch: 0,
             trips: Vec::new(),
+            lapses: Vec::new(),
             hits: 0,
         }
     }
@@ -77,8 +79,9 @@ impl Shard {
         }
     }
 
-    /// Lets time pass to `now`: hits whose release time is not later reach their detectors.
-    pub fn advance(&mut self, now: Timestamp, sources: &[String], found: &mut Vec<Finding>) {
+    /// Lets time pass to `now`: hits whose release time is not later reach their detectors. `end`: the newest time that
+    /// anything said; after the end of all input nothing can be missed that was not yet due then.
+    pub fn advance(&mut self, now: Timestamp, end: Timestamp, sources: &[String], found: &mut Vec<Finding>) {
         let order = |it: &Waiting| (it.release, it.step, it.line_hash, it.batch, it.index);
         // Mostly sorted already, which this sort knows how to use.
         self.waiting.sort_by_key(order);
@@ -87,6 +90,8 @@ impl Shard {
             let Waiting { batch, index, .. } = self.waiting[index];
             let slot = (batch - self.first_batch) as usize;
             let shared = self.batches[slot].0.clone();
+            let hit = &shared.hits[index as usize];
+            self.lapse(hit.rule.index(), Timestamp::from_micros(hit.release.micros() - 1), found);
             self.feed(&shared, &shared.hits[index as usize], sources, found);
             self.batches[slot].1 -= 1;
         }
@@ -95,8 +100,37 @@ impl Shard {
             self.batches.pop_front();
             self.first_batch += 1;
         }
-        if now != Timestamp::MAX {
-            self.detectors.iter_mut().for_each(|it| it.forget(now));
+        for rule in 0..self.detectors.len() {
+            self.lapse(rule, now.min(end), found);
+            if now != Timestamp::MAX {
+                self.detectors[rule].forget(now);
+            }
+        }
+    }
+
+    /// Lets time pass for one rule.
+    fn lapse(&mut self, rule: usize, now: Timestamp, found: &mut Vec<Finding>) {
+        self.detectors[rule].lapse(now, &mut self.lapses);
+        for lapse in self.lapses.drain(..) {
+            let values: Vec<String> = lapse.entity.split(List::SEPARATOR).map(str::to_string).collect();
+            found.push(Finding {
+                rule: RuleIndex(rule as u16),
+                entity: Entity { key: self.set.rules[rule].entity_key(&values), values },
+                time: lapse.due,
+                release: lapse.due,
+                line_hash: lapse.line_hash,
+                count: lapse.trip.count,
+                since: lapse.trip.since,
+                score: lapse.trip.score,
+                severity: lapse.trip.severity,
+                evidence: Vec::new(),
+                because: because(lapse.trip.because, lapse.trip.numbers),
+                story: lapse.trip.story,
+                values: Vec::new(),
+                late: false,
+                suspect: false,
+                over: lapse.over,
+            });
         }
     }
 

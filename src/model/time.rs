@@ -292,14 +292,18 @@ impl fmt::Debug for Timestamp {
     }
 }
 
+/// RFC 3339 where people read it; microseconds in snapshots.
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_i64(self.0) }
     }
 }
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return i64::deserialize(deserializer).map(Timestamp);
+        }
         let text = String::deserialize(deserializer)?;
         Timestamp::parse_iso(&text, Zone::UTC).ok_or_else(|| de::Error::custom(format!("`{text}` is no RFC 3339 time")))
     }
@@ -387,12 +391,18 @@ impl fmt::Debug for Span {
 
 impl Serialize for Span {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return serializer.serialize_i64(self.0);
+        }
         serializer.collect_str(&format_args!("{}", self.to_string().replace(' ', "")))
     }
 }
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return i64::deserialize(deserializer).map(Span);
+        }
         let text = String::deserialize(deserializer)?;
         Span::parse(&text)
             .ok_or_else(|| de::Error::custom(format!("`{text}` is no duration; write 90s, 10m, 2h, 14d or 1h30m")))
