@@ -10,8 +10,8 @@ use std::path::Path;
 
 pub const SPEC: SourceSpec = SourceSpec {
     name: "File",
-    about: "A log file, read to its end; with `follow: true` also what is appended, through rotation. `*` and `?` in the path are expanded.",
-    example: r#"File(path: "/var/log/auth*.log", follow: true)"#,
+    about: "A log file, read once from beginning to end; gzip and zstd are unpacked.",
+    example: r#"File(path: "/var/log/auth.log")"#,
 };
 
 /// A reader for a file that is read once, from beginning to end: plain, gzip or zstd. `-` is stdin.

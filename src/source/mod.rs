@@ -96,6 +96,20 @@ impl SourceConfig {
     }
 }
 
+impl SourceConfig {
+    /// What is well-formed and still cannot be done.
+    pub fn check(&self) -> Result<(), SourceError> {
+        match self {
+            SourceConfig::File { path, follow: true, .. } => Err(SourceError {
+                place: path.clone(),
+                problem: "`follow: true` is not supported yet".into(),
+                advice: "pipe it instead: tail -F FILE | tripline run".into(),
+            }),
+            SourceConfig::File { .. } | SourceConfig::Stdin { .. } | SourceConfig::Tcp { .. } => Ok(()),
+        }
+    }
+}
+
 /// Why a source gives no more lines: which, what happened, and what a person can do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct SourceError {
@@ -159,6 +173,14 @@ mod tests {
             };
             assert_eq!(kind, spec.name);
         }
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused() {
+        let of = |text: &str| ron::from_str::<SourceConfig>(text).expect(text).check().map_err(|it| it.to_string());
+        let refused = "a.log: `follow: true` is not supported yet; pipe it instead: tail -F FILE | tripline run";
+        assert_eq!(of(r#"File(path: "a.log", follow: true)"#), Err(refused.to_owned()));
+        assert_eq!(of(r#"File(path: "a.log")"#), Ok(()));
     }
 
     #[test]

@@ -42,6 +42,8 @@ const READ_BYTES: usize = 16 << 10;
 const BATCH_BYTES: usize = 64 << 10;
 /// Bytes of one connection still taken at shutdown: more than the kernel holds for it.
 const DRAIN_BYTES: usize = 8 << 20;
+/// How long a connection must be quiet at shutdown to be taken for read.
+const LINGER: Duration = Duration::from_millis(50);
 /// A greeting: the word, a name and a number.
 const GREETING_BYTES_MAX: usize = 256;
 const CLIENT_NAME_BYTES_MAX: usize = 128;
@@ -264,6 +266,8 @@ struct Connection {
     greeting: Option<Vec<u8>>,
     writer: Option<Writer>,
     committed: watch::Sender<u64>,
+    /// Not one byte has come.
+    is_silent: bool,
     /// The last line handed over.
     taken: u64,
     /// The last line acknowledged.
@@ -294,6 +298,7 @@ impl Connection {
             greeting,
             writer: None,
             committed: watch::Sender::new(0),
+            is_silent: true,
             taken: 0,
             acknowledged: 0,
             held_bytes: 0,
@@ -306,7 +311,7 @@ impl Connection {
     async fn serve(mut self, stream: TcpStream, mut stop: watch::Receiver<bool>) {
         let (mut read, mut write) = stream.into_split();
         let end = self.receive(&mut read, &mut write, &mut stop).await;
-        if end != End::Closed && self.finish(end).await {
+        if end != End::Closed && self.finish(end).await && end == End::Whole {
             self.say_the_rest(&mut write, &stop).await;
         }
         self.hold(0);
@@ -400,8 +405,12 @@ impl Connection {
     /// Takes what arrived before we stop; a client that never pauses does not keep us.
     async fn drain(&mut self, read: &mut OwnedReadHalf) -> End {
         for _ in 0..DRAIN_BYTES / BATCH_BYTES {
+            // What the kernel holds counts as arrived, and only waiting a moment tells.
+            if timeout(LINGER, read.readable()).await.is_err() {
+                break;
+            }
             match self.read_waiting(read).await {
-                Filled::More if self.greeting.is_none() => (),
+                Filled::More | Filled::Empty if self.greeting.is_none() => (),
                 Filled::More | Filled::Empty => break,
                 Filled::Ended(end) => return end,
             }
@@ -415,13 +424,14 @@ impl Connection {
         while batch.bytes() < BATCH_BYTES {
             match read.try_read(&mut buffer) {
                 Ok(0) => return Filled::Ended(End::Whole),
-                Ok(len) => match &mut self.greeting {
-                    Some(greeting) => {
+                Ok(len) => {
+                    self.is_silent = false;
+                    if let Some(greeting) = &mut self.greeting {
                         greeting.extend_from_slice(&buffer[..len]);
                         return Filled::More;
                     }
-                    None => self.framer.push(&buffer[..len], batch),
-                },
+                    self.framer.push(&buffer[..len], batch);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Filled::Empty,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
                 Err(_) => return Filled::Ended(End::Cut),
@@ -546,7 +556,8 @@ impl Connection {
     /// After a half-close the client still listens: it wants to hear that all of it is committed.
     async fn say_the_rest(&mut self, write: &mut OwnedWriteHalf, stop: &watch::Receiver<bool>) {
         let upto = self.taken;
-        let mut acks = match &self.writer {
+        // It has no more to say, so its next connection need not wait for this one.
+        let mut acks = match self.writer.take() {
             Some(it) => it.client.committed.subscribe(),
             None => self.committed.subscribe(),
         };
@@ -576,7 +587,10 @@ impl Connection {
 
     /// What this connection waits for, and may not wait for too long.
     fn timer(&self) -> Timer {
-        if self.framer.is_waiting_for_proof() {
+        if self.is_silent {
+            // Readiness is only a hint: it also comes when there is nothing to read.
+            Timer::FirstByte
+        } else if self.framer.is_waiting_for_proof() {
             Timer::Proof
         } else if self.framer.is_inside_line() || self.greeting.as_ref().is_some_and(|it| !it.is_empty()) {
             Timer::LineEnd
@@ -758,9 +772,9 @@ mod tests {
         assert_eq!(*batch.name, *format!("tcp:{}", two.local_addr().expect("an address")));
         assert!(batch.receipt.is_none());
         write(&mut one, b" one\n\n5 <1>ab6 <1>c\ndend").await;
-        assert_eq!(server.lines(2).await, ["1:half of one", "3:<1>ab"]);
+        assert_eq!(server.lines(3).await, ["1:half of one", "3:<1>ab", "4:<1>c"]);
         one.shutdown().await.expect("half-close");
-        assert_eq!(server.lines(2).await, ["4:<1>c", "5:dend"]);
+        assert_eq!(server.lines(1).await, ["5:dend"]);
     }
 
     #[tokio::test]
