@@ -156,7 +156,7 @@ mod tests {
             unreachable!()
         };
         let found: Vec<String> = flat(&map).iter().map(|(name, value)| format!("{name}={value}")).collect();
-        assert_eq!(found, ["from.city=Oslo", "from.lat=59.9", "ips=a, 1", "within=10m"]);
+        assert_eq!(found, ["within=10m", "from.city=Oslo", "from.lat=59.9", "ips=a, 1"]);
     }
 
     #[test]

@@ -131,17 +131,27 @@ pub async fn notify_test(transport: &Transport, moment: Moment) -> Result<(), St
 }
 
 /// The exact message for an alert read as JSON, for a person to look at: headers and body of a request, the whole of a
-/// mail, the line of a file. Secrets show as `***`, and so does the signature's address.
-pub fn notify_render(receiver: &Receiver, alert_json: &str, moment: Moment) -> Result<String, String> {
-    let alert: Alert = serde_json::from_str(alert_json).map_err(|error| format!("this is no alert: {error}"))?;
-    let body = compose(&receiver.channel, &alert, moment);
+/// mail, the line of a file. Secrets show as `***`. Several alerts, one after the other as `replay` writes them, give
+/// several messages.
+pub fn notify_render(receiver: &Receiver, alerts_json: &str, moment: Moment) -> Result<String, String> {
+    let alerts = serde_json::Deserializer::from_str(alerts_json).into_iter::<Alert>();
+    let alerts = alerts.collect::<Result<Vec<_>, _>>().map_err(|error| format!("this is no alert: {error}"))?;
+    if alerts.is_empty() {
+        return Err("this is no alert: there is nothing in it".into());
+    }
+    let messages: Vec<String> = alerts.iter().map(|it| shown(receiver, it, moment)).collect();
+    Ok(messages.join("\n"))
+}
+
+fn shown(receiver: &Receiver, alert: &Alert, moment: Moment) -> String {
+    let body = compose(&receiver.channel, alert, moment);
     let mut out = String::new();
-    if let Some(headers) = transport::shown_headers(&receiver.channel, &key(&alert), &body, moment.now) {
+    if let Some(headers) = transport::shown_headers(&receiver.channel, &key(alert), &body, moment.now) {
         out.push_str(&headers);
         out.push_str("\r\n");
     }
     out.push_str(&String::from_utf8_lossy(&body));
-    Ok(out)
+    out
 }
 
 #[cfg(test)]
@@ -171,7 +181,12 @@ mod tests {
                 assert!(!text.contains("\r\nBcc:") && !text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text}");
             }
         }
-        assert!(notify_render(&receivers()[0], "{}", moment).unwrap_err().starts_with("this is no alert"));
+        for bad in ["", "{}", "[]", "hello"] {
+            assert!(notify_render(&receivers()[0], bad, moment).unwrap_err().starts_with("this is no alert"), "{bad}");
+        }
+        let two = terminal::line(&sample::alert()) + &terminal::line(&sample::resolved());
+        let text = notify_render(&receivers()[0], &two, moment).unwrap();
+        assert_eq!(text.matches("webhook-id: 0123456789abcdef0123456789abcdef-").count(), 2);
     }
 
     #[test]

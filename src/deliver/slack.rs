@@ -156,8 +156,8 @@ mod tests {
                     {"type": "section", "fields": [
                         marked("*user.name*\n`ann@example.com`"),
                         marked("*at least*\n`5`"),
-                        marked("*seen*\n`5`"),
                         marked("*within*\n`10m`"),
+                        marked("*seen*\n`5`"),
                         marked("*opened*\n`2025-04-12T08:03:21Z`"),
                         marked("*last seen*\n`2025-04-12T08:03:40.500Z`"),
                     ]},

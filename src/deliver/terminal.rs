@@ -100,7 +100,7 @@ mod tests {
 HIGH     2025-04-12T08:03:40.500Z  repeated-login-failures
          5 failed logins for ann@example.com in 21s
          user.name ann@example.com
-         at least 5 · seen 5 · within 10m
+         at least 5 · within 10m · seen 5
          brute-force attack.t1110 alert 0123456789abcdef0123456789abcdef
          │ stdin:17  2025-04-12 08:03:00 | 103.44.55.21 | ann@example.com | Brazil | Login failure
          │ stdin:29  2025-04-12 08:03:21 | 103.44.55.21 | ann@example.com | Brazil | Login failure

@@ -78,7 +78,7 @@ pub type Wall = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// One receiver and what is needed to reach it.
 pub struct Transport {
-    receiver: Receiver,
+    receiver: Arc<Receiver>,
     gate: Gate,
     wall: Wall,
     timing: Timing,
@@ -94,11 +94,17 @@ enum Gate {
 
 impl Transport {
     /// The error says what about the receiver cannot be set up, without a secret.
-    pub fn new(receiver: Receiver, wall: Wall) -> Result<Transport, String> {
+    pub fn new(receiver: impl Into<Arc<Receiver>>, wall: Wall) -> Result<Transport, String> {
         Transport::with(receiver, wall, Timing::default(), system_lookup())
     }
 
-    pub fn with(receiver: Receiver, wall: Wall, timing: Timing, lookup: Lookup) -> Result<Transport, String> {
+    pub fn with(
+        receiver: impl Into<Arc<Receiver>>,
+        wall: Wall,
+        timing: Timing,
+        lookup: Lookup,
+    ) -> Result<Transport, String> {
+        let receiver = receiver.into();
         let gate = match &receiver.channel {
             Channel::Webhook(it) => http_gate(&it.url, &it.door, timing, lookup),
             Channel::Slack(it) => http_gate(&it.url, &it.door, timing, lookup),
