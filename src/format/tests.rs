@@ -204,7 +204,7 @@ mod syslog {
 
     const WANTED: &str = "syslog.priority syslog.time syslog.host syslog.app syslog.pid syslog.msgid \
                           syslog.sd.exampleSDID@32473.iut syslog.sd.exampleSDID@32473.eventSource message user cef.vendor \
-                          cef.ext.suser devname";
+                          cef.ext.suser devname keyrunner.user keyrunner.action access.user";
 
     #[test]
     fn headers_as_they_are_sent() {
@@ -297,6 +297,18 @@ mod syslog {
             (
                 r#"date=2025-04-12 time=08:02:55 devname="fw" user="ann""#,
                 r#" message="date=2025-04-12 time=08:02:55 devname=\"fw\" user=\"ann\"" user="ann" devname="fw""#,
+            ),
+            (
+                "app: 2025-04-12 08:02:55 | 203.0.113.9 | ann | USA | Logout",
+                r#" syslog.app="app" message="2025-04-12 08:02:55 | 203.0.113.9 | ann | USA | Logout" keyrunner.user="ann" keyrunner.action="Logout""#,
+            ),
+            (
+                r#"nginx: ::1 - ann [12/Apr/2025:08:02:55 +0000] "GET / HTTP/1.1" 200 1"#,
+                r#" syslog.app="nginx" message="::1 - ann [12/Apr/2025:08:02:55 +0000] \"GET / HTTP/1.1\" 200 1" access.user="ann""#,
+            ),
+            (
+                r#"app: no ::1 - ann [12/Apr/2025:08:02:55 +0000] "GET / HTTP/1.1" 200 1"#,
+                r#" syslog.app="app" message="no ::1 - ann [12/Apr/2025:08:02:55 +0000] \"GET / HTTP/1.1\" 200 1""#,
             ),
         ] {
             check("auto", WANTED, &format!("<14>Jan  1 00:00:00 h {rest}"), &format!("{head}{expected}"));
@@ -531,6 +543,10 @@ mod wrap {
         check(r#"{"data":[1,2],"value":[],"message":""}"#, &[]);
         check(r#"{"data":{},"result":{"a":1}}"#, &[r#"{"a":1}"#]);
         check("plain", &[]);
+        check("2025-04-12T08:02:55.1Z stdout F level=warn user=ann", &["level=warn user=ann"]);
+        check("2025-04-12T08:02:55.1Z stdout X level=warn", &[]);
+        check("web-1  | a | b", &["a | b"]);
+        check("no user x | y", &[]);
         check("", &[]);
         check("{\"message\":\"", &[]);
     }
