@@ -135,6 +135,7 @@ mod json {
 
 mod keyrunner {
     use super::check;
+    use crate::format::keyrunner::starts_with_stamp;
 
     const WANTED: &str =
         "keyrunner.time keyrunner.ip keyrunner.user keyrunner.geo keyrunner.action keyrunner.statement";
@@ -170,6 +171,26 @@ mod keyrunner {
             "2025-04-12 08:02:55 | - | ann | USA | Login failure",
             r#"keyrunner.time="2025-04-12 08:02:55" keyrunner.user="ann" keyrunner.geo="USA" keyrunner.action="Login failure""#,
         );
+    }
+
+    #[test]
+    fn a_stamp_is_known_by_its_shape() {
+        let good = "2025-04-12 08:02";
+        assert!(starts_with_stamp(good.as_bytes()));
+        for at in 0..good.len() {
+            for byte in 0..=255u8 {
+                let mut bytes = good.as_bytes().to_vec();
+                let old = bytes[at];
+                bytes[at] = byte;
+                let expected = match old {
+                    b'0'..=b'9' => byte.is_ascii_digit(),
+                    b' ' => b" Tt_".contains(&byte),
+                    _ => byte == old,
+                };
+                assert_eq!(starts_with_stamp(&bytes), expected, "{byte} at {at}");
+            }
+        }
+        assert!(!starts_with_stamp(&good.as_bytes()[..15]));
     }
 
     #[test]
