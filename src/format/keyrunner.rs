@@ -113,9 +113,9 @@ pub(super) fn starts_with_stamp(bytes: &[u8]) -> bool {
 fn are_digits(word: u64, form: u64) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     // `d` has bit 6 and `-` has not.
-    let wanted = form << 1 & ONES << 7;
-    let value = word ^ ONES * 0x30;
-    let too_large = value | (value & ONES * 0x7f).wrapping_add(ONES * 0x76);
+    let wanted = (form << 1) & (ONES << 7);
+    let value = word ^ (ONES * 0x30);
+    let too_large = value | (value & (ONES * 0x7f)).wrapping_add(ONES * 0x76);
     too_large & wanted == 0
 }
 

@@ -14,7 +14,7 @@ fn shown(format: &str, line: &str, wanted: &str) -> String {
     let mut buf = EventBuf::new(fields.len(), Arc::from(""));
     let result = match find(format) {
         Some(it) => (it.decode)(line, 0, &paths, &mut buf).map(|()| it),
-        None => Auto.decode(line, &paths, &mut buf),
+        None => Auto::default().decode(line, &paths, &mut buf),
     };
     let mut out = match result {
         Ok(_) if format != "auto" => String::new(),
@@ -561,6 +561,7 @@ mod wrap {
         check(r#"{"event":{"original":"CEF:0|a","kind":"event"},"message":"other"}"#, &["CEF:0|a"]);
         check(r#"{"event.original":"one","message":"one"}"#, &["one"]);
         check(r#"{"event":{"a":1},"time":1}"#, &[r#"{"a":1}"#]);
+        check(r#"{"items":[{"k":1}],"message":"{\"a\":1}"}"#, &[r#"{"a":1}"#]);
         check(r#"{"data":[1,2],"value":[],"message":""}"#, &[]);
         check(r#"{"data":{},"result":{"a":1}}"#, &[r#"{"a":1}"#]);
         check("plain", &[]);
@@ -586,7 +587,9 @@ mod law {
 
     use crate::format::laws;
 
-    const TARGETS: [(&str, fn(&str)); 4] = [
+    type Law = fn(&str);
+
+    const TARGETS: [(&str, Law); 4] = [
         ("format_json", laws::json_equals_serde_json),
         ("format_any", laws::any_text_is_decoded_or_refused),
         ("format_auto", laws::auto_remembers_nothing),

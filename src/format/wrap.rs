@@ -160,6 +160,12 @@ fn keep<'a>(names: &[&str], values: &mut [Option<&'a str>], key: &str, value: &'
 
 fn from_object(object: &str, each: &mut dyn FnMut(&str)) -> usize {
     let members = Members::of(object);
+    let texts = || members.texts.iter().flatten().filter_map(|it| text_of(it));
+    // JSON inside a text is there because somebody wrapped it; lists and objects are often parts of one record.
+    if let Some(it) = texts().find(|it| it.starts_with(['{', '['])) {
+        each(&it);
+        return 1;
+    }
     let lists = members.lists.iter().flatten().map(|it| (*it, ""));
     // A search result: the documents stand one deeper.
     for (list, inside) in lists.chain(members.hits.map(|it| (it, "_source"))) {
@@ -167,11 +173,6 @@ fn from_object(object: &str, each: &mut dyn FnMut(&str)) -> usize {
         if found > 0 {
             return found;
         }
-    }
-    let texts = || members.texts.iter().flatten().filter_map(|it| text_of(it));
-    if let Some(it) = texts().find(|it| it.starts_with(['{', '['])) {
-        each(&it);
-        return 1;
     }
     // Beside `event.original` an object `event` only says things about the line.
     if members.texts[0].is_none()
