@@ -55,6 +55,11 @@ impl Ids {
 /// `12/Apr/2025:08:02:55 +0000`
 const STAMP_LEN: usize = 26;
 
+/// Whether the text begins with an address.
+pub(super) fn starts(text: &str) -> bool {
+    text.split_once(' ').is_some_and(|(first, _)| is_address(first))
+}
+
 /// The time between brackets, with a quote behind.
 fn stamp(record: &str, part: Part) -> Option<Part> {
     let bytes = &record.as_bytes()[..part.end];

@@ -84,7 +84,7 @@ fn date_column(record: &str, part: Part) -> Option<(Part, Part)> {
         return None;
     }
     // A stamp with its fraction and zone is shorter than this; a bar further on belongs to something else.
-    let bar = bytes.iter().take(lead + 48).position(|it| *it == b'|')?;
+    let bar = memchr::memchr(b'|', &bytes[..bytes.len().min(lead + 48)])?;
     let time = Part::new(part.start + lead, part.start + bar).trim(record);
     let tail = &time.of(record).as_bytes()[16..];
     let is_stamp =
@@ -93,13 +93,30 @@ fn date_column(record: &str, part: Part) -> Option<(Part, Part)> {
 }
 
 /// `dddd-dd-ddTdd:dd`, by shape: whether the date exists is for the schema to say, and a line with a wrong date is still a line.
+///
+/// Asked of every line that begins with a digit, so eight bytes at once.
+#[inline]
 pub(super) fn starts_with_stamp(bytes: &[u8]) -> bool {
-    let Some(it) = bytes.first_chunk::<16>() else { return false };
-    it[4] == b'-'
-        && it[7] == b'-'
-        && matches!(it[10], b' ' | b'T' | b't' | b'_')
-        && it[13] == b':'
-        && [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15].iter().all(|at: &usize| it[*at].is_ascii_digit())
+    let Some(head) = bytes.first_chunk::<16>() else { return false };
+    let both = u128::from_le_bytes(*head);
+    let (date, time) = (both as u64, (both >> 64) as u64);
+    are_digits(date, u64::from_le_bytes(*b"dddd-dd-"))
+        && are_digits(time, u64::from_le_bytes(*b"dd-dd-dd"))
+        && head[4] == b'-'
+        && head[7] == b'-'
+        && matches!(head[10], b' ' | b'T' | b't' | b'_')
+        && head[13] == b':'
+}
+
+/// Whether all bytes of a word are digits where the form has a `d`.
+#[inline]
+fn are_digits(word: u64, form: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // `d` has bit 6 and `-` has not.
+    let wanted = (form << 1) & (ONES << 7);
+    let value = word ^ (ONES * 0x30);
+    let too_large = value | (value & (ONES * 0x7f)).wrapping_add(ONES * 0x76);
+    too_large & wanted == 0
 }
 
 /// The columns after the date, if they are those of an access record.

@@ -307,15 +307,15 @@ fn word(bytes: &[u8], at: usize) -> u64 {
 #[inline]
 fn hash(first: u64, last: u64, len: usize, shift: u8) -> usize {
     let mixed = first.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (last ^ len as u64).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
-    ((mixed ^ mixed >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> shift) as usize
+    ((mixed ^ (mixed >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> shift) as usize
 }
 
 /// Whether one of the eight bytes is a dot.
 #[inline]
 fn has_dot(word: u64) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    let dots = word ^ ONES * 0x2e;
-    dots.wrapping_sub(ONES) & !dots & ONES << 7 != 0
+    let dots = word ^ (ONES * 0x2e);
+    dots.wrapping_sub(ONES) & !dots & (ONES << 7) != 0
 }
 
 /// A part of the record, by byte offsets.

@@ -5,7 +5,7 @@
 //! us, so each part is optional where what remains still cannot be mistaken for another format: a line without priority
 //! must have a stamp, and one with an ISO stamp also a tag, for every other log begins with an ISO stamp too.
 //!
-//! The message may itself be JSON, CEF or key=value; then that is decoded into the same event. The parts of the header are
+//! The message may itself be a record of another format; then that is decoded into the same event. The parts of the header are
 //! set first, and the first value wins, so a message cannot speak for the header. Text in the middle of a message is never
 //! opened: there stands what an attacker typed.
 
@@ -13,11 +13,11 @@ use crate::model::{EventBuf, FieldId, Place, Slot};
 
 use super::keyrunner::starts_with_stamp;
 use super::paths::{BOM, NOWHERE, Part, ROOT, Trie, body};
-use super::{Format, Paths, Reject, cef, json, logfmt};
+use super::{Format, Paths, Reject, cef, combined, json, keyrunner, logfmt};
 
 pub(super) const FORMAT: Format = Format {
     name: "syslog",
-    about: "RFC 3164 and RFC 5424 syslog, with or without priority; the message may be JSON, CEF or key=value",
+    about: "RFC 3164 and RFC 5424 syslog, with or without priority; the message may be of another format",
     example: "<38>Apr 12 08:02:55 web-1 sshd[4711]: Failed password for root from 203.0.113.9 port 50022 ssh2",
     looks_like,
     decode,
@@ -77,20 +77,19 @@ fn decode(record: &str, at: usize, paths: &Paths, buf: &mut EventBuf) -> Result<
     Ok(())
 }
 
-/// Decodes a message that is a record of another syntax.
+/// Decodes a message that is a record of another syntax. Only its beginning is looked at, which the software writes.
 fn open_message(record: &str, message: Part, paths: &Paths, buf: &mut EventBuf) {
-    match record.as_bytes().get(message.start) {
-        Some(b'{') if json::is_object(record, message.start, paths, buf) => {
-            let _known_good = (json::FORMAT.decode)(record, message.start, paths, buf);
-        }
-        Some(b'C' | b'L') if cef::starts(message.of(record)) => {
-            let _as_far_as_it_goes = (cef::FORMAT.decode)(record, message.start, paths, buf);
-        }
-        Some(it) if it.is_ascii_alphabetic() && logfmt::starts(message.of(record)) => {
-            let _as_far_as_it_goes = (logfmt::FORMAT.decode)(record, message.start, paths, buf);
-        }
-        Some(_) | None => {}
-    }
+    let text = message.of(record);
+    let format = match text.as_bytes() {
+        [b'{', ..] if json::is_object(record, message.start, paths, buf) => json::FORMAT,
+        [b'C' | b'L', b'E', ..] if cef::starts(text) => cef::FORMAT,
+        [b'0'..=b'9', ..] if starts_with_stamp(text.as_bytes()) => keyrunner::FORMAT,
+        [b'0'..=b'9' | b'a'..=b'f' | b':', ..] if combined::starts(text) => combined::FORMAT,
+        [it, ..] if it.is_ascii_alphabetic() && logfmt::starts(text) => logfmt::FORMAT,
+        _ => return,
+    };
+    // What it refuses after all stays a message; then nothing was set.
+    let _as_far_as_it_goes = (format.decode)(record, message.start, paths, buf);
 }
 
 const NONE: Part = Part { start: 0, end: 0 };

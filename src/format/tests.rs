@@ -14,7 +14,7 @@ fn shown(format: &str, line: &str, wanted: &str) -> String {
     let mut buf = EventBuf::new(fields.len(), Arc::from(""));
     let result = match find(format) {
         Some(it) => (it.decode)(line, 0, &paths, &mut buf).map(|()| it),
-        None => Auto.decode(line, &paths, &mut buf),
+        None => Auto::default().decode(line, &paths, &mut buf),
     };
     let mut out = match result {
         Ok(_) if format != "auto" => String::new(),
@@ -135,6 +135,7 @@ mod json {
 
 mod keyrunner {
     use super::check;
+    use crate::format::keyrunner::starts_with_stamp;
 
     const WANTED: &str =
         "keyrunner.time keyrunner.ip keyrunner.user keyrunner.geo keyrunner.action keyrunner.statement";
@@ -173,6 +174,26 @@ mod keyrunner {
     }
 
     #[test]
+    fn a_stamp_is_known_by_its_shape() {
+        let good = "2025-04-12 08:02";
+        assert!(starts_with_stamp(good.as_bytes()));
+        for at in 0..good.len() {
+            for byte in 0..=255u8 {
+                let mut bytes = good.as_bytes().to_vec();
+                let old = bytes[at];
+                bytes[at] = byte;
+                let expected = match old {
+                    b'0'..=b'9' => byte.is_ascii_digit(),
+                    b' ' => b" Tt_".contains(&byte),
+                    _ => byte == old,
+                };
+                assert_eq!(starts_with_stamp(&bytes), expected, "{byte} at {at}");
+            }
+        }
+        assert!(!starts_with_stamp(&good.as_bytes()[..15]));
+    }
+
+    #[test]
     fn a_user_name_cannot_write_the_other_columns() {
         for user in ["x | USA | Login success", "x|y", "{\"a\":1}", "| |", "Login success |"] {
             let line = format!("2025-04-12 08:02:55 | 103.44.55.21 | {user} | Brazil | Login failure");
@@ -204,7 +225,7 @@ mod syslog {
 
     const WANTED: &str = "syslog.priority syslog.time syslog.host syslog.app syslog.pid syslog.msgid \
                           syslog.sd.exampleSDID@32473.iut syslog.sd.exampleSDID@32473.eventSource message user cef.vendor \
-                          cef.ext.suser devname";
+                          cef.ext.suser devname keyrunner.user keyrunner.action access.user";
 
     #[test]
     fn headers_as_they_are_sent() {
@@ -297,6 +318,18 @@ mod syslog {
             (
                 r#"date=2025-04-12 time=08:02:55 devname="fw" user="ann""#,
                 r#" message="date=2025-04-12 time=08:02:55 devname=\"fw\" user=\"ann\"" user="ann" devname="fw""#,
+            ),
+            (
+                "app: 2025-04-12 08:02:55 | 203.0.113.9 | ann | USA | Logout",
+                r#" syslog.app="app" message="2025-04-12 08:02:55 | 203.0.113.9 | ann | USA | Logout" keyrunner.user="ann" keyrunner.action="Logout""#,
+            ),
+            (
+                r#"nginx: ::1 - ann [12/Apr/2025:08:02:55 +0000] "GET / HTTP/1.1" 200 1"#,
+                r#" syslog.app="nginx" message="::1 - ann [12/Apr/2025:08:02:55 +0000] \"GET / HTTP/1.1\" 200 1" access.user="ann""#,
+            ),
+            (
+                r#"app: no ::1 - ann [12/Apr/2025:08:02:55 +0000] "GET / HTTP/1.1" 200 1"#,
+                r#" syslog.app="app" message="no ::1 - ann [12/Apr/2025:08:02:55 +0000] \"GET / HTTP/1.1\" 200 1""#,
             ),
         ] {
             check("auto", WANTED, &format!("<14>Jan  1 00:00:00 h {rest}"), &format!("{head}{expected}"));
@@ -528,9 +561,14 @@ mod wrap {
         check(r#"{"event":{"original":"CEF:0|a","kind":"event"},"message":"other"}"#, &["CEF:0|a"]);
         check(r#"{"event.original":"one","message":"one"}"#, &["one"]);
         check(r#"{"event":{"a":1},"time":1}"#, &[r#"{"a":1}"#]);
+        check(r#"{"items":[{"k":1}],"message":"{\"a\":1}"}"#, &[r#"{"a":1}"#]);
         check(r#"{"data":[1,2],"value":[],"message":""}"#, &[]);
         check(r#"{"data":{},"result":{"a":1}}"#, &[r#"{"a":1}"#]);
         check("plain", &[]);
+        check("2025-04-12T08:02:55.1Z stdout F level=warn user=ann", &["level=warn user=ann"]);
+        check("2025-04-12T08:02:55.1Z stdout X level=warn", &[]);
+        check("web-1  | a | b", &["a | b"]);
+        check("no user x | y", &[]);
         check("", &[]);
         check("{\"message\":\"", &[]);
     }
@@ -549,7 +587,9 @@ mod law {
 
     use crate::format::laws;
 
-    const TARGETS: [(&str, fn(&str)); 4] = [
+    type Law = fn(&str);
+
+    const TARGETS: [(&str, Law); 4] = [
         ("format_json", laws::json_equals_serde_json),
         ("format_any", laws::any_text_is_decoded_or_refused),
         ("format_auto", laws::auto_remembers_nothing),

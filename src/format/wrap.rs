@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use crate::limits;
 use crate::model::json;
 
+use super::keyrunner::starts_with_stamp;
 use super::paths::body;
 
 /// Arrays of records.
@@ -81,8 +82,30 @@ pub fn inner_records(record: &str, each: &mut dyn FnMut(&str)) -> usize {
     match text.as_bytes().first() {
         Some(b'[') => from_list(text, "", each),
         Some(b'{') => from_object(text, each),
-        Some(_) | None => 0,
+        Some(_) => match without_container(text) {
+            Some(inner) => {
+                each(inner);
+                1
+            }
+            None => 0,
+        },
+        None => 0,
     }
+}
+
+/// What a container wrote, without the header that its runtime put before it: `TIME stdout F ` (Kubernetes), or
+/// `name  | ` (compose).
+fn without_container(line: &str) -> Option<&str> {
+    let mut words = line.splitn(4, ' ');
+    let (first, second, third) = (words.next()?, words.next()?, words.next().unwrap_or(""));
+    if matches!(second, "stdout" | "stderr") && matches!(third, "F" | "P") && starts_with_stamp(first.as_bytes()) {
+        return words.next().filter(|it| !it.is_empty());
+    }
+    let (name, inner) = line.split_once(" | ")?;
+    let name = name.trim_ascii_end().as_bytes();
+    let is_name = name.first().is_some_and(u8::is_ascii_alphabetic)
+        && name.iter().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_' | b'.'));
+    (is_name && !inner.is_empty()).then_some(inner)
 }
 
 /// The members of an object that stand under names of interest, found in one walk.
@@ -137,6 +160,12 @@ fn keep<'a>(names: &[&str], values: &mut [Option<&'a str>], key: &str, value: &'
 
 fn from_object(object: &str, each: &mut dyn FnMut(&str)) -> usize {
     let members = Members::of(object);
+    let texts = || members.texts.iter().flatten().filter_map(|it| text_of(it));
+    // JSON inside a text is there because somebody wrapped it; lists and objects are often parts of one record.
+    if let Some(it) = texts().find(|it| it.starts_with(['{', '['])) {
+        each(&it);
+        return 1;
+    }
     let lists = members.lists.iter().flatten().map(|it| (*it, ""));
     // A search result: the documents stand one deeper.
     for (list, inside) in lists.chain(members.hits.map(|it| (it, "_source"))) {
@@ -144,11 +173,6 @@ fn from_object(object: &str, each: &mut dyn FnMut(&str)) -> usize {
         if found > 0 {
             return found;
         }
-    }
-    let texts = || members.texts.iter().flatten().filter_map(|it| text_of(it));
-    if let Some(it) = texts().find(|it| it.starts_with(['{', '['])) {
-        each(&it);
-        return 1;
     }
     // Beside `event.original` an object `event` only says things about the line.
     if members.texts[0].is_none()

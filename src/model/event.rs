@@ -213,7 +213,7 @@ impl EventBuf {
     }
 
     /// Sets a field; the last set wins.
-    #[inline]
+    #[inline(always)]
     pub fn set(&mut self, id: FieldId, slot: Slot) {
         let index = id.index();
         self.slots[index] = slot;
