@@ -13,16 +13,18 @@ pub struct Edges {
 impl Edges {
     #[inline]
     pub fn of(text: &[u8]) -> Edges {
-        let (head, tail) = match (text.first_chunk::<4>(), text.last_chunk::<4>()) {
-            (Some(head), Some(tail)) => (*head, *tail),
-            _ => {
-                let (mut head, mut tail) = ([0; 4], [0; 4]);
-                head[..text.len()].copy_from_slice(text);
-                tail[4 - text.len()..].copy_from_slice(text);
-                (head, tail)
+        match (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+            (Some(head), Some(tail)) => {
+                Edges { head: u32::from_le_bytes(*head), tail: u32::from_le_bytes(*tail), len: text.len() }
             }
-        };
-        Edges { head: u32::from_le_bytes(head), tail: u32::from_le_bytes(tail), len: text.len() }
+            _ => Edges::of_short(text),
+        }
+    }
+
+    fn of_short(text: &[u8]) -> Edges {
+        let head = text.iter().rev().fold(0, |sum, it| sum << 8 | u32::from(*it));
+        let unused = 32 - 8 * text.len() as u32;
+        Edges { head, tail: head.checked_shl(unused).unwrap_or(0), len: text.len() }
     }
 }
 
@@ -54,5 +56,33 @@ impl Gate {
     pub fn may_hold(&self, word: u32) -> bool {
         let place = self.place(word);
         self.bits[place >> 6] >> (place & 63) & 1 != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edges_of_short_and_long_texts() {
+        for (text, head, tail) in [
+            ("", *b"\0\0\0\0", *b"\0\0\0\0"),
+            ("a", *b"a\0\0\0", *b"\0\0\0a"),
+            ("abc", *b"abc\0", *b"\0abc"),
+            ("abcd", *b"abcd", *b"abcd"),
+            ("abcdefg", *b"abcd", *b"defg"),
+        ] {
+            let edges = Edges::of(text.as_bytes());
+            assert_eq!((edges.head.to_le_bytes(), edges.tail.to_le_bytes(), edges.len), (head, tail, text.len()));
+        }
+    }
+
+    #[test]
+    fn a_gate_lets_in_what_was_put_in_and_little_else() {
+        let words: Vec<u32> = (0..1000).map(|it: u32| it.wrapping_mul(2_654_435_769)).collect();
+        let gate = Gate::new(&words);
+        assert!(words.iter().all(|it| gate.may_hold(*it)));
+        let through = (0..10_000u32).map(|it| it.wrapping_mul(40_503) ^ 0x5bd1_e995).filter(|it| gate.may_hold(*it));
+        assert!(through.count() < 2000);
     }
 }
