@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::file::{By, Rule};
 use super::load::Sourced;
-use super::problem::{Problem, nearest};
+use super::problem::{Problem, distance, nearest};
 use super::story::Story;
 use super::title::Template;
 use super::tree::{Node, content_start, decoded};
@@ -22,6 +22,8 @@ use crate::schema::file::{ACTIVITIES, Schema};
 pub struct Names {
     /// What the loaded schemas and enrichments fill.
     pub fields: BTreeSet<String>,
+    /// Whatever else schemas speak of: most of it paths of records, which rules may name too.
+    pub words: BTreeSet<String>,
     /// The lists of the configuration. None: not known, so not checked.
     pub lists: Option<BTreeSet<String>>,
 }
@@ -49,20 +51,36 @@ const ALWAYS_FILLED: [&str; 16] = [
 impl Names {
     pub fn of<'a>(schemas: impl IntoIterator<Item = &'a Schema>) -> Names {
         let mut fields: BTreeSet<String> = ALWAYS_FILLED.iter().map(|it| it.to_string()).collect();
+        let mut words = BTreeSet::new();
         for schema in schemas {
             let maps = schema.cases.iter().map(|it| &it.set).chain([&schema.fields]);
             fields.extend(maps.flat_map(|it| it.0.iter().map(|(name, _)| name.clone())));
+            words.extend(words_of(schema));
         }
-        Names { fields, lists: None }
+        Names { fields, words, lists: None }
     }
 }
 
+/// Every text of a schema but its examples. Written and read again, for then a new way to take a value needs nothing here.
+fn words_of(schema: &Schema) -> Vec<String> {
+    let schema = Schema { examples: Vec::new(), ..schema.clone() };
+    let Ok(text) = ron::to_string(&schema) else { return Vec::new() };
+    let Ok(Some(node)) = super::tree::parse(&text) else { return Vec::new() };
+    let mut words = Vec::new();
+    node.walk(&mut |it| {
+        if it.body == super::tree::Body::Text {
+            words.push(decoded(&text[it.span.clone()]));
+        }
+    });
+    words
+}
+
 /// Everything wrong with a set of rules that reading them could not see.
-pub fn check_rules(rules: &[Sourced<Rule>], names: &Names) -> Vec<Problem> {
-    let mut out = Vec::new();
+pub fn check_rules<'a>(rules: &'a [Sourced<Rule>], names: &'a Names) -> Vec<Problem> {
+    let mut told = Told::default();
     let mut ids: HashMap<&str, &Sourced<Rule>> = HashMap::new();
     for rule in rules {
-        let mut checker = Checker { rule, tree: None, names, out: &mut out };
+        let mut checker = Checker { rule, tree: None, names, told: &mut told };
         checker.all();
         if let Some(first) = ids.get(rule.value.id.as_str()) {
             let place = first.place();
@@ -76,17 +94,27 @@ pub fn check_rules(rules: &[Sourced<Rule>], names: &Names) -> Vec<Problem> {
     }
     let known: Vec<&str> = ids.keys().copied().collect();
     for rule in rules {
-        Checker { rule, tree: None, names, out: &mut out }.margins(&known);
+        Checker { rule, tree: None, names, told: &mut told }.margins(&known);
     }
-    out
+    told.problems
 }
 
-struct Checker<'a> {
+/// What was found so far.
+#[derive(Default)]
+struct Told<'a> {
+    problems: Vec<Problem>,
+    /// How many of each file: placing one costs a look at the whole file, and thousands of rules may share one.
+    by_file: HashMap<&'a str, usize>,
+    /// Names that nothing fills, and the near ones: many rules name the same.
+    meant: HashMap<&'a str, Option<&'a str>>,
+}
+
+struct Checker<'a, 't> {
     rule: &'a Sourced<Rule>,
     /// Parsed when the first mistake is found.
     tree: Option<Node>,
     names: &'a Names,
-    out: &'a mut Vec<Problem>,
+    told: &'t mut Told<'a>,
 }
 
 /// Where a mistake stands.
@@ -103,10 +131,15 @@ enum Place<'p> {
     Within(&'p str, Option<usize>, Range<usize>),
 }
 
-impl<'a> Checker<'a> {
+impl<'a> Checker<'a, '_> {
     fn report(&mut self, place: Place<'_>, what: impl Into<String>, more: impl FnOnce(Problem) -> Problem) {
+        let count = self.told.by_file.entry(self.rule.file()).or_default();
+        *count += 1;
+        if *count > limits::PROBLEMS_PER_FILE_MAX {
+            return;
+        }
         let span = self.find(&place);
-        self.out.push(more(Problem::at(&self.rule.source, span, what)));
+        self.told.problems.push(more(Problem::at(&self.rule.source, span, what)));
     }
 
     fn find(&mut self, place: &Place<'_>) -> Range<usize> {
@@ -201,7 +234,7 @@ impl<'a> Checker<'a> {
                 self.report(Place::Within("title", None, span), "`{distinct}` cannot be filled", |it| {
                     it.expected("a rule that detects `Distinct`").hint("did you mean `{count}`?")
                 });
-            } else if let Some(meant) = self.meant(name) {
+            } else if let Some(meant) = meant(self.names, name) {
                 self.report(Place::Within("title", None, span), format!("nothing fills `{{{name}}}`"), |it| {
                     it.warning().hint(format!("did you mean `{{{meant}}}`?"))
                 });
@@ -270,7 +303,7 @@ impl<'a> Checker<'a> {
         });
     }
 
-    fn steps(&mut self, steps: &[Step]) {
+    fn steps(&mut self, steps: &'a [Step]) {
         if steps.is_empty() {
             self.report(Place::Key("detect", "steps"), "a sequence without steps", |it| {
                 it.expected("at least one step")
@@ -299,7 +332,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn expr(&mut self, key: &str, expr: &Expr) {
+    fn expr(&mut self, key: &str, expr: &'a Expr) {
         match expr {
             Expr::All(parts) => parts.iter().for_each(|it| self.expr(key, it)),
             Expr::Any(parts) => {
@@ -387,22 +420,14 @@ impl<'a> Checker<'a> {
     }
 
     /// A rule may name any path of a record, so a name that nothing fills is only worth a word when one that is filled is near.
-    fn field(&mut self, key: &str, field: &str) {
-        if let Some(meant) = self.meant(field) {
+    fn field(&mut self, key: &str, field: &'a str) {
+        let names = self.names;
+        let meant = *self.told.meant.entry(field).or_insert_with(|| meant(names, field));
+        if let Some(meant) = meant {
             self.report(Place::Text(key, field), format!("nothing fills the field `{field}`"), |it| {
                 it.warning().hint(format!("did you mean `{meant}`?"))
             });
         }
-    }
-
-    fn meant(&self, field: &str) -> Option<&'a str> {
-        if self.names.fields.contains(field) || super::title::WORDS.contains(&field) {
-            return None;
-        }
-        let shapes_agree = |it: &&str| it.len() > 4 && it.contains('.') == field.contains(['.', '_']);
-        let near = nearest(field, self.names.fields.iter().map(String::as_str).filter(shapes_agree))?;
-        // Keys of records are often one letter from ours (`actor.ip`, `user.names`); long names are rarely so by chance.
-        (field.len() > 5).then_some(near)
     }
 
     /// Margins name rules.
@@ -423,6 +448,19 @@ impl<'a> Checker<'a> {
             }
         }
     }
+}
+
+/// The filled field that an unknown name was probably meant to be.
+fn meant<'a>(names: &'a Names, field: &str) -> Option<&'a str> {
+    let known = |of: &BTreeSet<String>| of.contains(field);
+    if known(&names.fields) || known(&names.words) || super::title::WORDS.contains(&field) {
+        return None;
+    }
+    let parts = |it: &str| it.split(['.', '_']).count();
+    let alike = |it: &&str| it.contains('.') && parts(it) == parts(field);
+    let near = nearest(field, names.fields.iter().map(String::as_str).filter(alike))?;
+    // Two letters at most: `source.mac` is not `source.ip`.
+    (distance(field, near) <= 2).then_some(near)
 }
 
 /// The range of a story's literal in its file.

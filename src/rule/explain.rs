@@ -118,7 +118,16 @@ pub fn explain(source: &Source, root: &Node, error: &Error, offset: usize) -> Ex
         Error::ExpectedBoolean => view.wrong_type(view.after(offset), "true or false"),
         Error::ExpectedArray => view.wrong_type(view.after(offset), "a list in [ ]"),
         Error::ExpectedMap => view.wrong_type(view.after(offset), "a map in { }"),
-        Error::ExpectedIdentifier => view.wrong_type(view.after(offset), "a name"),
+        Error::ExpectedIdentifier => {
+            let node = view.after(offset);
+            let expected = match view.key_of(node) {
+                Some("severity") => "one of Info, Low, Medium, High, Critical",
+                Some("detect") => "a kind such as `Each` or `Count(at_least: 5, within: \"10m\")`",
+                Some("when" | "recognise") => "a matcher such as `Eq(\"activity\", \"login.failure\")`",
+                _ => "a name",
+            };
+            view.wrong_type(node, expected)
+        }
         Error::ExpectedStructLike | Error::ExpectedNamedStructLike(_) | Error::ExpectedUnit => {
             view.bracket_missing(offset)
         }

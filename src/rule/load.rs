@@ -4,6 +4,7 @@
 //! mistake, blank out the smallest part that holds it (a field, an element of a list), and read again. A file with a
 //! mistake gives its other rules all the same: whether they are used is the caller's decision.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
 use std::ops::Range;
@@ -72,6 +73,8 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
     /// Files that were read, for watching them.
     pub files: Vec<PathBuf>,
+    /// The same with links resolved: a folder named twice, in the configuration and on the command line, is read once.
+    seen: BTreeSet<PathBuf>,
 }
 
 /// Reads built-in files, then those of `paths`: files, or folders with everything below them.
@@ -176,6 +179,9 @@ fn collect(folder: &Path, root: &Path, depth: usize, files: &mut Vec<PathBuf>, p
 
 fn read_file(path: &Path, loaded: &mut Loaded) {
     let name = path.display().to_string();
+    if !path.canonicalize().is_ok_and(|it| loaded.seen.insert(it)) && path.is_file() {
+        return;
+    }
     match read_bytes(path).and_then(|bytes| to_text(&name, bytes)) {
         Ok(text) => {
             loaded.files.push(path.to_path_buf());
@@ -243,6 +249,7 @@ fn read_text(mut source: Source, origin: Origin, loaded: &mut Loaded) {
         _ => read_value(&source, &root, origin, loaded),
     }
     loaded.problems.truncate(before + limits::PROBLEMS_PER_FILE_MAX);
+    loaded.problems[before..].sort_by_key(|it| (it.line, it.column));
 }
 
 fn read_value(source: &Arc<Source>, node: &Node, origin: Origin, loaded: &mut Loaded) {
@@ -492,12 +499,12 @@ mod tests {
         check(
             "severity:",
             "sevrity:",
-            &[&["4:5 `sevrity` is no field of `Rule`", "did you mean `severity`?"], &["1:1 `Rule` lacks `severity`"]],
+            &[&["1:1 `Rule` lacks `severity`"], &["4:5 `sevrity` is no field of `Rule`", "did you mean `severity`?"]],
         );
         check(
             "at_least: 5",
             "at_last: 5",
-            &[&["8:19 `at_last` is no field of `Count`", "`at_least`"], &["8:13 `Count` lacks `at_least`"]],
+            &[&["8:13 `Count` lacks `at_least`"], &["8:19 `at_last` is no field of `Count`", "`at_least`"]],
         );
         check("Exact(", "Exactly(", &[&["7:23 `Exactly` is unknown here", "did you mean `Exact`?"]]);
         check_text("Rlue(id: \"a\")", &[&["1:1 `Rlue` is neither a rule nor a schema", "did you mean `Rule`?"]]);
@@ -683,6 +690,36 @@ mod tests {
             assert!(!problems(&GOOD[..cut]).is_empty() || cut > GOOD.len() - 2, "{cut}");
         }
         assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn folders_are_read_in_order_once_and_no_further() {
+        let root = std::env::temp_dir().join(format!("tripline-load-{}", std::process::id()));
+        let inside = root.join("rules/b");
+        fs::create_dir_all(&inside).unwrap();
+        let write = |path: &Path, id: &str| fs::write(path, GOOD.replace("a-rule", id)).unwrap();
+        write(&inside.join("z.ron"), "z");
+        write(&root.join("rules/c.ron"), "c");
+        write(&root.join("rules/.hidden.ron"), "hidden");
+        write(&root.join("rules/notes.txt"), "notes");
+        write(&root.join("outside.ron"), "outside");
+        fs::write(inside.join("a.ron"), b"Rule(\xff)").unwrap();
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(root.join("outside.ron"), root.join("rules/link.ron")).unwrap();
+            std::os::unix::fs::symlink(&root, root.join("rules/loop")).unwrap();
+        }
+        let loaded = load(&[root.join("rules"), root.join("rules/c.ron"), root.join("none.ron")], Builtin::None);
+        fs::remove_dir_all(&root).unwrap();
+        let ids: Vec<&str> = loaded.rules.iter().map(|it| it.value.id.as_str()).collect();
+        assert_eq!(ids, ["z", "c"]);
+        let told: Vec<String> = loaded.problems.iter().map(|it| format!("{} {}", it.place(), it.what)).collect();
+        let expected = ["link.ron a link that leads out", "a.ron:1:6 a byte that is no UTF-8", "none.ron no such file"];
+        let skip = usize::from(!cfg!(unix));
+        assert_eq!(told.len(), expected.len() - skip, "{told:?}");
+        for (told, expected) in told.iter().zip(&expected[skip..]) {
+            assert!(told.contains(expected), "{told}");
+        }
     }
 
     /// The tags of the command-line reference that this version has rules for.

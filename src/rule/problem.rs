@@ -107,6 +107,7 @@ impl Problem {
         if self.line == 0 { file } else { format!("{file}:{}:{}", self.line, self.column) }
     }
 
+    /// All of it, with an empty line at the end.
     pub fn show(&self, colour: bool) -> String {
         let paint = |code: &str, text: &str| {
             if colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_string() }
@@ -133,6 +134,7 @@ impl Problem {
                 let _ = writeln!(out, "{pad} {} {word}: {}", paint("1;34", "="), plain(text));
             }
         }
+        out.push('\n');
         out
     }
 
@@ -204,7 +206,7 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 }
 
 /// Insertions, deletions, substitutions and swaps of neighbours between two words.
-fn distance(a: &str, b: &str) -> usize {
+pub fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     if a.len().abs_diff(b.len()) > 3 {
         return usize::MAX;
@@ -243,7 +245,7 @@ mod tests {
         assert_eq!(
             problem.show(false),
             "error: `sevrity` is no field of `Rule`\n --> a.ron:2:12\n  |\n2 |     id: \"é\\u{202e}\", sevrity: High)\n  \
-             |                      ^^^^^^^\n  = help: did you mean `severity`?\n"
+             |                      ^^^^^^^\n  = help: did you mean `severity`?\n\n"
         );
         assert!(problem.show(true).contains("\u{1b}[1;31merror\u{1b}[0m"));
     }
