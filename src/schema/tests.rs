@@ -1,6 +1,6 @@
 use super::*;
-use crate::model::path::Steps;
-use crate::model::{Event, Fields, Place, Value};
+use crate::format::{Auto, Paths};
+use crate::model::{Event, Fields, Value};
 
 /// Every mapped field is wanted.
 fn everything(_: &str) -> bool {
@@ -14,9 +14,10 @@ fn schema(text: &str) -> file::Schema {
         .unwrap_or_else(|it| panic!("{it}\n{text}"))
 }
 
-/// Schemas, a decoder as simple as can be, and everything between a line and what came out of it.
+/// Schemas, the decoders, and everything between a line and what came out of it.
 struct Bench {
     fields: Fields,
+    paths: Paths,
     schemas: Schemas,
     buf: EventBuf,
     memo: Memo,
@@ -27,12 +28,13 @@ impl Bench {
         let mut fields = Fields::default();
         let schemas = Schemas::compile(files, &mut fields, &everything, &[]).unwrap_or_else(|it| panic!("{it}"));
         let buf = EventBuf::new(fields.len(), schemas.constants());
-        Bench { fields, schemas, buf, memo: Memo::default() }
+        Bench { paths: Paths::new(&fields), fields, schemas, buf, memo: Memo::default() }
     }
 
     /// What comes out of a line: for each event, `field=text` in the order of names, `×n` for repeats.
     fn map(&mut self, line: &str) -> Vec<Vec<(String, String)>> {
-        let format = decode(line, &self.fields, &mut self.buf);
+        self.buf.clear();
+        let format = Auto.decode(line, &self.paths, &mut self.buf).unwrap_or_else(|it| panic!("{it:?}: {line}")).name;
         let event = Event { record: line, buf: &self.buf };
         let Some(index) = self.schemas.recognise(event, format, &mut self.memo) else { return Vec::new() };
         let arrival = Arrival { zone: Zone::UTC, received: Timestamp::parse_iso("2025-04-12", Zone::UTC).unwrap() };
@@ -62,49 +64,6 @@ fn shown(value: Value) -> String {
         Value::Null => "null".to_string(),
         Value::List(it) => it.iter().collect::<Vec<_>>().join(", "),
     }
-}
-
-/// Stands in for the formats: JSON, KeyRunner's columns, syslog, plain text.
-fn decode(line: &str, fields: &Fields, buf: &mut EventBuf) -> &'static str {
-    buf.clear();
-    let start = |part: &str| part.as_ptr() as usize - line.as_ptr() as usize;
-    if line.starts_with('{') {
-        assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "no JSON: {line}");
-        let mut memo = TakeMemo::default();
-        for (name, id) in fields.paths().filter(|it| !it.0.contains('[')) {
-            let Some(raw) = Steps::parse(name).unwrap().first(line) else { continue };
-            let slot = Slot::text(Place::Record, start(raw), raw.len());
-            let made = take::from_json(slot, line, buf, &mut memo);
-            let empty = if raw.starts_with(['[', '{', '"']) { slot.as_json() } else { Slot::null() };
-            buf.set(id, made.unwrap_or(empty));
-        }
-        return "json";
-    }
-    let forms = [
-        (
-            "keyrunner",
-            r"^(?<time>\d{4}-\d\d-\d\d \S+) \| (?<ip>[^|]*) \| (?<user>.*) \| (?<geo>[^|]*) \| (?<action>[^|]*)$",
-        ),
-        ("keyrunner", r"^(?<time>\d{4}-\d\d-\d\d \S+) \| (?<statement>.*)$"),
-        (
-            "syslog",
-            r"^(?:<\d+>)?(?<time>\w{3} +\d+ [\d:]+|\d{4}-\d\d-\d\dT\S+) (?<host>\S+) (?<app>[^ \[:]+)(?:\[(?<pid>\d+)\])?: (?<message>.*)$",
-        ),
-        ("text", "^(?<message>.*)$"),
-    ];
-    for (format, pattern) in forms {
-        let regex = regex::Regex::new(pattern).unwrap();
-        let Some(found) = regex.captures(line) else { continue };
-        for name in regex.capture_names().flatten() {
-            let path = if name == "message" { name.to_string() } else { format!("{format}.{name}") };
-            let id = fields.paths().find(|it| it.0 == path).map(|it| it.1);
-            if let (Some(id), Some(part)) = (id, found.name(name).filter(|it| !it.is_empty())) {
-                buf.set(id, Slot::text(Place::Record, part.start(), part.len()));
-            }
-        }
-        return if format == "access" { "combined" } else { format };
-    }
-    unreachable!("every line is text")
 }
 
 /// Compares what one schema makes of a line; each event as `field=text` with `; ` between.
@@ -286,7 +245,7 @@ fn what_nobody_wants_is_not_computed() {
     assert!(schemas.produces(index).any(|it| it == "user.name"));
     let line = r#"{"is":1,"b":[{"c":"d"}]}"#;
     let mut buf = EventBuf::new(fields.len(), schemas.constants());
-    decode(line, &fields, &mut buf);
+    Auto.decode(line, &Paths::new(&fields), &mut buf).unwrap();
     schemas.select(line, &mut buf, &mut Memo::default());
     let id = fields.path("b[0].c");
     assert_eq!(Event { record: line, buf: &buf }.text(id), Some("d"));
