@@ -14,6 +14,7 @@ pub mod matcher;
 pub mod detect;
 pub mod alert;
 pub mod deliver;
+pub mod store;
 pub mod rule;
 pub mod config;
 pub mod engine;
