@@ -18,5 +18,6 @@ pub mod store;
 pub mod rule;
 pub mod config;
 pub mod engine;
+pub mod web;
 pub mod runtime;
 pub mod cli;

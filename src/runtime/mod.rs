@@ -1,7 +1,10 @@
 //! Every task, thread and channel, and the only clock.
 
 pub mod clock;
+pub mod journal;
+pub mod keeper;
 pub mod live;
+pub mod own;
 pub mod pool;
 pub mod replay;
 pub mod setup;
