@@ -4,6 +4,7 @@ pub mod clock;
 pub mod journal;
 pub mod keeper;
 pub mod live;
+pub mod metrics;
 pub mod own;
 pub mod pool;
 pub mod replay;
