@@ -10,8 +10,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::limits;
+use crate::model::title::Template;
 use crate::model::{Alert, Entity, Evidence, Finding, RuleHead, RuleIndex, Severity, Span, State, Timestamp};
-use crate::rule::title::Template;
 
 /// What the desk must know of a rule.
 #[derive(Clone, Debug)]

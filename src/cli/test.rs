@@ -8,10 +8,10 @@ use clap::Args;
 
 use super::{Common, Exit};
 use crate::engine::{Engine, Front, Judged, Reading, RuleSet, Wanted};
-use crate::enrich::country::Country;
 use crate::enrich::geo::Geo;
 use crate::format;
 use crate::matcher::Lists;
+use crate::model::country::Country;
 use crate::model::{Alert, Span, Timestamp, Zone};
 use crate::rule::check::story_span;
 use crate::rule::file::Rule;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use crate::config::{self, Config};
 use crate::engine::{Front, HashKeys, Reading, RuleSet, Wanted};
 use crate::enrich::Enricher;
-use crate::enrich::country::Country;
 use crate::enrich::geo::Geo;
 use crate::format;
 use crate::matcher::Lists;
 use crate::model::Zone;
+use crate::model::country::Country;
 use crate::rule::check::{Names, check_rules};
 use crate::rule::file::Rule;
 use crate::rule::load::{Builtin, Loaded, Sourced, load};
@@ -139,7 +139,7 @@ fn chosen(rules: &[Sourced<Rule>], choice: &Choice, config: &Config) -> Result<V
     let wanted = if choice.only.is_empty() { &config.enable } else { &choice.only };
     let names: Vec<&str> = rules.iter().map(|it| it.value.id.as_str()).collect();
     if let Some(unknown) = wanted.iter().find(|it| !names.contains(&it.as_str())) {
-        let hint = crate::rule::problem::nearest(unknown, names.iter().copied());
+        let hint = crate::model::text::nearest(unknown, names.iter().copied());
         let hint = hint.map_or(String::new(), |it| format!("; did you mean `{it}`?"));
         return Err(Refusal::of(format!("there is no rule `{unknown}`{hint} (`tripline rules` lists them)")));
     }
