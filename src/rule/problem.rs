@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::model::text::is_hostile;
@@ -183,6 +184,22 @@ fn floor(text: &str, at: usize) -> usize {
         at -= 1;
     }
     at
+}
+
+/// Why nothing can run: problems with places, ready to be shown.
+#[derive(Debug)]
+pub struct Refusal {
+    pub problems: Vec<Problem>,
+}
+
+impl Refusal {
+    pub fn of(what: impl Into<String>) -> Refusal {
+        Refusal { problems: vec![Problem::of_file("command line", what)] }
+    }
+
+    pub fn of_file(file: &Path, what: impl Into<String>) -> Refusal {
+        Refusal { problems: vec![Problem::of_file(&file.display().to_string(), what)] }
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::clock;
-use super::setup::{Refusal, Setup};
+use super::setup::Setup;
 use crate::deliver::config::{Outside, Receiver, Routes};
 use crate::deliver::courier::{self, Pace};
 use crate::deliver::terminal::Look;
@@ -24,6 +24,7 @@ use crate::deliver::{Moment, Note};
 use crate::engine::{Engine, Front, Judged, Reading, Rejected, Stats};
 use crate::limits;
 use crate::model::{Alert, Span, Timestamp, Zone};
+use crate::rule::problem::Refusal;
 use crate::source::batch::LineBatch;
 use crate::source::frame::Framer;
 use crate::source::tcp::{Acknowledge, Listener, NoLedger, TcpSettings};

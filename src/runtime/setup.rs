@@ -1,7 +1,7 @@
 //! From a command line and a configuration to a set of rules that can judge lines.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::{self, Config};
@@ -15,7 +15,7 @@ use crate::model::country::Country;
 use crate::rule::check::{Names, check_rules};
 use crate::rule::file::Rule;
 use crate::rule::load::{Builtin, Loaded, Sourced, load};
-use crate::rule::problem::{Level, Problem};
+use crate::rule::problem::{Level, Problem, Refusal};
 
 /// What the common flags say.
 #[derive(Clone, Default, Debug)]
@@ -39,22 +39,6 @@ pub struct Setup {
     pub geo: Arc<Geo>,
     pub reading: Reading,
     pub keys: HashKeys,
-}
-
-/// Why nothing can run: problems with places, ready to be shown.
-#[derive(Debug)]
-pub struct Refusal {
-    pub problems: Vec<Problem>,
-}
-
-impl Refusal {
-    pub fn of(what: impl Into<String>) -> Refusal {
-        Refusal { problems: vec![Problem::of_file("command line", what)] }
-    }
-
-    fn of_file(file: &Path, what: impl Into<String>) -> Refusal {
-        Refusal { problems: vec![Problem::of_file(&file.display().to_string(), what)] }
-    }
 }
 
 impl Setup {
