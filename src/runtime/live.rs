@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout_at};
 
 use super::clock;
 use super::setup::Setup;
@@ -127,8 +127,8 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
         service.engine.finish(&mut service.told);
     } else {
         stop.send_replace(true);
-        let patience = Instant::now() + SOURCES_PATIENCE;
-        while let Ok(Some(batch)) = timeout(patience.saturating_duration_since(Instant::now()), inbox.recv()).await {
+        let patience = clock::steady() + SOURCES_PATIENCE;
+        while let Ok(Some(batch)) = timeout_at(patience, inbox.recv()).await {
             service.take(batch, &mut post, surroundings).await?;
         }
         service.engine.flush(&mut service.told);
@@ -364,7 +364,7 @@ impl Post {
             .map(|it| Ok((it.name.clone(), Transport::new(it, wall.clone())?)))
             .collect::<Result<Vec<_>, String>>()
             .map_err(|it| LiveError::Refused(Refusal::of(it)))?;
-        let clock = courier::Clock { wall, steady: Arc::new(Instant::now) };
+        let clock = courier::Clock { wall, steady: Arc::new(clock::steady) };
         let pace = Pace { seed: setup.keys.0, ..Pace::default() };
         let dead_letters = setup.config.dead_letters.clone().unwrap_or_else(|| PathBuf::from("dead-letters.ndjson"));
         let (handle, works) = courier::start(transports, clock, pace, Some(dead_letters), None);
