@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::limits;
+use crate::model::title::Template;
 use crate::model::{Alert, Entity, Evidence, Finding, RuleHead, RuleIndex, Severity, Span, State, Timestamp};
-use crate::rule::title::Template;
 
 /// What the desk must know of a rule.
 #[derive(Clone, Debug)]

@@ -16,8 +16,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::rule::problem::Level;
-use crate::runtime::setup::{Choice, Refusal};
+use crate::rule::problem::{Level, Refusal};
+use crate::runtime::setup::Choice;
 
 /// 0 done · 1 a check found problems · 2 wrong usage or configuration · 3 input or output failed · 4 state damaged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

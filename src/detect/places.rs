@@ -8,8 +8,8 @@ use twox_hash::XxHash3_64;
 use super::table::AlreadyHashed;
 use super::travel::{Memory, NetworkClass, Organisation, Sighting, Travel};
 use super::{Detector, Seen, Trip};
-use crate::enrich::country::Country;
 use crate::limits;
+use crate::model::country::Country;
 use crate::model::{Span, Timestamp, address};
 
 /// What a hit must bring along, in this order.

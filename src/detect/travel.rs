@@ -44,7 +44,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::enrich::country::Country;
+use crate::model::country::Country;
 use crate::model::{Severity, Span, Timestamp};
 
 pub mod geometry;

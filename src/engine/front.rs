@@ -125,7 +125,7 @@ pub struct Read<'a> {
 impl Reader {
     pub fn new(set: Arc<RuleSet>, enricher: Enricher) -> Reader {
         let buf = EventBuf::new(set.fields.len(), set.schemas.constants());
-        Reader { set, buf, auto: Auto::default(), memo: Memo::default(), enricher }
+        Reader { set, buf, auto: Auto, memo: Memo::default(), enricher }
     }
 
     /// Reads one line; calls `each` with every event in it. `received` helps stamps that name no year.

@@ -1,4 +1,4 @@
-//! Stages 2 to 7 as plain objects: [`Front`] (lines to hits), [`Shard`] (hits to findings), [`Desk`](crate::alert::Desk)
+//! Stages 2 to 7 as plain objects: [`Front`] (lines to hits), [`Shard`] (hits to findings), [`Desk`]
 //! (findings to alerts), and the [`Engine`] that puts the last two behind the clocks of the sources.
 //!
 //! No thread, no I/O and no clock lives here. A replay, the service, a story and a test drive the very same objects.

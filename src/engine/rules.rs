@@ -16,9 +16,9 @@ use crate::expr::Expr;
 use crate::format::Paths;
 use crate::limits;
 use crate::matcher::{Lists, Matcher};
+use crate::model::title::Template;
 use crate::model::{Carried, FieldId, Fields, Hit, HitBatch, RuleIndex};
 use crate::rule::file::{By, Rule};
-use crate::rule::title::Template;
 use crate::schema::Schemas;
 use crate::schema::file::Schema;
 

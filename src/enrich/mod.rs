@@ -3,15 +3,14 @@
 //! What the record itself says comes first: a vendor that wrote `USA` saw more than a database of today. The databases add
 //! what the record leaves out, unless the two name different countries; then the database speaks of another place.
 
-pub mod country;
 pub mod geo;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use country::Country;
 use geo::{Cache, Geo, Place};
 
+use crate::model::country::Country;
 use crate::model::{Carried, Event, EventBuf, FieldId, Fields, HitBatch, Slot, address};
 
 /// The fields of this stage. Their names are ECS, but `radius_km` (how far the place may be off) and `source.network`.

@@ -7,14 +7,15 @@ use std::ops::Range;
 
 use super::file::{By, Rule};
 use super::load::Sourced;
-use super::problem::{Problem, distance, nearest};
+use super::problem::Problem;
 use super::story::Story;
-use super::title::Template;
 use super::tree::{Node, content_start, decoded};
 use crate::detect::{Detect, Step};
 use crate::expr::{Expr, Literal};
 use crate::limits;
 use crate::model::Span;
+use crate::model::text::{distance, nearest};
+use crate::model::title::Template;
 use crate::schema::file::{ACTIVITIES, Schema};
 
 /// Names that rules may use.
@@ -455,7 +456,7 @@ impl<'a> Checker<'a, '_> {
 /// The filled field that an unknown name was probably meant to be.
 fn meant<'a>(names: &'a Names, field: &str) -> Option<&'a str> {
     let known = |of: &BTreeSet<String>| of.contains(field);
-    if known(&names.fields) || known(&names.words) || super::title::WORDS.contains(&field) {
+    if known(&names.fields) || known(&names.words) || crate::model::title::WORDS.contains(&field) {
         return None;
     }
     let parts = |it: &str| it.split(['.', '_']).count();

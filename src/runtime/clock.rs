@@ -10,6 +10,11 @@ pub fn now() -> Timestamp {
     Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
+/// The clock of timers: how long to wait, never what time it is. Tests can stop it.
+pub fn steady() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
 /// A clock that never goes back, for measuring how long something took.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::geometry::distance_km;
 use super::{Kind, Spot};
-use crate::enrich::country::Country;
+use crate::model::country::Country;
 use crate::model::{Span, Timestamp};
 
 /// Lately seen stays of each [`Kind`]. Quotas, so that a token refreshed hourly from a cloud cannot push real places out.

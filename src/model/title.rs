@@ -5,9 +5,8 @@
 
 use std::ops::Range;
 
-use super::problem::nearest;
+use super::text::{cut, nearest, visible};
 use crate::limits;
-use crate::model::text::{cut, visible};
 
 /// Placeholders that are no fields: how many events, how long they took, how many different values, which, the kind's own
 /// sentence, the rule's id and severity.
