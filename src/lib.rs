@@ -19,4 +19,5 @@ pub mod rule;
 pub mod config;
 pub mod engine;
 pub mod runtime;
+pub mod bench;
 pub mod cli;

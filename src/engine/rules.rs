@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use twox_hash::XxHash3_64;
+
 use super::canonical::{Compare, canonical};
 use crate::alert::RuleCard;
 use crate::detect::Detect;
@@ -45,6 +47,10 @@ pub struct Compiled {
     pub carry: Vec<FieldId>,
     carry_names: Vec<String>,
     detector_fields: usize,
+    pub carries_geo: bool,
+    pub sees_everybody: bool,
+    /// XXH3-64 of the id.
+    pub hash: u64,
 }
 
 /// Which mapped fields are computed for every event.
@@ -118,7 +124,16 @@ impl Compiled {
             carry_names.push(name.to_string());
         }
         let carry = carry_names.iter().map(|it| fields.named_by_rule(it)).collect();
-        Compiled { rule, by, carry, carry_names, detector_fields }
+        Compiled {
+            carries_geo: carry_names.iter().any(|it| enrich::is_geo_field(it)),
+            sees_everybody: rule.detect.sees_everybody(),
+            hash: XxHash3_64::oneshot(rule.id.as_bytes()),
+            rule,
+            by,
+            carry,
+            carry_names,
+            detector_fields,
+        }
     }
 
     /// The form of an entity that is compared.
