@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+pub mod bench;
 pub mod check;
 pub mod geoip;
 pub mod normalize;
@@ -135,6 +136,8 @@ pub enum Command {
     Test(test::TestArgs),
     /// The loaded rules
     Rules(rules::RulesArgs),
+    /// A stated workload through the real pipeline: events/s, ns/event by stage, memory
+    Bench(bench::BenchArgs),
     /// Ask the loaded geo databases
     Geoip(geoip::GeoipArgs),
     /// What is remembered, and whether it is sound
@@ -176,6 +179,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Check(args) => check::run(&common, args),
         Command::Test(args) => test::run(&common, args),
         Command::Rules(args) => rules::run(&common, args),
+        Command::Bench(args) => bench::run(&common, args),
         Command::Geoip(args) => geoip::run(&common, args),
     }
 }

@@ -83,7 +83,8 @@ impl Engine {
     /// Takes in what a front made of a batch; appends the alerts that change state.
     pub fn observe(&mut self, judged: &mut Judged, told: &mut Vec<Alert>) {
         self.counts.add(&judged.counts);
-        let batch = std::mem::take(&mut judged.batch);
+        let spare = self.shards.iter_mut().filter_map(Shard::spent_batch).last().unwrap_or_default();
+        let batch = std::mem::replace(&mut judged.batch, spare);
         let track = std::mem::take(&mut judged.track);
         self.clocks[usize::from(judged.source)].observe(batch, track, &mut self.ready);
         self.advance(told);

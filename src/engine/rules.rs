@@ -49,6 +49,10 @@ pub struct Compiled {
     detector_fields: usize,
     /// Of everything the rule says: two rules with one fingerprint judge alike.
     pub fingerprint: u64,
+    pub carries_geo: bool,
+    pub sees_everybody: bool,
+    /// XXH3-64 of the id.
+    pub hash: u64,
 }
 
 /// Which mapped fields are computed for every event.
@@ -123,8 +127,17 @@ impl Compiled {
         }
         let carry = carry_names.iter().map(|it| fields.named_by_rule(it)).collect();
         let said = ron::to_string(&rule).unwrap_or_default();
-        let fingerprint = XxHash3_64::oneshot(said.as_bytes());
-        Compiled { rule, by, carry, carry_names, detector_fields, fingerprint }
+        Compiled {
+            carries_geo: carry_names.iter().any(|it| enrich::is_geo_field(it)),
+            sees_everybody: rule.detect.sees_everybody(),
+            hash: XxHash3_64::oneshot(rule.id.as_bytes()),
+            fingerprint: XxHash3_64::oneshot(said.as_bytes()),
+            rule,
+            by,
+            carry,
+            carry_names,
+            detector_fields,
+        }
     }
 
     /// The form of an entity that is compared.

@@ -207,6 +207,7 @@ impl Compile<'_> {
             time,
             action,
             fold_actions: file.fold_actions,
+            has_forms: cases.iter().any(|it| it.form.is_some()),
             cases,
             cases_by_action,
             cases_for_others,

@@ -106,6 +106,7 @@ struct Schema {
     action: Option<Op>,
     fold_actions: bool,
     cases: Vec<Case>,
+    has_forms: bool,
     /// For an action, the cases that might apply, in the order written; for actions not there, `cases_for_others`.
     cases_by_action: hashbrown::HashMap<Box<str>, Box<[u16]>>,
     cases_for_others: Box<[u16]>,

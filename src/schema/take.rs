@@ -43,6 +43,7 @@ pub(super) struct TakeMemo {
     pub(super) text: String,
     slots: Vec<Slot>,
     locations: Vec<Option<CaptureLocations>>,
+    pub(super) forms: super::map::FormMemo,
 }
 
 impl TakeMemo {
