@@ -111,7 +111,7 @@ fn main() {
         });
         let auto = best(lines, |line| {
             buf.clear();
-            let found = Auto::default().decode(line, &paths, &mut buf).expect("generated lines are good");
+            let found = Auto.decode(line, &paths, &mut buf).expect("generated lines are good");
             assert_eq!(found.name, name);
             black_box(&buf);
         });

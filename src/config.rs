@@ -28,10 +28,29 @@ pub struct Config {
     pub receivers: Settings,
     pub routes: Vec<Route>,
     pub limits: Limits,
+    /// Where what must survive a crash is kept. None: nothing is.
+    pub state: Option<State>,
+    /// The page for machines: `/health`, `/ready`, `/metrics`.
+    pub web: Option<Web>,
     /// How long lines that are out of order wait for each other. Default 2 s.
     pub lateness: Option<Span>,
     /// Where notifications go that could not be delivered. Default `dead-letters.ndjson`.
     pub dead_letters: Option<PathBuf>,
+}
+
+/// Where state is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    /// A folder of its own; made if it is not there, for its owner only.
+    Dir(PathBuf),
+}
+
+/// Where the web page listens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Web {
+    /// Address and port, on loopback.
+    pub listen: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,11 +58,13 @@ pub struct Config {
 pub struct Limits {
     /// Longest line: `1MiB`.
     pub line: Bytes,
+    /// Memory for what rules remember: `512MiB`.
+    pub memory: Bytes,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { line: Bytes(crate::limits::LINE_BYTES_MAX as u64) }
+        Limits { line: Bytes(crate::limits::LINE_BYTES_MAX as u64), memory: Bytes(crate::limits::MEMORY_BYTES_MAX) }
     }
 }
 
@@ -104,7 +125,8 @@ pub fn read(named: Option<&Path>) -> Result<Config, Refusal> {
     let mut config = parse(&name, &text).map_err(refused)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let places = config.geoip.iter_mut().chain(&mut config.rules).chain(config.lists.0.iter_mut().map(|it| &mut it.1));
-    for place in places.chain(&mut config.dead_letters) {
+    let state = config.state.as_mut().map(|State::Dir(it)| it);
+    for place in places.chain(&mut config.dead_letters).chain(state) {
         *place = folder.join(&place);
     }
     Ok(config)

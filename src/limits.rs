@@ -71,6 +71,16 @@ pub const REJECTED_TEXT_BYTES_MAX: usize = 4096;
 pub const DELIVERY_SECONDS_MAX: u64 = 72 * 3600;
 /// Sources known at once. More: the number of a closed one is given to the new one.
 pub const SOURCES_MAX: usize = 60_000;
+/// Memory for what rules remember, unless the configuration says otherwise.
+pub const MEMORY_BYTES_MAX: u64 = 512 << 20;
+/// Journal bytes after which a snapshot is taken: bounds how long a restart takes.
+pub const JOURNAL_BYTES_MAX: usize = 64 << 20;
+/// A commit that has grown so large is waited for.
+pub const GROUP_BYTES_MAX: usize = 4 << 20;
+/// HTTP connections at once. More: refused with 503.
+pub const WEB_CONNECTIONS_MAX: usize = 64;
+/// An HTTP request's head. More: 431.
+pub const WEB_HEAD_BYTES_MAX: usize = 8 << 10;
 /// Alerts open at once. More: the one that would resolve next is resolved early, and counted.
 pub const OPEN_ALERTS_MAX: usize = 100_000;
 /// Cached geo lookups (direct-mapped by address).

@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::limits;
@@ -40,6 +41,28 @@ pub struct Desk {
 
 struct Open {
     alert: Alert,
+    since: Timestamp,
+    values: Vec<(String, String)>,
+    story: Option<String>,
+    deadline: Timestamp,
+    number: u64,
+}
+
+/// Open alerts in a snapshot.
+#[derive(Serialize, Deserialize)]
+pub struct SavedDesk {
+    open: Vec<SavedOpen>,
+    opened: u64,
+    folded: u64,
+    cut_short: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedOpen {
+    rule: RuleIndex,
+    key: String,
+    /// As JSON: an alert holds JSON objects, which only JSON can give back.
+    alert: String,
     since: Timestamp,
     values: Vec<(String, String)>,
     story: Option<String>,
@@ -128,6 +151,53 @@ impl Desk {
             told.push(resolve(open, &self.rules[rule.index()], at));
         }
         self.rules = rules;
+    }
+
+    /// The open alerts, for a snapshot.
+    pub fn save(&self) -> SavedDesk {
+        let open = self.open.iter().map(|((rule, key), open)| SavedOpen {
+            rule: *rule,
+            key: key.clone(),
+            alert: serde_json::to_string(&open.alert).unwrap_or_default(),
+            since: open.since,
+            values: open.values.clone(),
+            story: open.story.clone(),
+            deadline: open.deadline,
+            number: open.number,
+        });
+        let mut open: Vec<SavedOpen> = open.collect();
+        open.sort_by_key(|it| it.number);
+        SavedDesk { open, opened: self.opened, folded: self.folded, cut_short: self.cut_short }
+    }
+
+    /// Takes back what [`Desk::save`] wrote. `numbers`: of the rules in force; alerts of rules that are gone resolve.
+    pub fn restore(
+        &mut self,
+        saved: SavedDesk,
+        numbers: &[Option<RuleIndex>],
+        told: &mut Vec<Alert>,
+    ) -> Result<(), String> {
+        (self.opened, self.folded, self.cut_short) = (saved.opened, saved.folded, saved.cut_short);
+        for it in saved.open {
+            let mut alert: Alert = serde_json::from_str(&it.alert).map_err(|error| error.to_string())?;
+            let Some(rule) = numbers.get(it.rule.index()).copied().flatten() else {
+                alert.state = State::Resolved;
+                alert.resolved_at = Some(alert.last_seen_at);
+                told.push(alert);
+                continue;
+            };
+            self.deadlines.insert((it.deadline, it.number, rule, it.key.clone()));
+            let open = Open {
+                alert,
+                since: it.since,
+                values: it.values,
+                story: it.story,
+                deadline: it.deadline,
+                number: it.number,
+            };
+            self.open.insert((rule, it.key), open);
+        }
+        Ok(())
     }
 
     /// How many alerts were opened, and how many findings were folded into open ones.

@@ -86,6 +86,10 @@ pub fn run(common: &Common, args: RunArgs) -> Exit {
             eprintln!("tripline: {error}");
             Exit::InputOutput
         }
+        Err(LiveError::State(error)) => {
+            eprintln!("tripline: {error}");
+            Exit::StateDamaged
+        }
         Err(LiveError::Refused(refusal)) => common.refuse(&refusal),
     }
 }

@@ -7,6 +7,7 @@ pub mod canonical;
 pub mod front;
 pub mod order;
 pub mod rules;
+pub mod save;
 pub mod shard;
 
 use std::collections::HashMap;
@@ -144,6 +145,16 @@ impl Engine {
         (self.hits_by_rule, self.findings_by_rule) = (carry(&self.hits_by_rule), carry(&self.findings_by_rule));
         self.set = set;
         kept.iter().flatten().count()
+    }
+
+    /// The rules in force, as journals name them.
+    pub fn rule_names(&self) -> Vec<save::RuleName> {
+        self.set.names()
+    }
+
+    /// For rules as a journal names them, their numbers among those in force.
+    pub fn rule_numbers(&self, names: &[save::RuleName]) -> Vec<Option<crate::model::RuleIndex>> {
+        self.set.numbers_of(names)
     }
 
     /// The newest believed time of a source.

@@ -11,11 +11,13 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use crate::limits;
-use crate::model::{HitBatch, Span, Timestamp};
+use crate::model::{HitBatch, RuleIndex, Span, Timestamp};
 
 /// A run of lines of one batch, each within a day of the one before.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Stretch {
     pub lines: u64,
     pub first: Timestamp,
@@ -23,7 +25,7 @@ pub struct Stretch {
 }
 
 /// What a front says of the times of a batch.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Track {
     pub stretches: Vec<Stretch>,
     /// For each hit of the batch: its stretch, and the newest time of that stretch before its line.
@@ -91,6 +93,19 @@ fn ahead_of(time: Timestamp, wall: Timestamp) -> bool {
     time.since(wall) > AHEAD_MAX
 }
 
+/// A clock in a snapshot.
+#[derive(Serialize, Deserialize)]
+pub struct SavedClock {
+    lateness: Span,
+    newest: Option<Timestamp>,
+    origin: Timestamp,
+    standing: Timestamp,
+    waiting: Vec<Waiting>,
+    flushed: bool,
+    late: u64,
+    suspect: u64,
+}
+
 /// One source's idea of time.
 pub struct SourceClock {
     lateness: Span,
@@ -108,6 +123,7 @@ pub struct SourceClock {
     pub suspect: u64,
 }
 
+#[derive(Clone, Serialize, Deserialize)]
 struct Waiting {
     batch: HitBatch,
     track: Track,
@@ -115,7 +131,28 @@ struct Waiting {
     verdicts: Vec<Option<Verdict>>,
 }
 
-#[derive(Clone, Copy)]
+impl Waiting {
+    /// Drops hits of rules that are gone, and what the track says of them.
+    fn renumber(&mut self, numbers: &[Option<RuleIndex>]) {
+        renumber(&mut self.batch, &mut self.track, numbers);
+    }
+}
+
+/// Gives hits the numbers of the rules in force; hits of rules that are gone are dropped, and what the track says of them.
+pub fn renumber(batch: &mut HitBatch, track: &mut Track, numbers: &[Option<RuleIndex>]) {
+    let number = |it: RuleIndex| numbers.get(it.index()).copied().flatten();
+    let mut kept = batch.hits.iter().map(|it| number(it.rule).is_some()).collect::<Vec<_>>().into_iter();
+    track.hits.retain(|_| kept.next().unwrap_or(false));
+    batch.hits.retain_mut(|hit| match number(hit.rule) {
+        Some(now) => {
+            hit.rule = now;
+            true
+        }
+        None => false,
+    });
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct Verdict {
     believed: bool,
     before: Timestamp,
@@ -132,6 +169,35 @@ impl SourceClock {
             flushed: false,
             late: 0,
             suspect: 0,
+        }
+    }
+
+    pub fn save(&self) -> SavedClock {
+        SavedClock {
+            lateness: self.lateness,
+            newest: self.newest,
+            origin: self.origin,
+            standing: self.standing,
+            waiting: self.waiting.iter().cloned().collect(),
+            flushed: self.flushed,
+            late: self.late,
+            suspect: self.suspect,
+        }
+    }
+
+    /// From a snapshot; `numbers` are those of the rules in force.
+    pub fn restored(saved: SavedClock, numbers: &[Option<RuleIndex>]) -> SourceClock {
+        let mut waiting: VecDeque<Waiting> = saved.waiting.into();
+        waiting.iter_mut().for_each(|it| it.renumber(numbers));
+        SourceClock {
+            lateness: saved.lateness,
+            newest: saved.newest,
+            origin: saved.origin,
+            standing: saved.standing,
+            waiting,
+            flushed: saved.flushed,
+            late: saved.late,
+            suspect: saved.suspect,
         }
     }
 
@@ -262,7 +328,7 @@ impl SourceClock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Hit, RuleIndex, TextRange};
+    use crate::model::{Hit, TextRange};
 
     const DAY: i64 = 86_400;
 

@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use twox_hash::XxHash3_64;
+
 use super::canonical::{Compare, canonical};
 use crate::alert::RuleCard;
 use crate::detect::Detect;
@@ -45,6 +47,8 @@ pub struct Compiled {
     pub carry: Vec<FieldId>,
     carry_names: Vec<String>,
     detector_fields: usize,
+    /// Of everything the rule says: two rules with one fingerprint judge alike.
+    pub fingerprint: u64,
 }
 
 /// Which mapped fields are computed for every event.
@@ -83,7 +87,7 @@ impl RuleSet {
             wanted == Wanted::All
                 || names.contains(name)
                 || name == "activity"
-                || geo_wanted && (name == "source.ip" || enrich::is_geo_field(name))
+                || geo_wanted && (enrich::is_geo_source(name) || enrich::is_geo_field(name))
         };
         let mut fields = Fields::default();
         let schemas = Schemas::compile(schemas, &mut fields, &is_wanted, &computed)
@@ -118,7 +122,9 @@ impl Compiled {
             carry_names.push(name.to_string());
         }
         let carry = carry_names.iter().map(|it| fields.named_by_rule(it)).collect();
-        Compiled { rule, by, carry, carry_names, detector_fields }
+        let said = ron::to_string(&rule).unwrap_or_default();
+        let fingerprint = XxHash3_64::oneshot(said.as_bytes());
+        Compiled { rule, by, carry, carry_names, detector_fields, fingerprint }
     }
 
     /// The form of an entity that is compared.

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
 use super::rules::RuleSet;
@@ -148,6 +149,35 @@ impl Shard {
         self.batches.clear();
     }
 
+    /// What it remembers: for each rule the detector's bytes and its own ring, the rings of the partitions, and the hits that
+    /// wait, in their order.
+    pub fn save(&self) -> (Vec<(Vec<u8>, Option<SavedRing>)>, Vec<SavedRing>, Vec<HitBatch>) {
+        let own = self.detectors.iter().zip(&self.shared_rings);
+        let rules = own.map(|(detector, ring)| (detector.save(), ring.as_ref().map(EvidenceRing::save))).collect();
+        let mut batches: Vec<HitBatch> = self.batches.iter().map(|_| HitBatch::default()).collect();
+        let mut waiting = self.waiting.clone();
+        waiting.sort_by_key(|it| (it.batch, it.index));
+        for it in waiting {
+            let slot = (it.batch - self.first_batch) as usize;
+            let from = &self.batches[slot].0;
+            let hit = &from.hits[it.index as usize];
+            batches[slot].copy_hit(from, hit, self.set.rules[hit.rule.index()].carry.len());
+        }
+        (rules, self.rings.iter().map(EvidenceRing::save).collect(), batches)
+    }
+
+    /// Gives a rule back what it remembered.
+    pub fn restore_rule(&mut self, rule: RuleIndex, bytes: &[u8], ring: Option<SavedRing>) -> Result<(), String> {
+        if let (Some(own), Some(ring)) = (&mut self.shared_rings[rule.index()], ring) {
+            own.restore(ring);
+        }
+        self.detectors[rule.index()].restore(bytes)
+    }
+
+    pub fn restore_rings(&mut self, rings: Vec<SavedRing>) {
+        self.rings.iter_mut().zip(rings).for_each(|(ring, saved)| ring.restore(saved));
+    }
+
     /// How many entities are remembered, over all rules.
     pub fn entities(&self) -> usize {
         self.detectors.iter().map(|it| it.entities()).sum()
@@ -215,6 +245,13 @@ fn this_line(batch: &HitBatch, hit: &Hit, sources: &[String]) -> Evidence {
     }
 }
 
+/// Kept evidence in a snapshot.
+#[derive(Serialize, Deserialize)]
+pub struct SavedRing {
+    first: u64,
+    kept: Vec<Kept>,
+}
+
 /// The latest hit lines of one partition, for the evidence of alerts to come. A partition sees the same hits in the same
 /// order in every run, so what is still there does not depend on threads.
 struct EvidenceRing {
@@ -224,6 +261,7 @@ struct EvidenceRing {
     bytes: usize,
 }
 
+#[derive(Clone, Serialize, Deserialize)]
 struct Kept {
     time: Timestamp,
     source: u16,
@@ -238,6 +276,16 @@ impl EvidenceRing {
 
     fn new(bytes_max: usize) -> EvidenceRing {
         EvidenceRing { bytes_max, kept: VecDeque::new(), first: 0, bytes: 0 }
+    }
+
+    fn save(&self) -> SavedRing {
+        SavedRing { first: self.first, kept: self.kept.iter().cloned().collect() }
+    }
+
+    fn restore(&mut self, saved: SavedRing) {
+        self.first = saved.first;
+        self.bytes = saved.kept.iter().map(|it| it.text.len() + std::mem::size_of::<Kept>()).sum();
+        self.kept = saved.kept.into();
     }
 
     fn keep(&mut self, batch: &HitBatch, hit: &Hit) -> u64 {

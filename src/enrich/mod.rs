@@ -18,6 +18,8 @@ use crate::model::{Carried, Event, EventBuf, FieldId, Fields, HitBatch, Slot, ad
 #[derive(Clone, Copy, Debug)]
 pub struct GeoFields {
     ip: FieldId,
+    /// Latitude and longitude as a schema writes them: `48.86,2.35`.
+    location: FieldId,
     country_iso_code: FieldId,
     country_name: FieldId,
     city_name: FieldId,
@@ -42,9 +44,17 @@ pub const GEO_FIELDS: [&str; 9] = [
     "source.network",
 ];
 
+/// What schemas write a point as; this stage takes it apart.
+const LOCATION: &str = "source.geo.location";
+
 /// Whether this stage fills the field.
 pub fn is_geo_field(name: &str) -> bool {
     GEO_FIELDS.contains(&name)
+}
+
+/// Whether this stage needs the field from the record.
+pub fn is_geo_source(name: &str) -> bool {
+    name == LOCATION || name == "source.ip"
 }
 
 impl GeoFields {
@@ -52,8 +62,10 @@ impl GeoFields {
         let [country_iso_code, country_name, city_name, latitude, longitude, radius_km, as_number, as_name, network] =
             GEO_FIELDS.map(|it| fields.mapped(it));
         let ip = fields.mapped("source.ip");
+        let location = fields.mapped(LOCATION);
         GeoFields {
             ip,
+            location,
             country_iso_code,
             country_name,
             city_name,
@@ -64,6 +76,23 @@ impl GeoFields {
             as_name,
             network,
         }
+    }
+}
+
+impl GeoFields {
+    /// The fields this stage fills.
+    fn filled(&self) -> [FieldId; 9] {
+        [
+            self.country_iso_code,
+            self.country_name,
+            self.city_name,
+            self.latitude,
+            self.longitude,
+            self.radius_km,
+            self.as_number,
+            self.as_name,
+            self.network,
+        ]
     }
 }
 
@@ -109,6 +138,7 @@ impl Enricher {
             (fields.radius_km, found.radius_km.map(f64::from)),
             (fields.as_number, found.place.and_then(|it| it.asn).map(f64::from)),
         ];
+        buf.unset(fields.location);
         for (field, text) in texts {
             if let Some(text) = text {
                 buf.set_text(field, &text);
@@ -133,8 +163,7 @@ impl Enricher {
         field: FieldId,
         batch: &mut HitBatch,
     ) -> Option<Carried> {
-        let range = fields.country_iso_code..=fields.network;
-        if !range.contains(&field) {
+        if !fields.filled().contains(&field) {
             return None;
         }
         let found = self.whereabouts(fields, event);
@@ -164,7 +193,12 @@ impl Enricher {
         let country = said.and_then(Country::find);
         let city = event.text(fields.city_name);
         let number = |field| event.get(field).and_then(crate::model::Value::as_f64);
-        let point = number(fields.latitude).zip(number(fields.longitude)).filter(|it| *it != (0.0, 0.0));
+        let written = event.text(fields.location).and_then(|it| it.split_once(','));
+        let written = written.and_then(|(lat, lon)| Some((lat.trim().parse().ok()?, lon.trim().parse().ok()?)));
+        let point =
+            number(fields.latitude).zip(number(fields.longitude)).or(written).filter(|(lat, lon): &(f64, f64)| {
+                (-90.0..=90.0).contains(lat) && (-180.0..=180.0).contains(lon) && (*lat, *lon) != (0.0, 0.0)
+            });
         let looked_up = place.and_then(|it| it.country_code.as_ref()).map(geo::CountryCode::as_str);
         let agrees = said.is_none() || country.is_some() && looked_up.and_then(Country::find) == country;
         let fitting = place.filter(|_| agrees);

@@ -93,7 +93,7 @@ pub fn any_text_is_decoded_or_refused(text: &str) {
 pub fn auto_remembers_nothing(text: &str) {
     let Wanted { ids, paths, mut buf } = wanted();
     let shown = |buf: &EventBuf| ids.iter().map(|it| format!("{:?}", buf.get(text, *it))).collect::<Vec<_>>();
-    let mut auto = Auto::default();
+    let mut auto = Auto;
     let first = auto.decode(text, &paths, &mut buf).map(|it| it.name);
     let found = shown(&buf);
     for format in FORMATS {

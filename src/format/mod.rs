@@ -65,7 +65,7 @@ pub fn find(name: &str) -> Option<&'static Format> {
 
 /// Reads lines of any format.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Auto {}
+pub struct Auto;
 
 impl Auto {
     /// Decodes with the first format that takes the line. What looks like JSON must be JSON: taken for text, a damaged

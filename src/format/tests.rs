@@ -14,7 +14,7 @@ fn shown(format: &str, line: &str, wanted: &str) -> String {
     let mut buf = EventBuf::new(fields.len(), Arc::from(""));
     let result = match find(format) {
         Some(it) => (it.decode)(line, 0, &paths, &mut buf).map(|()| it),
-        None => Auto::default().decode(line, &paths, &mut buf),
+        None => Auto.decode(line, &paths, &mut buf),
     };
     let mut out = match result {
         Ok(_) if format != "auto" => String::new(),

@@ -2,10 +2,12 @@
 //!
 //! Hits travel in batches: one text arena a batch, so that a hit costs no allocation of its own.
 
+use serde::{Deserialize, Serialize};
+
 use super::Timestamp;
 
 /// The place of a rule in the loaded set; rules are sorted by id, so the number is the same in every run.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct RuleIndex(pub u16);
 
 impl RuleIndex {
@@ -15,14 +17,14 @@ impl RuleIndex {
 }
 
 /// Where a text stands in [`HitBatch::text`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct TextRange {
     pub start: u32,
     pub len: u32,
 }
 
 /// A value a rule's detector or title needs, taken along with the hit.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Carried {
     Absent,
     Text(TextRange),
@@ -30,7 +32,7 @@ pub enum Carried {
 }
 
 /// One line that satisfies one rule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Hit {
     pub rule: RuleIndex,
     /// Which of the rule's step conditions the line satisfies, one bit a step; bit 0 for rules without steps.
@@ -64,7 +66,7 @@ pub struct Hit {
 }
 
 /// Hits of one batch of lines, with the texts they point to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct HitBatch {
     pub text: String,
     pub values: Vec<Carried>,
@@ -98,6 +100,22 @@ impl HitBatch {
             Carried::Text(range) => self.str(range).trim().parse().ok().filter(|it: &f64| it.is_finite()),
             Carried::Absent => None,
         }
+    }
+
+    /// Copies a hit of another batch with its texts and its `carried` values.
+    pub fn copy_hit(&mut self, from: &HitBatch, hit: &Hit, carried: usize) {
+        let mut copy = hit.clone();
+        copy.entity = self.push(from.str(hit.entity));
+        copy.text = self.push(from.str(hit.text));
+        copy.values = self.values.len() as u32;
+        for index in hit.values as usize..hit.values as usize + carried {
+            let value = match from.values[index] {
+                Carried::Text(range) => Carried::Text(self.push(from.str(range))),
+                other => other,
+            };
+            self.values.push(value);
+        }
+        self.hits.push(copy);
     }
 
     pub fn clear(&mut self) {

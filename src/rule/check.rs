@@ -138,8 +138,10 @@ impl<'a> Checker<'a, '_> {
         if *count > limits::PROBLEMS_PER_FILE_MAX {
             return;
         }
+        let is_last = *count == limits::PROBLEMS_PER_FILE_MAX;
         let span = self.find(&place);
-        self.told.problems.push(more(Problem::at(&self.rule.source, span, what)));
+        let problem = more(Problem::at(&self.rule.source, span, what));
+        self.told.problems.push(if is_last { problem.note(super::load::MORE) } else { problem });
     }
 
     fn find(&mut self, place: &Place<'_>) -> Range<usize> {

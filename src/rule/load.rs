@@ -105,6 +105,9 @@ pub fn load(paths: &[PathBuf], builtin: Builtin) -> Loaded {
     loaded
 }
 
+/// Said with the last problem of a file that has too many.
+pub(super) const MORE: &str = "there may be more: only the first mistakes of a file are told";
+
 /// Reads one text as a file of rules and schemas.
 pub fn load_text(name: &str, text: &str) -> Loaded {
     let mut loaded = Loaded::default();
@@ -249,6 +252,11 @@ fn read_text(mut source: Source, origin: Origin, loaded: &mut Loaded) {
         _ => read_value(&source, &root, origin, loaded),
     }
     loaded.problems.truncate(before + limits::PROBLEMS_PER_FILE_MAX);
+    if loaded.problems.len() - before == limits::PROBLEMS_PER_FILE_MAX
+        && let Some(last) = loaded.problems.last_mut()
+    {
+        last.note = Some(MORE.to_string());
+    }
     loaded.problems[before..].sort_by_key(|it| (it.line, it.column));
 }
 

@@ -4,7 +4,7 @@
 //! do their senders. One loop owns front, engine and desk, so nothing in them is locked. What the desk tells goes to the
 //! courier, whose queues are each receiver's own: a dead receiver never makes a source wait.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,20 +14,26 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use super::clock;
+use super::journal::{self, Entry};
+use super::keeper::{self, Keeper, Message, Status, StoredLedger};
 use super::setup::{Refusal, Setup};
+use super::{clock, own};
+use crate::config;
 use crate::deliver::config::{Outside, Receiver, Routes};
-use crate::deliver::courier::{self, Pace};
+use crate::deliver::courier::{self, Behind, Pace};
 use crate::deliver::terminal::Look;
 use crate::deliver::transport::{Transport, Wall};
 use crate::deliver::{Moment, Note};
 use crate::engine::{Engine, Front, Judged, Reading, Rejected, Stats};
 use crate::limits;
-use crate::model::{Alert, Span, Timestamp, Zone};
+use crate::model::{Alert, Severity, Span, Timestamp, Zone};
 use crate::source::batch::LineBatch;
 use crate::source::frame::Framer;
-use crate::source::tcp::{Acknowledge, Listener, NoLedger, TcpSettings};
+use crate::source::receipt::Receipt;
+use crate::source::tcp::{Acknowledge, Ledger, Listener, NoLedger, TcpSettings};
 use crate::source::{self, SourceConfig, SourceError};
+use crate::store::{Group, OutboxRow, Store, StoreError};
+use crate::web::{self, Published};
 
 /// What the service is made of, besides the rules.
 pub struct Live {
@@ -52,6 +58,7 @@ pub enum LiveError {
     Refused(Refusal),
     Source(SourceError),
     System(io::Error),
+    State(StoreError),
 }
 
 impl From<io::Error> for LiveError {
@@ -64,6 +71,8 @@ impl From<io::Error> for LiveError {
 const TICK: Duration = Duration::from_millis(50);
 /// A source whose lines come within this of their own times lives now; its time passes with the wall clock.
 const LIVE: Span = Span::from_secs(300);
+/// How often the page for machines learns something new.
+const PUBLISH_EVERY: Span = Span::from_micros(250_000);
 /// At the end, how long what is on its way may take.
 const SOURCES_PATIENCE: Duration = Duration::from_secs(2);
 const COURIER_PATIENCE: Duration = Duration::from_secs(6);
@@ -86,13 +95,22 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
     let (to, mut inbox) = mpsc::channel(limits::BATCHES_WAITING_MAX);
     let (failures_to, mut failures) = mpsc::unbounded_channel();
     let stdin_only = live.sources.iter().all(|it| matches!(it, SourceConfig::Stdin { .. }));
+    let (publish, published) = watch::channel(Arc::new(Published::default()));
+    if let Some(web) = &setup.config.web {
+        let listener = web::bind(&web.listen).await.map_err(|it| LiveError::Refused(Refusal::of(it)))?;
+        surroundings.say(&format!("health and metrics on http://{}", listener.local_addr()?));
+        tokio::spawn(web::serve(listener, published));
+    }
+    let opened = Opened::open(&setup, &live)?;
+    let mut post = Post::start(&setup, live.look, opened.store.is_some())?;
+    let line_bytes_max = setup.config.limits.line.0 as usize;
+    let ledger = opened.ledger.clone();
+    let mut service = Service::start(setup, &live, opened, &mut post, publish, surroundings)?;
+    service.tell(&mut post, surroundings).await?;
     for (number, source) in live.sources.iter().enumerate() {
-        let line_bytes_max = setup.config.limits.line.0 as usize;
-        start(number as u16, source, line_bytes_max, &to, &stopped, &failures_to, surroundings).await?;
+        start(number as u16, source, line_bytes_max, &ledger, &to, &stopped, &failures_to, surroundings).await?;
     }
     drop((to, failures_to));
-    let mut post = Post::start(&setup, live.look)?;
-    let mut service = Service::new(setup, &live)?;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failed = None;
@@ -103,7 +121,7 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
             _ = terminated.recv() => break false,
             _ = hung_up.recv() => {
                 surroundings.say(&service.reload(&live));
-                post.tell(&mut service.told, surroundings).await?;
+                service.tell(&mut post, surroundings).await?;
             }
             Some(error) = failures.recv() => {
                 surroundings.say(&format!("{error}"));
@@ -117,23 +135,31 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
             },
             _ = ticks.tick() => {
                 service.tick(clock::now());
-                post.tell(&mut service.told, surroundings).await?;
+                service.tell(&mut post, surroundings).await?;
+                while let Ok(sentence) = service.sentences.try_recv() {
+                    surroundings.say(&sentence);
+                }
             }
         }
     };
-    if ended {
+    if ended && service.recorder.is_none() {
         // All sources are at their end, as in a replay: what is open resolves at its own time.
         service.engine.finish(&mut service.told);
     } else {
+        // With state the log goes on in the next run: what is open stays open.
         stop.send_replace(true);
         let patience = Instant::now() + SOURCES_PATIENCE;
         while let Ok(Some(batch)) = timeout(patience.saturating_duration_since(Instant::now()), inbox.recv()).await {
             service.take(batch, &mut post, surroundings).await?;
         }
-        service.engine.flush(&mut service.told);
+        service.flush();
     }
-    post.tell(&mut service.told, surroundings).await?;
+    service.tell(&mut post, surroundings).await?;
     post.end(surroundings).await;
+    service.close().await;
+    while let Ok(sentence) = service.sentences.try_recv() {
+        surroundings.say(&sentence);
+    }
     match failed {
         Some(error) => Err(LiveError::Source(error)),
         None => {
@@ -144,10 +170,12 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
 }
 
 /// Sets a source going.
+#[expect(clippy::too_many_arguments, reason = "what a source needs, from all over the service")]
 async fn start(
     number: u16,
     source: &SourceConfig,
     line_bytes_max: usize,
+    ledger: &Arc<dyn Ledger>,
     to: &mpsc::Sender<LineBatch>,
     stopped: &watch::Receiver<bool>,
     failures: &mpsc::UnboundedSender<SourceError>,
@@ -167,7 +195,7 @@ async fn start(
             let acknowledge = if *ack { Acknowledge::WhenCommitted } else { Acknowledge::Never };
             let settings =
                 TcpSettings { name: name.clone(), line_bytes_max, ..TcpSettings::new(number, listen, acknowledge) };
-            let listener = Listener::bind(settings, Arc::new(NoLedger)).await.map_err(LiveError::Source)?;
+            let listener = Listener::bind(settings, ledger.clone()).await.map_err(LiveError::Source)?;
             surroundings.say(&format!("listening on {}", listener.address()?));
             let stopped = stopped.clone();
             tokio::spawn(listener.run(to, stopped));
@@ -196,10 +224,81 @@ struct Service {
     front: Front,
     engine: Engine,
     readings: Vec<(Reading, Span, Option<String>)>,
-    feeds: HashMap<(u16, Arc<str>), Feed>,
+    feeds: HashMap<Arc<str>, Feed>,
     judged: Judged,
     told: Vec<Alert>,
     last_tick: Timestamp,
+    recorder: Option<Recorder>,
+    /// What the keeper has to say to the operator.
+    sentences: mpsc::UnboundedReceiver<String>,
+    publish: watch::Sender<Arc<Published>>,
+    published_at: Timestamp,
+    rejected: BTreeMap<&'static str, u64>,
+    fired: BTreeMap<String, u64>,
+    generation: u64,
+    reload_failures: u64,
+}
+
+/// What is on its way to the keeper.
+struct Recorder {
+    group: Group,
+    receipts: Vec<Receipt>,
+    to: mpsc::Sender<Message>,
+    status: watch::Receiver<Status>,
+    /// Journal bytes since the last snapshot.
+    journaled: usize,
+}
+
+impl Recorder {
+    fn entry(&mut self, bytes: Vec<u8>) {
+        self.journaled += bytes.len();
+        self.group.entries.push(bytes);
+    }
+
+    /// Sends what there is, if the keeper has a hand free; waits for it only when there is much.
+    async fn send(&mut self) {
+        if self.group.is_empty() && self.receipts.is_empty() {
+            return;
+        }
+        let message =
+            |it: &mut Recorder| Message::Group(std::mem::take(&mut it.group), std::mem::take(&mut it.receipts));
+        if self.group.bytes() >= limits::GROUP_BYTES_MAX {
+            let message = message(self);
+            // The keeper outlives the service.
+            let _ = self.to.send(message).await;
+        } else if let Ok(place) = self.to.clone().try_reserve() {
+            place.send(message(self));
+        }
+    }
+}
+
+/// The state directory, opened, and what was remembered there.
+struct Opened {
+    store: Option<Store>,
+    ledger: Arc<dyn Ledger>,
+    stored: Arc<StoredLedger>,
+    set_aside: Vec<String>,
+}
+
+impl Opened {
+    fn open(setup: &Setup, _live: &Live) -> Result<Opened, LiveError> {
+        let Some(config::State::Dir(folder)) = &setup.config.state else {
+            return Ok(Opened {
+                store: None,
+                ledger: Arc::new(NoLedger),
+                stored: Arc::default(),
+                set_aside: Vec::new(),
+            });
+        };
+        let opened = Store::open(folder, &keeper::date(clock::now())).map_err(LiveError::State)?;
+        let clients = opened.store.clients().map_err(|problem| unusable(folder, problem))?;
+        let stored = Arc::new(StoredLedger::of(clients));
+        Ok(Opened { ledger: stored.clone(), stored, store: Some(opened.store), set_aside: opened.set_aside })
+    }
+}
+
+fn unusable(folder: &std::path::Path, problem: String) -> LiveError {
+    LiveError::State(StoreError::Unusable { folder: folder.display().to_string(), problem })
 }
 
 /// One connection, file or stdin.
@@ -211,16 +310,71 @@ struct Feed {
 }
 
 impl Service {
-    fn new(setup: Setup, live: &Live) -> Result<Service, LiveError> {
+    /// An engine that remembers what it was told before, or a new one.
+    fn start(
+        mut setup: Setup,
+        live: &Live,
+        opened: Opened,
+        post: &mut Post,
+        publish: watch::Sender<Arc<Published>>,
+        surroundings: &mut dyn Surroundings,
+    ) -> Result<Service, LiveError> {
         let readings = readings(&setup, live)?;
+        let now = clock::now();
+        let (say, sentences) = mpsc::unbounded_channel();
+        let mut told: Vec<Alert> = Vec::new();
+        let mut complaints = opened.set_aside;
+        let (engine, recorder) = match opened.store {
+            None => (Engine::new(setup.set.clone(), 1), None),
+            Some(mut store) => {
+                let folder = store.folder().to_path_buf();
+                let keys = store.hash_keys((setup.keys.0, setup.keys.1)).map_err(|it| unusable(&folder, it))?;
+                setup.keys = crate::engine::HashKeys(keys.0, keys.1);
+                let set = setup.set.clone();
+                let fresh = || Engine::new(set.clone(), 1);
+                let (engine, recovered) = journal::recover(&store, &keeper::date(now), &fresh, &mut told)
+                    .map_err(|it| unusable(&folder, it))?;
+                if recovered.snapshot.is_some() || recovered.entries > 0 {
+                    surroundings.say(&format!("remembered: {} journal entries since the snapshot", recovered.entries));
+                }
+                complaints.extend(recovered.complaints);
+                let (to, inbox) = mpsc::channel(1);
+                let (status_to, status) = watch::channel(Status::of(&store).map_err(|it| unusable(&folder, it))?);
+                let names: Vec<String> = post.receivers.iter().map(|it| it.name.clone()).collect();
+                let reports = post.reports.take().unwrap_or_else(|| mpsc::channel(1).1);
+                let keeper = Keeper::new(store, opened.stored, post.courier.clone(), &names, status_to, say)
+                    .map_err(|it| unusable(&folder, it))?;
+                tokio::spawn(keeper.run(inbox, reports));
+                let mut recorder = Recorder { group: Group::default(), receipts: Vec::new(), to, status, journaled: 0 };
+                recorder.entry(Entry::Rules(engine.rule_names()).encode());
+                (engine, Some(recorder))
+            }
+        };
+        for complaint in &complaints {
+            surroundings.say(complaint);
+            told.push(own::alert("state-damaged", Severity::High, complaint, now));
+        }
+        // Sources of the life before may come back; those that do not fall idle and hold nothing up.
+        let feed = |(number, name): (u16, String)| {
+            (Arc::from(name), Feed { number, lateness: live.lateness, heard: now, idle: false })
+        };
+        let feeds = engine.open_sources().into_iter().map(feed).collect();
         Ok(Service {
             front: setup.front(),
-            engine: Engine::new(setup.set.clone(), 1),
+            engine,
             readings,
-            feeds: HashMap::new(),
+            feeds,
             judged: Judged::default(),
-            told: Vec::new(),
+            told,
             last_tick: Timestamp::MIN,
+            recorder,
+            sentences,
+            publish,
+            published_at: Timestamp::MIN,
+            rejected: BTreeMap::new(),
+            fired: BTreeMap::new(),
+            generation: 1,
+            reload_failures: 0,
             setup,
         })
     }
@@ -233,33 +387,123 @@ impl Service {
     ) -> Result<(), LiveError> {
         let now = clock::now();
         let receipt = batch.receipt.take();
+        if let Some(client) = receipt.as_ref().and_then(|it| it.client.clone()) {
+            // Who says its name keeps it over connections.
+            batch.name = format!("client:{client}").into();
+        }
         self.judge(batch, now);
         if now.since(self.last_tick).to_std() >= TICK {
             self.tick(now);
         }
         let name = self.engine.source_name(self.judged.source);
-        self.judged.rejects.drain(..).for_each(|it| surroundings.rejected(name, &it));
-        post.tell(&mut self.told, surroundings).await?;
-        if let Some(receipt) = receipt {
-            receipt.committed();
+        for reject in self.judged.rejects.drain(..) {
+            *self.rejected.entry(reject.reason).or_default() += 1;
+            surroundings.rejected(name, &reject);
+        }
+        match (&mut self.recorder, receipt) {
+            (Some(recorder), Some(receipt)) => {
+                if let Some(client) = &receipt.client {
+                    recorder.group.clients.push((client.to_string(), receipt.upto));
+                }
+                recorder.receipts.push(receipt);
+            }
+            (None, Some(receipt)) => receipt.committed(),
+            (_, None) => {}
+        }
+        self.tell(post, surroundings).await
+    }
+
+    /// Lets everybody know: by way of the keeper where there is one.
+    async fn tell(&mut self, post: &mut Post, surroundings: &mut dyn Surroundings) -> Result<(), LiveError> {
+        for alert in self.told.iter().filter(|it| it.state == crate::model::State::Firing) {
+            match self.fired.get_mut(&alert.rule.id) {
+                Some(count) => *count += 1,
+                None => {
+                    self.fired.insert(alert.rule.id.clone(), 1);
+                }
+            }
+        }
+        let Some(recorder) = &mut self.recorder else {
+            return post.tell(&mut self.told, surroundings).await;
+        };
+        if post.courier.is_none() && !self.told.is_empty() {
+            surroundings.told(&self.told)?;
+        }
+        let now = clock::now();
+        for alert in self.told.drain(..) {
+            let alert = Arc::new(alert);
+            let receivers = post.routes.receivers_for(&alert);
+            recorder.group.suppressed += u64::from(receivers.is_empty());
+            for index in receivers {
+                let receiver = &post.receivers[index];
+                let note = Note::new(receiver, alert.clone(), Moment { now, look: post.look });
+                recorder.group.notes.push(OutboxRow {
+                    receiver: receiver.name.clone(),
+                    key: note.key,
+                    body: note.body.to_vec(),
+                    alert: serde_json::to_string(&*alert).unwrap_or_default(),
+                    since: now.micros(),
+                });
+            }
+        }
+        recorder.send().await;
+        if recorder.journaled >= limits::JOURNAL_BYTES_MAX && recorder.group.is_empty() {
+            recorder.journaled = 0;
+            let snapshot = self.engine.save();
+            let _ = recorder.to.send(Message::Snapshot(snapshot)).await;
+            recorder.entry(Entry::Rules(self.engine.rule_names()).encode());
         }
         Ok(())
+    }
+
+    /// Judges what still waits for its time.
+    fn flush(&mut self) {
+        for feed in self.feeds.values_mut().filter(|it| !it.idle) {
+            feed.idle = true;
+            if let Some(recorder) = &mut self.recorder {
+                recorder.entry(Entry::Idle { source: feed.number, now: self.engine.now() }.encode());
+            }
+            self.engine.source_is_idle(feed.number, &mut self.told);
+        }
+        self.engine.flush(&mut self.told);
+    }
+
+    /// The end: everything is made durable, with a snapshot, so that the next start is quick.
+    async fn close(&mut self) {
+        let Some(mut recorder) = self.recorder.take() else { return };
+        let group = Message::Group(std::mem::take(&mut recorder.group), std::mem::take(&mut recorder.receipts));
+        let (done, ended) = tokio::sync::oneshot::channel();
+        let messages = [group, Message::Snapshot(self.engine.save()), Message::End(done)];
+        let send = async {
+            for message in messages {
+                if recorder.to.send(message).await.is_err() {
+                    return;
+                }
+            }
+            let _ = ended.await;
+        };
+        // A disk that does not answer must not keep us from ending.
+        let _ = timeout(Duration::from_secs(3), send).await;
     }
 
     fn judge(&mut self, mut batch: LineBatch, now: Timestamp) {
         let (reading, lateness, name) = &self.readings[usize::from(batch.source)];
         let name: Arc<str> = name.as_deref().map_or_else(|| batch.name.clone(), Arc::from);
         let engine = &mut self.engine;
-        let feed = self.feeds.entry((batch.source, name.clone())).or_insert_with(|| Feed {
-            number: engine.add_source(&name, *lateness),
-            lateness: *lateness,
-            heard: now,
-            idle: false,
+        let recorder = &mut self.recorder;
+        let feed = self.feeds.entry(name.clone()).or_insert_with(|| {
+            if let Some(recorder) = recorder {
+                recorder.entry(Entry::Source { name: name.to_string(), lateness: *lateness }.encode());
+            }
+            Feed { number: engine.add_source(&name, *lateness), lateness: *lateness, heard: now, idle: false }
         });
         feed.heard = now;
         feed.idle = false;
         batch.source = feed.number;
         self.front.judge(&batch, reading, Some(now), now, &mut self.judged);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.entry(Entry::batch(&mut self.judged, self.engine.now()));
+        }
         self.engine.observe(&mut self.judged, &mut self.told);
     }
 
@@ -274,20 +518,66 @@ impl Service {
                 self.engine.newest(feed.number).is_some_and(|it| feed.heard.since(it) <= LIVE && it.since(now) <= LIVE);
             if !feed.idle && now.since(feed.heard) >= feed.lateness.max(Span::from_micros(TICK.as_micros() as i64)) {
                 feed.idle = true;
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.entry(Entry::Idle { source: feed.number, now: self.engine.now() }.encode());
+                }
                 self.engine.source_is_idle(feed.number, &mut self.told);
             }
         }
         if lives {
+            let before = self.told.len();
             self.engine.pass_time(now.minus(lateness), &mut self.told);
+            if let Some(recorder) = &mut self.recorder
+                && self.told.len() > before
+            {
+                recorder.entry(Entry::Time { now: now.minus(lateness) }.encode());
+            }
         }
-        let (engine, told) = (&mut self.engine, &mut self.told);
+        let (engine, told, recorder) = (&mut self.engine, &mut self.told, &mut self.recorder);
         self.feeds.retain(|_, feed| {
             let keep = now.since(feed.heard) < FORGET_SOURCE;
             if !keep {
+                if let Some(recorder) = recorder {
+                    recorder.entry(Entry::End { source: feed.number, now: engine.now() }.encode());
+                }
                 engine.end_source(feed.number, told);
             }
             keep
         });
+        if now.since(self.published_at) >= PUBLISH_EVERY {
+            self.published_at = now;
+            let published = self.published();
+            self.publish.send_replace(Arc::new(published));
+        }
+    }
+
+    /// What the page for machines says.
+    fn published(&self) -> Published {
+        let stats = self.engine.stats();
+        let mut out = super::metrics::Metrics::default();
+        let counts = stats.counts;
+        out.counter("events_received_total", counts.received);
+        out.counter("events_accepted_total", counts.accepted);
+        out.labelled("events_rejected_total", "reason", self.rejected.iter().map(|(reason, it)| (*reason, *it)));
+        out.counter("events_late_total", stats.late);
+        out.labelled("events_clamped_total", "kind", [("future", stats.suspect)].into_iter());
+        out.labelled("hits_total", "rule", self.engine.by_rule().map(|(rule, hits, _)| (rule, hits)));
+        out.labelled("alerts_fired_total", "rule", self.fired.iter().map(|(rule, it)| (rule.as_str(), *it)));
+        out.gauge("config_generation", self.generation as f64);
+        out.counter("reload_failures_total", self.reload_failures);
+        out.gauge("entities", stats.entities as f64);
+        let mut reasons = Vec::new();
+        if let Some(recorder) = &self.recorder {
+            let status = recorder.status.borrow();
+            out.counter("notifications_fired_total", status.fired);
+            out.counter("notifications_delivered_total", status.delivered);
+            out.labelled("alerts_suppressed_total", "reason", [("no-route", status.suppressed)].into_iter());
+            out.counter("alerts_expired_total", status.expired);
+            out.gauge("notifications_pending", status.pending as f64);
+            out.gauge("commit_seconds", status.commit_seconds);
+            reasons.extend(status.trouble.iter().map(|it| format!("storage: {it}")));
+        }
+        Published { ready: true, reasons, metrics: out.text() }
     }
 
     /// New rules between two batches; the old ones stay when the new ones cannot be used.
@@ -295,7 +585,12 @@ impl Service {
         match (live.reload)() {
             Ok(mut setup) => {
                 setup.keys = self.setup.keys;
+                self.flush();
                 let kept = self.engine.adopt(setup.set.clone(), &mut self.told);
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.entry(Entry::Rules(self.engine.rule_names()).encode());
+                }
+                self.generation += 1;
                 self.front = setup.front();
                 let text = format!(
                     "reloaded: {} rules, {kept} of them unchanged and with their memory",
@@ -305,6 +600,13 @@ impl Service {
                 text
             }
             Err(refusal) => {
+                self.reload_failures += 1;
+                self.told.push(own::alert(
+                    "reload-refused",
+                    Severity::Medium,
+                    "new rules were refused; the rules in force stay",
+                    clock::now(),
+                ));
                 let shown: String = refusal.problems.iter().map(|it| it.show(false)).collect();
                 format!("{shown}not reloaded: the rules in force stay")
             }
@@ -336,41 +638,46 @@ fn readings(setup: &Setup, live: &Live) -> Result<Vec<(Reading, Span, Option<Str
 
 /// Routes and the courier, or the terminal where there are no receivers.
 struct Post {
-    receivers: Vec<Receiver>,
+    receivers: Vec<Arc<Receiver>>,
     routes: Routes,
     courier: Option<courier::Handle>,
+    /// What became of notifications, for the keeper.
+    reports: Option<mpsc::Receiver<courier::Report>>,
     look: Look,
+    outbox: bool,
 }
 
 impl Post {
-    fn start(setup: &Setup, look: Look) -> Result<Post, LiveError> {
+    /// With an outbox behind it, the courier reports the end of every notification.
+    fn start(setup: &Setup, look: Look, outbox: bool) -> Result<Post, LiveError> {
         let refused = |problems: Vec<crate::deliver::config::Problem>| {
             let text: Vec<String> = problems.iter().map(|it| it.to_string()).collect();
             LiveError::Refused(Refusal::of(text.join("\n")))
         };
         let receivers =
             crate::deliver::config::resolve(&setup.config.receivers, &Outside::system()).map_err(refused)?;
+        let receivers: Vec<Arc<Receiver>> = receivers.into_iter().map(Arc::new).collect();
         let names: Vec<&str> = receivers.iter().map(|it| it.name.as_str()).collect();
         let routes = Routes::resolve(&setup.config.routes, &names).map_err(refused)?;
         if receivers.is_empty() {
-            return Ok(Post { receivers, routes, courier: None, look });
+            return Ok(Post { receivers, routes, courier: None, reports: None, look, outbox });
         }
         let wall: Wall = Arc::new(clock::now);
-        // Transports own theirs; composing needs them too.
-        let again = crate::deliver::config::resolve(&setup.config.receivers, &Outside::system()).map_err(refused)?;
-        let transports = again
-            .into_iter()
-            .map(|it| Ok((it.name.clone(), Transport::new(it, wall.clone())?)))
+        let transports = receivers
+            .iter()
+            .map(|it| Ok((it.name.clone(), Transport::new(it.clone(), wall.clone())?)))
             .collect::<Result<Vec<_>, String>>()
             .map_err(|it| LiveError::Refused(Refusal::of(it)))?;
         let clock = courier::Clock { wall, steady: Arc::new(Instant::now) };
-        let pace = Pace { seed: setup.keys.0, ..Pace::default() };
+        let behind = if outbox { Behind::Outbox } else { Behind::Nothing };
+        let pace = Pace { seed: setup.keys.0, behind, ..Pace::default() };
+        let (report, reports) = mpsc::channel(1024);
         let dead_letters = setup.config.dead_letters.clone().unwrap_or_else(|| PathBuf::from("dead-letters.ndjson"));
-        let (handle, works) = courier::start(transports, clock, pace, Some(dead_letters), None);
+        let (handle, works) = courier::start(transports, clock, pace, Some(dead_letters), outbox.then_some(report));
         for work in works {
             tokio::spawn(work);
         }
-        Ok(Post { receivers, routes, courier: Some(handle), look })
+        Ok(Post { receivers, routes, courier: Some(handle), reports: outbox.then_some(reports), look, outbox })
     }
 
     /// Hands alerts to everybody who should hear of them.
@@ -403,7 +710,8 @@ impl Post {
         let Some(courier) = self.courier else { return };
         let left = courier.drain(COURIER_PATIENCE).await.left;
         if left > 0 {
-            surroundings.say(&format!("{left} notifications could not be delivered; they are in the dead-letter file"));
+            let place = if self.outbox { "they wait in the state" } else { "they are in the dead-letter file" };
+            surroundings.say(&format!("{left} notifications could not be delivered; {place}"));
         }
     }
 }

@@ -1,7 +1,11 @@
 //! Every task, thread and channel, and the only clock.
 
 pub mod clock;
+pub mod journal;
+pub mod keeper;
 pub mod live;
+pub mod metrics;
+pub mod own;
 pub mod pool;
 pub mod replay;
 pub mod setup;

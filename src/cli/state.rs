@@ -1,0 +1,114 @@
+//! `tripline state`: what is remembered, and whether it is sound.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::{Common, Exit};
+use crate::config::{self, State};
+use crate::runtime::clock;
+use crate::runtime::keeper::{STATUS_FILE, Status, date};
+use crate::runtime::setup::Refusal;
+use crate::store::{Store, StoreError, verify};
+
+#[derive(Args, Debug)]
+pub struct StateArgs {
+    #[command(subcommand)]
+    pub command: StateCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum StateCommand {
+    /// Positions, counts and whether they add up; works while the service runs
+    Status {
+        /// The state directory (default: the configuration's)
+        folder: Option<PathBuf>,
+    },
+    /// Read and check everything: exit code 0 sound, 4 damaged
+    Verify {
+        /// The state directory (default: the configuration's)
+        folder: Option<PathBuf>,
+    },
+}
+
+pub fn run(common: &Common, args: StateArgs) -> Exit {
+    let named = match &args.command {
+        StateCommand::Status { folder } | StateCommand::Verify { folder } => folder.clone(),
+    };
+    let folder = match named.map_or_else(|| configured(common), Ok) {
+        Ok(it) => it,
+        Err(refusal) => return common.refuse(&refusal),
+    };
+    match args.command {
+        StateCommand::Status { .. } => status(&folder),
+        StateCommand::Verify { .. } => check(&folder),
+    }
+}
+
+fn configured(common: &Common) -> Result<PathBuf, Refusal> {
+    match config::read(common.config.as_deref())?.state {
+        Some(State::Dir(folder)) => Ok(folder),
+        None => Err(Refusal::of("the configuration has no state; name the directory")),
+    }
+}
+
+fn status(folder: &Path) -> Exit {
+    if !folder.join("state.redb").is_file() {
+        eprintln!("tripline: there is no state in {}", folder.display());
+        return Exit::StateDamaged;
+    }
+    let known = match Store::open(folder, &date(clock::now())) {
+        Ok(opened) => {
+            opened.set_aside.iter().for_each(|it| eprintln!("tripline: {it}"));
+            Status::of(&opened.store)
+        }
+        // A service has it open: it writes what it knows a few times a second.
+        Err(StoreError::InUse(_)) => std::fs::read_to_string(folder.join(STATUS_FILE))
+            .map_err(|it| it.to_string())
+            .and_then(|it| serde_json::from_str(&it).map_err(|it| it.to_string())),
+        Err(error) => Err(error.to_string()),
+    };
+    match known {
+        Ok(it) => {
+            let sum = it.delivered + it.pending + it.suppressed + it.expired;
+            println!("journal     next entry {}", it.journal_next);
+            for (client, line) in &it.clients {
+                println!("client      {} committed up to line {line}", crate::model::text::visible(client));
+            }
+            println!(
+                "identity    fired {} = delivered {} + pending {} + suppressed {} + expired {}{}",
+                it.fired,
+                it.delivered,
+                it.pending,
+                it.suppressed,
+                it.expired,
+                if it.fired == sum { "" } else { "  (does not add up)" }
+            );
+            if let Some(trouble) = &it.trouble {
+                println!("trouble     {trouble}");
+            }
+            if it.fired == sum { Exit::Done } else { Exit::StateDamaged }
+        }
+        Err(problem) => {
+            eprintln!("tripline: {problem}");
+            Exit::StateDamaged
+        }
+    }
+}
+
+fn check(folder: &Path) -> Exit {
+    match verify(folder) {
+        Ok(verdict) if verdict.problems.is_empty() => {
+            println!("sound: {} records, {} snapshots", verdict.records, verdict.snapshots);
+            Exit::Done
+        }
+        Ok(verdict) => {
+            verdict.problems.iter().for_each(|it| println!("damaged: {it}"));
+            Exit::StateDamaged
+        }
+        Err(error) => {
+            eprintln!("tripline: {error}");
+            Exit::StateDamaged
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The engine's memory as bytes, and back.
+//!
+//! What is saved is what the journal before it led to: detectors, kept evidence, hits that wait for their time, the clocks of
+//! the sources and the open alerts. Rules are named by id and by a fingerprint of what they say, so a snapshot outlives a
+//! change of the rules: whatever did not change finds its memory again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::order::{self, SavedClock, Track};
+use super::shard::SavedRing;
+use super::{Engine, RuleSet};
+use crate::alert::desk::SavedDesk;
+use crate::model::{Alert, HitBatch, RuleIndex, Timestamp};
+
+/// A rule as journals and snapshots name it: its id and the fingerprint of what it says.
+pub type RuleName = (String, u64);
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    rules: Vec<RuleName>,
+    /// For each rule, what its detector wrote, and its own evidence.
+    detectors: Vec<(Vec<u8>, Option<SavedRing>)>,
+    rings: Vec<SavedRing>,
+    waiting: Vec<HitBatch>,
+    sources: Vec<(String, SavedClock, bool)>,
+    desk: SavedDesk,
+    now: Timestamp,
+    told_time: Timestamp,
+}
+
+impl RuleSet {
+    /// The rules in order of their numbers, as journals and snapshots name them.
+    pub fn names(&self) -> Vec<RuleName> {
+        self.rules.iter().map(|it| (it.rule.id.clone(), it.fingerprint)).collect()
+    }
+
+    /// For each of `old`, its number among the rules in force; None for one that is gone or says something else now.
+    pub fn numbers_of(&self, old: &[RuleName]) -> Vec<Option<RuleIndex>> {
+        let now: HashMap<(&str, u64), usize> =
+            self.rules.iter().enumerate().map(|(index, it)| ((it.rule.id.as_str(), it.fingerprint), index)).collect();
+        old.iter().map(|(id, print)| now.get(&(id.as_str(), *print)).map(|it| RuleIndex(*it as u16))).collect()
+    }
+}
+
+impl Engine {
+    /// Everything it remembers. For engines of one shard, which services have.
+    pub fn save(&self) -> Vec<u8> {
+        let shard = &self.shards[0];
+        let (detectors, rings, waiting) = shard.save();
+        let saved = Saved {
+            rules: self.set.names(),
+            detectors,
+            rings,
+            waiting,
+            sources: (0..self.sources.len())
+                .map(|it| (self.sources[it].clone(), self.clocks[it].save(), self.closed[it]))
+                .collect(),
+            desk: self.desk.save(),
+            now: self.now,
+            told_time: self.told_time,
+        };
+        postcard::to_allocvec(&saved).expect("memories are plain data, and memory for them is there")
+    }
+
+    /// Takes back what [`Engine::save`] wrote, into an engine that remembers nothing. Alerts of rules that are gone or say
+    /// something else now are resolved and appended to `told`. The error says what about the bytes is wrong.
+    pub fn restore(&mut self, bytes: &[u8], told: &mut Vec<Alert>) -> Result<(), String> {
+        let saved: Saved = postcard::from_bytes(bytes).map_err(|it| it.to_string())?;
+        let numbers = self.set.numbers_of(&saved.rules);
+        let shard = &mut self.shards[0];
+        for ((bytes, ring), number) in saved.detectors.into_iter().zip(&numbers) {
+            if let Some(number) = number {
+                shard.restore_rule(*number, &bytes, ring)?;
+            }
+        }
+        shard.restore_rings(saved.rings);
+        for mut batch in saved.waiting {
+            order::renumber(&mut batch, &mut Track::default(), &numbers);
+            shard.observe(&Arc::new(batch), &|_| true);
+        }
+        for (name, clock, closed) in saved.sources {
+            self.sources.push(name);
+            self.clocks.push(super::SourceClock::restored(clock, &numbers));
+            self.closed.push(closed);
+        }
+        self.desk.restore(saved.desk, &numbers, told)?;
+        self.now = saved.now;
+        self.told_time = saved.told_time;
+        Ok(())
+    }
+
+    /// The sources that have not ended: number and name.
+    pub fn open_sources(&self) -> Vec<(u16, String)> {
+        let open = (0..self.sources.len()).filter(|it| !self.closed[*it]);
+        open.map(|it| (it as u16, self.sources[it].clone())).collect()
+    }
+
+    /// The time that was let pass.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+}

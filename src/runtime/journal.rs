@@ -1,0 +1,148 @@
+//! What the engine was told, so that it can be told again.
+//!
+//! The engine is a function of these entries and nothing else: the same entries, in the same order, make the same engine.
+//! So an entry is written for everything that reaches it, and recovery is a snapshot and the entries since, fed through
+//! the very methods that run live.
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::order::{Track, renumber};
+use crate::engine::save::RuleName;
+use crate::engine::{Counts, Engine, Judged};
+use crate::model::{Alert, HitBatch, Span, Timestamp};
+use crate::store::{Store, snapshot};
+
+/// One thing the engine was told. `now` is the time it had reached before: time passes without entries of its own.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Entry {
+    /// The rules that numbers in the entries after this mean.
+    Rules(Vec<RuleName>),
+    Source {
+        name: String,
+        lateness: Span,
+    },
+    Batch {
+        source: u16,
+        now: Timestamp,
+        batch: HitBatch,
+        track: Track,
+        events: u64,
+    },
+    Idle {
+        source: u16,
+        now: Timestamp,
+    },
+    End {
+        source: u16,
+        now: Timestamp,
+    },
+    /// Time passed, and something came of it.
+    Time {
+        now: Timestamp,
+    },
+}
+
+impl Entry {
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_allocvec(self).expect("entries are plain data, and memory for them is there")
+    }
+
+    /// A batch as a front judged it, before the engine takes it.
+    pub fn batch(judged: &mut Judged, now: Timestamp) -> Vec<u8> {
+        let entry = Entry::Batch {
+            source: judged.source,
+            now,
+            batch: std::mem::take(&mut judged.batch),
+            track: std::mem::take(&mut judged.track),
+            events: judged.counts.events,
+        };
+        let bytes = entry.encode();
+        if let Entry::Batch { batch, track, .. } = entry {
+            judged.batch = batch;
+            judged.track = track;
+        }
+        bytes
+    }
+}
+
+/// What recovery did.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// The snapshot it began with: the first journal entry that was not in it.
+    pub snapshot: Option<u64>,
+    pub entries: u64,
+    /// Sentences about what could not be read.
+    pub complaints: Vec<String>,
+}
+
+/// Brings an engine that remembers nothing to where the journal ends. Alerts that come up on the way were told before the
+/// crash: they are in the outbox or beyond, for they were committed with the entries. `told` gets only what is news: alerts
+/// that resolve because their rule is gone.
+pub fn recover(
+    store: &Store,
+    date: &str,
+    fresh: &dyn Fn() -> Engine,
+    told: &mut Vec<Alert>,
+) -> Result<(Engine, Recovered), String> {
+    let mut done = Recovered::default();
+    let mut snapshots = snapshot::list(store.folder()).map_err(|it| it.to_string())?;
+    loop {
+        let mut engine = fresh();
+        let mut news = Vec::new();
+        let first = match snapshots.pop() {
+            None => 1,
+            Some((number, file)) => {
+                let restored = snapshot::read(&file).and_then(|bytes| engine.restore(&bytes, &mut news));
+                if let Err(problem) = restored {
+                    let aside = snapshot::set_aside(&file, date).map_err(|it| it.to_string())?;
+                    done.complaints.push(format!("a snapshot was damaged ({problem}); it is now {}", aside.display()));
+                    continue;
+                }
+                done.snapshot = Some(number);
+                number
+            }
+        };
+        if let Some(oldest) = store.journal_first()?.filter(|it| *it > first) {
+            done.complaints
+                .push(format!("the journal begins at {oldest} and not at {first}; what stood between is lost"));
+        }
+        done.entries = replay(store, first, &mut engine)?;
+        told.append(&mut news);
+        return Ok((engine, done));
+    }
+}
+
+/// Feeds the journal from an entry on; how many there were.
+fn replay(store: &Store, first: u64, engine: &mut Engine) -> Result<u64, String> {
+    let mut numbers = engine.rule_numbers(&engine.rule_names());
+    let (mut entries, mut told) = (0, Vec::new());
+    store.journal_from(first, &mut |_, bytes| {
+        entries += 1;
+        let entry: Entry = postcard::from_bytes(bytes).map_err(|it| format!("an entry makes no sense: {it}"))?;
+        match entry {
+            Entry::Rules(names) => numbers = engine.rule_numbers(&names),
+            Entry::Source { name, lateness } => {
+                engine.add_source(&name, lateness);
+            }
+            Entry::Batch { source, now, mut batch, mut track, events } => {
+                renumber(&mut batch, &mut track, &numbers);
+                engine.pass_time(now, &mut told);
+                let counts = Counts { events, ..Counts::default() };
+                let mut judged = Judged { source, batch, track, counts, ..Judged::default() };
+                engine.observe(&mut judged, &mut told);
+            }
+            Entry::Idle { source, now } => {
+                engine.pass_time(now, &mut told);
+                engine.source_is_idle(source, &mut told);
+            }
+            Entry::End { source, now } => {
+                engine.pass_time(now, &mut told);
+                engine.end_source(source, &mut told);
+            }
+            Entry::Time { now } => engine.pass_time(now, &mut told),
+        }
+        told.clear();
+        Ok(())
+    })?;
+    Ok(entries)
+}
