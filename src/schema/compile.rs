@@ -9,7 +9,7 @@ use super::take::Op;
 use super::{Case, Form, Gate, Plan, Produced, Schema, SchemaError, Schemas, Split, Words};
 use crate::expr::plain::{Operand, Plain, fold};
 use crate::expr::{Expr, Pattern};
-use crate::limits::{REGEX_BYTES_MAX, SCHEMAS_MAX};
+use crate::limits::{FIELDS_MAX, REGEX_BYTES_MAX, SCHEMAS_MAX};
 use crate::model::path::{Path, Steps};
 use crate::model::{FieldId, Fields, List, Place, Slot};
 
@@ -82,6 +82,9 @@ impl Schemas {
             let path = Path::parse(text).map_err(|it| error("", it))?;
             let operand = Operand { field: fields.path(&path.root), steps: path.steps };
             selected.push((fields.path(text), operand));
+        }
+        if fields.len() > FIELDS_MAX {
+            return Err(error("", format!("schemas name {} fields; at most {FIELDS_MAX} are possible", fields.len())));
         }
         let mut formats: Vec<Box<str>> = files.iter().flat_map(|it| &it.formats).map(|it| it.as_str().into()).collect();
         formats.sort();
