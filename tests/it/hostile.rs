@@ -100,11 +100,8 @@ fn json_that_is_odd() {
         format!(r#"{{{}"z":1}}"#, &keys[..keys[..500_000].rfind(',').map_or(0, |it| it + 1)]).as_bytes(),
         0,
     );
-    check(
-        "numbers that fit nowhere",
-        br#"{"time":1e999,"a":-1e-999,"b":99999999999999999999999999999999999999,"c":0.1e+400}"#,
-        0,
-    );
+    check("a number that fits nowhere", br#"{"time":1e999}"#, 1);
+    check("large numbers", br#"{"time":99999999999999999999999999999999999999,"a":-1e-999,"b":1e300}"#, 0);
     check("escapes", br#"{"a":"\ud800","b":"\u0000","c":"\\\"","eventType":"\u0075ser"}"#, 0);
     check("nothing", b"{}", 0);
     check("no object", b"\"text\"", 0);

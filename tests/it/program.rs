@@ -90,6 +90,7 @@ pub fn tripline_with(args: &[&str], stdin: &[u8]) -> Done {
 
 /// A program that runs. It is killed when the test is over.
 pub struct Running {
+    args: Vec<String>,
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: Heard,
@@ -115,7 +116,8 @@ impl Running {
             .unwrap();
         let stdout = Heard::of(child.stdout.take().unwrap());
         let stderr = Heard::of(child.stderr.take().unwrap());
-        Running { stdin: child.stdin.take(), child, stdout, stderr }
+        let args = args.iter().map(|it| it.to_string()).collect();
+        Running { args, stdin: child.stdin.take(), child, stdout, stderr }
     }
 
     /// Writes to its standard input. A program that does not want to hear it is no mistake of the test.
@@ -156,7 +158,7 @@ impl Running {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(Instant::now() < deadline, "it does not end; it said {}", cut(&self.stderr.text()));
+            assert!(Instant::now() < deadline, "{:?} does not end; it said {}", self.args, cut(&self.stderr.text()));
             // Polling is the only way the standard library has to wait with a deadline.
             thread::park_timeout(Duration::from_millis(5));
         };
