@@ -33,25 +33,28 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "limits",
         ],
     ),
+    // The page for machines shows what the runtime publishes, and knows nobody.
+    ("web", &["model", "limits"]),
     (
         "runtime",
         &[
-            "engine", "config", "rule", "source", "format", "schema", "enrich", "matcher", "detect", "alert",
+            "web", "engine", "config", "rule", "source", "format", "schema", "enrich", "matcher", "detect", "alert",
             "deliver", "store", "expr", "model", "limits",
         ],
     ),
+    // Generates a workload and drives what is measured.
     (
-        "web",
+        "bench",
         &[
-            "runtime", "engine", "config", "rule", "schema", "source", "deliver", "store", "alert", "detect", "model",
-            "limits",
+            "runtime", "engine", "config", "rule", "source", "format", "schema", "enrich", "matcher", "detect",
+            "alert", "expr", "model", "limits",
         ],
     ),
     (
         "cli",
         &[
-            "web", "runtime", "engine", "config", "rule", "source", "format", "schema", "enrich", "matcher", "detect",
-            "alert", "deliver", "store", "expr", "model", "limits",
+            "bench", "web", "runtime", "engine", "config", "rule", "source", "format", "schema", "enrich", "matcher",
+            "detect", "alert", "deliver", "store", "expr", "model", "limits",
         ],
     ),
     ("main", &["cli"]),
@@ -98,6 +101,7 @@ const ONCE: &[Once] = &[
         places: &[
             ("runtime/", "every task, thread and channel"),
             ("source/tcp.rs", "a task a connection, in a set that ends with its listener"),
+            ("web/mod.rs", "a task a connection, in a set that ends with its listener"),
             ("deliver/courier.rs", "one append to the dead letters, waited for"),
             ("deliver/transport.rs", "one append to a file, waited for"),
         ],
