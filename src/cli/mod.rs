@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod geoip;
+pub mod import;
 pub mod normalize;
 pub mod notify;
 pub mod output;
@@ -134,6 +135,8 @@ pub enum Command {
     Test(test::TestArgs),
     /// The loaded rules
     Rules(rules::RulesArgs),
+    /// Rules that others wrote, as rules of ours
+    Import(import::ImportArgs),
     /// Ask the loaded geo databases
     Geoip(geoip::GeoipArgs),
     /// Try a receiver: send a test alert, or see the message
@@ -172,6 +175,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Check(args) => check::run(&common, args),
         Command::Test(args) => test::run(&common, args),
         Command::Rules(args) => rules::run(&common, args),
+        Command::Import(args) => import::run(&common, args),
         Command::Geoip(args) => geoip::run(&common, args),
     }
 }

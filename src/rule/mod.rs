@@ -12,5 +12,6 @@ pub mod load;
 pub mod title;
 pub mod check;
 pub mod story;
+pub mod sigma;
 
 pub use explain::WRITTEN;
