@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod check;
 pub mod geoip;
+pub mod import;
 pub mod normalize;
 pub mod notify;
 pub mod output;
@@ -138,6 +139,8 @@ pub enum Command {
     Rules(rules::RulesArgs),
     /// A stated workload through the real pipeline: events/s, ns/event by stage, memory
     Bench(bench::BenchArgs),
+    /// Rules that others wrote, as rules of ours
+    Import(import::ImportArgs),
     /// Ask the loaded geo databases
     Geoip(geoip::GeoipArgs),
     /// What is remembered, and whether it is sound
@@ -180,6 +183,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Test(args) => test::run(&common, args),
         Command::Rules(args) => rules::run(&common, args),
         Command::Bench(args) => bench::run(&common, args),
+        Command::Import(args) => import::run(&common, args),
         Command::Geoip(args) => geoip::run(&common, args),
     }
 }

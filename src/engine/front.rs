@@ -17,7 +17,8 @@ use crate::format::{self, Auto, Format};
 use crate::limits;
 use crate::matcher::Scratch;
 use crate::model::{
-    Carried, Event, EventBuf, FieldId, Hit, HitBatch, List, RuleIndex, TextRange, Timestamp, Value, Zone, text,
+    Carried, Event, EventBuf, FieldId, Hit, HitBatch, List, Place, RuleIndex, Slot, TextRange, Timestamp, Value, Zone,
+    json, text,
 };
 use crate::schema::{Arrival, Memo, SchemaIndex};
 use crate::source::batch::LineBatch;
@@ -225,6 +226,11 @@ impl Reader {
             && let Some(geo) = &self.set.geo
         {
             self.enricher.fill(geo, record, &mut self.buf);
+        }
+        if let Some(field) = self.set.every_value {
+            let start = self.buf.scratch.len();
+            json::scalars(record, &mut self.buf.scratch);
+            self.buf.set(field, Slot::list(Place::Scratch, start, self.buf.scratch.len() - start));
         }
         let read = Read { event: Event { record, buf: &self.buf }, schema, repeat };
         each(&read, &mut self.enricher);

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use front::{Counts, Front, HashKeys, Judged, Read, Reader, Reading, Rejected};
-pub use rules::{CompileError, RuleSet, Wanted};
+pub use rules::{CompileError, EVERY_VALUE, RuleSet, Wanted};
 pub use shard::Shard;
 
 use crate::alert::Desk;

@@ -37,7 +37,12 @@ pub struct RuleSet {
     pub geo: Option<GeoFields>,
     /// Whether a condition reads them, so that they must be there before matching.
     pub geo_before_match: bool,
+    /// Where every value of a record goes as one list (`record.values`); None when no rule asks.
+    pub every_value: Option<FieldId>,
 }
+
+/// Every value of the record, whatever its key: for words that may stand anywhere.
+pub const EVERY_VALUE: &str = "record.values";
 
 /// One rule with its names looked up.
 pub struct Compiled {
@@ -97,6 +102,7 @@ impl RuleSet {
         let schemas = Schemas::compile(schemas, &mut fields, &is_wanted, &computed)
             .map_err(|it| CompileError { rule: it.schema, problem: it.problem })?;
         let geo = geo_wanted.then(|| GeoFields::intern(&mut fields));
+        let every_value = names.contains(EVERY_VALUE).then(|| fields.mapped(EVERY_VALUE));
         let (exprs, owners) = expressions(&rules);
         let matcher = Matcher::compile(&exprs, &mut fields, lists)
             .map_err(|it| CompileError { rule: rules[owners[it.expr].0.index()].id.clone(), problem: it.problem })?;
@@ -112,7 +118,7 @@ impl RuleSet {
             return Err(CompileError { rule: String::new(), problem });
         }
         let paths = Paths::new(&fields);
-        Ok(RuleSet { rules, cards, fields, paths, schemas, matcher, owners, geo, geo_before_match })
+        Ok(RuleSet { rules, cards, fields, paths, schemas, matcher, owners, geo, geo_before_match, every_value })
     }
 }
 
@@ -184,7 +190,7 @@ fn card(rule: &Rule, title: &Template) -> RuleCard {
         template: title.clone(),
         severity: rule.severity,
         tags: rule.tags.clone(),
-        by: rule.by.iter().map(|it| it.field().to_string()).collect(),
+        by: rule.by.iter().map(|it| it.field().trim_start_matches('.').to_string()).collect(),
         quiet: rule.quiet,
         kind: rule.detect.name(),
     }

@@ -11,5 +11,6 @@ mod explain;
 pub mod load;
 pub mod check;
 pub mod story;
+pub mod sigma;
 
 pub use explain::WRITTEN;

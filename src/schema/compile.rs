@@ -80,8 +80,9 @@ impl Schemas {
         let mut selected = Vec::new();
         for text in extra_paths {
             let path = Path::parse(text).map_err(|it| error("", it))?;
-            let operand = Operand { field: fields.path(&path.root), steps: path.steps };
-            selected.push((fields.path(text), operand));
+            let root = path.root.strip_prefix('.').unwrap_or(&path.root);
+            let operand = Operand { field: fields.path(root), steps: path.steps };
+            selected.push((fields.path(text.strip_prefix('.').unwrap_or(text)), operand));
         }
         if fields.len() > FIELDS_MAX {
             return Err(error("", format!("schemas name {} fields; at most {FIELDS_MAX} are possible", fields.len())));
