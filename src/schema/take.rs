@@ -10,14 +10,16 @@ use regex::CaptureLocations;
 
 use super::stamp::Format;
 use super::{Arrival, Form, Schemas};
+use crate::expr::pattern::Late;
 use crate::expr::plain::{Operand, Plain, fold};
 use crate::model::path::Steps;
-use crate::model::{Event, EventBuf, List, Place, Slot, Timestamp, Value, address, json};
+use crate::model::{Event, EventBuf, FieldId, List, Place, Slot, Timestamp, Value, address, json};
 
 pub(super) enum Op {
     Look(Operand),
     Constant(Slot),
-    First(Vec<Op>),
+    /// Each with the field without which it gives nothing, where that is one.
+    First(Vec<(Option<FieldId>, Op)>),
     When(Plain, Box<Op>),
     /// The group of that number among the schema's group names.
     Group(usize),
@@ -37,6 +39,49 @@ pub(super) enum Op {
     Trim(Box<Op>, Vec<char>),
 }
 
+impl Op {
+    pub(super) fn first(ops: Vec<Op>) -> Op {
+        let root = |op: &Op| {
+            let mut roots = Vec::new();
+            (op.roots(&mut roots) && roots.len() == 1).then(|| roots[0])
+        };
+        Op::First(ops.into_iter().map(|it| (root(&it), it)).collect())
+    }
+
+    /// Collects fields of which one must be there for the operation to give anything. False: it may do without.
+    pub(super) fn roots(&self, out: &mut Vec<FieldId>) -> bool {
+        match self {
+            Op::Look(operand) => {
+                out.push(operand.field);
+                true
+            }
+            Op::Constant(_) | Op::Group(_) => false,
+            Op::First(ops) => ops.iter().all(|it| it.1.roots(out)),
+            Op::All(ops) | Op::Join(ops, _) => ops.iter().all(|it| it.roots(out)),
+            Op::When(_, op)
+            | Op::Capture(op, _)
+            | Op::Lookup(op, _)
+            | Op::Except(op, _)
+            | Op::Address(op)
+            | Op::TimeAs(op, _)
+            | Op::Json(op, _)
+            | Op::Pairs(op, _)
+            | Op::Split(op, ..)
+            | Op::List(op, _)
+            | Op::Lower(op)
+            | Op::Trim(op, _) => op.roots(out),
+        }
+    }
+}
+
+/// Whether a text folds to `word`, which is folded; without making the folded text where it is ASCII.
+fn folds_to(text: &str, word: &str) -> bool {
+    match text.is_ascii() {
+        true => text.eq_ignore_ascii_case(word),
+        false => *fold(text) == *word,
+    }
+}
+
 /// Memory that operations use again.
 #[derive(Default)]
 pub(super) struct TakeMemo {
@@ -48,11 +93,11 @@ pub(super) struct TakeMemo {
 
 impl TakeMemo {
     /// The locations kept for a pattern.
-    pub(super) fn locations(&mut self, regexes: &[regex::Regex], index: usize) -> &mut CaptureLocations {
+    pub(super) fn locations(&mut self, regexes: &[Late], index: usize) -> &mut CaptureLocations {
         if self.locations.len() <= index {
             self.locations.resize(regexes.len(), None);
         }
-        self.locations[index].get_or_insert_with(|| regexes[index].capture_locations())
+        self.locations[index].get_or_insert_with(|| regexes[index].get().capture_locations())
     }
 }
 
@@ -88,7 +133,9 @@ impl Work<'_> {
         match op {
             Op::Look(operand) => look(operand, self.record, self.buf, self.memo),
             Op::Constant(slot) => Some(*slot),
-            Op::First(ops) => ops.iter().find_map(|it| self.take(it)),
+            Op::First(ops) => ops.iter().find_map(|(root, op)| {
+                if root.is_none_or(|it| self.buf.has(it)) { self.take(op) } else { None }
+            }),
             Op::When(condition, op) => {
                 if condition.holds(self.event()) {
                     self.take(op)
@@ -105,8 +152,8 @@ impl Work<'_> {
             Op::Except(op, words) => {
                 let slot = self.take(op)?;
                 self.each(slot, &mut |work, it| {
-                    let text = fold(work.text(it).trim());
-                    (!words.iter().any(|word| **word == *text)).then_some(it)
+                    let text = work.text(it).trim();
+                    (!words.iter().any(|word| folds_to(text, word))).then_some(it)
                 })
             }
             Op::Address(op) => {
@@ -133,7 +180,9 @@ impl Work<'_> {
     /// The operation's value as a time.
     pub(super) fn time(&mut self, op: &Op, arrival: Arrival) -> Option<Timestamp> {
         match op {
-            Op::First(ops) => ops.iter().find_map(|it| self.time(it, arrival)),
+            Op::First(ops) => ops.iter().find_map(|(root, op)| {
+                if root.is_none_or(|it| self.buf.has(it)) { self.time(op, arrival) } else { None }
+            }),
             Op::When(condition, op) => {
                 if condition.holds(self.event()) {
                     self.time(op, arrival)
@@ -186,7 +235,7 @@ impl Work<'_> {
                 Value::Bool(_) | Value::Null | Value::Json(_) | Value::List(_) => return None,
             };
             let locations = work.memo.locations(regexes, index);
-            regexes[index].captures_read(locations, text)?;
+            regexes[index].get().captures_read(locations, text)?;
             let (start, end) = locations.get(usize::from(locations.len() > 1))?;
             let part = text.get(start..end)?.trim();
             (!part.is_empty()).then(|| it.part(text, part))
@@ -195,6 +244,9 @@ impl Work<'_> {
 
     fn address(&mut self, slot: Slot) -> Option<Slot> {
         let text = self.text(slot);
+        if address::ipv4(text).is_some() {
+            return Some(slot.part(text, text)); // as std writes it already
+        }
         let found = address::parse(text)?;
         let plain = text.trim();
         // An IPv4 address as std writes it, perhaps before a port, is there already.
