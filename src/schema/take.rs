@@ -74,11 +74,22 @@ impl Op {
     }
 }
 
-/// Whether a text folds to `word`, which is folded; without making the folded text where it is ASCII.
-fn folds_to(text: &str, word: &str) -> bool {
-    match text.is_ascii() {
-        true => text.eq_ignore_ascii_case(word),
-        false => *fold(text) == *word,
+/// Whether a text folds to one of the words, which are folded; without making the folded text where it is ASCII.
+fn is_one_of(text: &str, words: &[Box<str>]) -> bool {
+    if text.is_ascii() {
+        return words.iter().any(|it| it.len() == text.len() && text.eq_ignore_ascii_case(it));
+    }
+    let text = fold(text);
+    words.iter().any(|it| **it == *text)
+}
+
+/// `str::trim`, with one look at each end of a text that needs none.
+#[inline]
+fn trim(text: &str) -> &str {
+    let bytes = text.as_bytes();
+    match (bytes.first(), bytes.last()) {
+        (Some(first), Some(last)) if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
+        _ => text.trim(),
     }
 }
 
@@ -152,8 +163,7 @@ impl Work<'_> {
             Op::Except(op, words) => {
                 let slot = self.take(op)?;
                 self.each(slot, &mut |work, it| {
-                    let text = work.text(it).trim();
-                    (!words.iter().any(|word| folds_to(text, word))).then_some(it)
+                    (!is_one_of(trim(work.text(it)), words)).then_some(it)
                 })
             }
             Op::Address(op) => {
@@ -172,7 +182,10 @@ impl Work<'_> {
                 self.each(slot, &mut |work, it| Some(work.lower(it)))
             }
             Op::Trim(op, chars) => {
-                self.part(op, |text| Some(text.trim_matches(|it: char| it.is_whitespace() || chars.contains(&it))))
+                self.part(op, |text| match chars.is_empty() {
+                    true => Some(trim(text)),
+                    false => Some(text.trim_matches(|it: char| it.is_whitespace() || chars.contains(&it))),
+                })
             }
         }
     }
@@ -212,7 +225,7 @@ impl Work<'_> {
         let slot = self.take(op)?;
         self.first_of_each(slot, &mut |work, it| {
             let text = work.text(it);
-            let part = find(text)?.trim();
+            let part = trim(find(text)?);
             (!part.is_empty()).then(|| it.part(text, part))
         })
     }
@@ -420,7 +433,7 @@ pub(super) fn look(operand: &Operand, record: &str, buf: &mut EventBuf, memo: &m
         Value::Json(_) if !operand.steps.is_empty() => step_into(slot, &operand.steps, record, buf, memo),
         _ if !operand.steps.is_empty() => None,
         Value::Null => None,
-        Value::Text(it) | Value::Number(it) => (!it.trim().is_empty()).then_some(slot),
+        Value::Text(it) | Value::Number(it) => (!trim(it).is_empty()).then_some(slot),
         Value::Json(raw) => (!is_empty_json(raw)).then_some(slot),
         Value::List(List(it)) => (!it.is_empty()).then_some(slot),
         Value::Bool(_) => Some(slot),
