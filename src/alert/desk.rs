@@ -65,6 +65,8 @@ struct SavedOpen {
     key: String,
     /// As JSON: an alert holds JSON objects, which only JSON can give back.
     alert: String,
+    /// Of the latest finding that was folded in; JSON too.
+    because: String,
     since: Timestamp,
     values: Vec<(String, String)>,
     story: Option<String>,
@@ -158,6 +160,7 @@ impl Desk {
             rule: *rule,
             key: key.clone(),
             alert: serde_json::to_string(&open.alert).unwrap_or_default(),
+            because: serde_json::to_string(&open.because).unwrap_or_default(),
             since: open.since,
             values: open.values.clone(),
             story: open.story.clone(),
@@ -179,7 +182,9 @@ impl Desk {
         (self.opened, self.folded, self.cut_short) = (saved.opened, saved.folded, saved.cut_short);
         for it in saved.open {
             let mut alert: Alert = serde_json::from_str(&it.alert).map_err(|error| error.to_string())?;
+            let because: Map<String, Value> = serde_json::from_str(&it.because).map_err(|error| error.to_string())?;
             let Some(rule) = numbers.get(it.rule.index()).copied().flatten() else {
+                alert.because.extend(because);
                 alert.state = State::Resolved;
                 alert.resolved_at = Some(alert.last_seen_at);
                 told.push(alert);
@@ -191,6 +196,7 @@ impl Desk {
                 since: it.since,
                 values: it.values,
                 story: it.story,
+                because,
                 deadline: it.deadline,
                 number: it.number,
             };

@@ -40,6 +40,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "deliver", "store", "expr", "model", "limits",
         ],
     ),
+    // Runs the real pipeline, and asks its stages one by one.
+    ("bench", &["runtime", "engine", "rule", "source", "matcher", "model", "limits"]),
     (
         "web",
         &[
@@ -50,7 +52,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "web", "runtime", "engine", "config", "rule", "source", "format", "schema", "enrich", "matcher", "detect",
+            "bench", "web", "runtime", "engine", "config", "rule", "source", "format", "schema", "enrich", "matcher", "detect",
             "alert", "deliver", "store", "expr", "model", "limits",
         ],
     ),
