@@ -9,7 +9,7 @@ use std::sync::Arc;
 use siphasher::sip::SipHasher13;
 use twox_hash::XxHash3_64;
 
-use super::canonical::canonical;
+use super::canonical::canonical_into;
 use super::order::Track;
 use super::rules::{Compiled, RuleSet};
 use crate::enrich::Enricher;
@@ -388,11 +388,11 @@ impl Writer<'_> {
                 true => batch.text.extend(value.chars().map(|it| if it == List::SEPARATOR { ' ' } else { it })),
                 false => batch.text.push_str(value),
             }
-            let canonical = canonical(value, *compare);
-            keyed.write(canonical.as_bytes());
-            keyed.write_u8(0xff);
             self.key.push(0xff);
-            self.key.extend_from_slice(canonical.as_bytes());
+            let from = self.key.len();
+            canonical_into(value, *compare, self.key);
+            keyed.write(&self.key[from..]);
+            keyed.write_u8(0xff);
         }
         let entity_stable = XxHash3_64::oneshot(self.key);
         let owner = if rule.sees_everybody { rule.hash } else { entity_stable };
@@ -420,8 +420,14 @@ impl Writer<'_> {
 fn carried(field: FieldId, event: Event<'_>, batch: &mut HitBatch) -> Carried {
     match event.get(field) {
         Some(Value::List(list)) => {
-            let joined = list.iter().collect::<Vec<_>>().join(", ");
-            Carried::Text(batch.push(text::cut(&joined, limits::VALUE_BYTES_MAX)))
+            let start = batch.text.len();
+            for (number, it) in list.iter().enumerate() {
+                batch.text.push_str(if number > 0 { ", " } else { "" });
+                batch.text.push_str(it);
+            }
+            let len = text::cut(&batch.text[start..], limits::VALUE_BYTES_MAX).len();
+            batch.text.truncate(start + len);
+            Carried::Text(TextRange { start: start as u32, len: len as u32 })
         }
         Some(value) => match value.as_text() {
             Some(it) => Carried::Text(batch.push(text::cut(it, limits::VALUE_BYTES_MAX))),

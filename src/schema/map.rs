@@ -3,7 +3,7 @@
 use twox_hash::XxHash3_64;
 
 use super::take::{Work, from_json, look};
-use super::{Arrival, Case, Gate, Memo, Plan, Schema, SchemaIndex, Schemas};
+use super::{Arrival, Case, Gate, Memo, Plan, Planned, Schema, SchemaIndex, Schemas};
 use crate::expr::plain::fold;
 use crate::limits::{ACTIONS_KNOWN_MAX, RECORDS_PER_LINE_MAX, REPEAT_MAX, VALUE_BYTES_MAX};
 use crate::model::{EventBuf, List, Place, Slot, Value, json};
@@ -56,9 +56,11 @@ impl Schemas {
     }
 
     fn fill(&self, plan: &Plan, work: &mut Work) {
-        for (id, op) in &plan.fields {
-            if let Some(slot) = work.take(op) {
-                work.buf.set(*id, slot);
+        for Planned { field, op, gate } in &plan.fields {
+            if gate.may_give(work.buf.present())
+                && let Some(slot) = work.take(op)
+            {
+                work.buf.set(*field, slot);
             }
         }
         let Some(id) = self.fields.outcome else { return };
@@ -236,7 +238,7 @@ impl Case {
         let schemas = work.schemas;
         let Value::Text(text) = work.buf.value(work.record, slot) else { return false };
         let locations = work.memo.locations(&schemas.regexes, form.regex);
-        let fits = form.gate.open(text) && schemas.regexes[form.regex].captures_read(locations, text).is_some();
+        let fits = form.gate.open(text) && schemas.regexes[form.regex].get().captures_read(locations, text).is_some();
         if fits {
             work.form = Some((form, slot));
         }
