@@ -92,7 +92,8 @@ mod tests {
             for compare in [Compare::Exact, Compare::Folded, Compare::Address] {
                 let mut appended = Vec::new();
                 canonical_into(&value, compare, &mut appended);
-                proptest::prop_assert_eq!(appended, canonical(&value, compare).as_bytes());
+                let whole = canonical(&value, compare);
+                proptest::prop_assert_eq!(appended, whole.as_bytes());
             }
         }
 
