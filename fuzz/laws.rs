@@ -17,8 +17,11 @@ use tripline::rule::story::Story;
 use tripline::source::batch::LineBatch;
 use tripline::source::frame::{Framer, Framing};
 
-/// Every law: its name is that of its target and of its folder in `corpus`.
-pub const LAWS: &[(&str, fn(&[u8]))] = &[
+/// A law: its name and itself.
+pub type Law = (&'static str, fn(&[u8]));
+
+/// Every law. Its name is that of its target and of its folder in `corpus`.
+pub const LAWS: &[Law] = &[
     ("frame", frame),
     ("format_json", format_json),
     ("format_any", format_any),

@@ -249,11 +249,14 @@ pub fn run(common: &Common, args: GeoipArgs) -> Exit {
     };
     let mut out = io::stdout().lock();
     let done = match args.command {
-        GeoipCommand::Lookup { addresses, output } => lookup(&geo, &addresses, output, &mut out).map(|_| ()),
-        GeoipCommand::Info { output } => info(&geo, clock::now(), output, &mut out),
+        GeoipCommand::Lookup { addresses, output } => {
+            lookup(&geo, &addresses, output, &mut out).map(|it| it.unreadable)
+        }
+        GeoipCommand::Info { output } => info(&geo, clock::now(), output, &mut out).map(|()| 0),
     };
     match done {
-        Ok(()) => Exit::Done,
+        Ok(0) => Exit::Done,
+        Ok(_) => Exit::Usage,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
         Err(error) => {
             eprintln!("tripline: {error}");

@@ -45,6 +45,9 @@ struct Waiting {
     index: u32,
 }
 
+/// Of each rule the detector's bytes and its own ring, then the rings of the partitions, then the hits that wait.
+pub type SavedShard = (Vec<(Vec<u8>, Option<SavedRing>)>, Vec<SavedRing>, Vec<HitBatch>);
+
 impl Shard {
     pub fn new(set: Arc<RuleSet>) -> Shard {
         Shard {
@@ -119,9 +122,8 @@ impl Shard {
         self.batches.clear();
     }
 
-    /// What it remembers: for each rule the detector's bytes and its own ring, the rings of the partitions, and the hits that
-    /// wait, in their order.
-    pub fn save(&self) -> (Vec<(Vec<u8>, Option<SavedRing>)>, Vec<SavedRing>, Vec<HitBatch>) {
+    /// What it remembers; the hits that wait in their order.
+    pub fn save(&self) -> SavedShard {
         let own = self.detectors.iter().zip(&self.shared_rings);
         let rules = own.map(|(detector, ring)| (detector.save(), ring.as_ref().map(EvidenceRing::save))).collect();
         let mut batches: Vec<HitBatch> = self.batches.iter().map(|_| HitBatch::default()).collect();

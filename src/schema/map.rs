@@ -165,14 +165,11 @@ impl Schema {
             Some(slot) if self.has_forms && matches!(work.buf.value(work.record, slot), Value::Text(_)) => {
                 self.choose_known(index, slot, work)
             }
-            Some(_) | None => {
-                let found = self.candidates(action, work).iter().find_map(|it| {
-                    let case = &self.cases[usize::from(*it)];
-                    let applies = case.when.as_ref().is_none_or(|it| it.holds(work.event())) && case.fits(text, work);
-                    applies.then_some(case)
-                });
-                found
-            }
+            Some(_) | None => self.candidates(action, work).iter().find_map(|it| {
+                let case = &self.cases[usize::from(*it)];
+                let applies = case.when.as_ref().is_none_or(|it| it.holds(work.event())) && case.fits(text, work);
+                applies.then_some(case)
+            }),
         }
     }
 

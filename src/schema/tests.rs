@@ -34,8 +34,7 @@ impl Bench {
     /// What comes out of a line: for each event, `field=text` in the order of names, `×n` for repeats.
     fn map(&mut self, line: &str) -> Vec<Vec<(String, String)>> {
         self.buf.clear();
-        let format =
-            Auto::default().decode(line, &self.paths, &mut self.buf).unwrap_or_else(|it| panic!("{it:?}: {line}")).name;
+        let format = Auto.decode(line, &self.paths, &mut self.buf).unwrap_or_else(|it| panic!("{it:?}: {line}")).name;
         let event = Event { record: line, buf: &self.buf };
         let Some(index) = self.schemas.recognise(event, format, &mut self.memo) else { return Vec::new() };
         let arrival = Arrival { zone: Zone::UTC, received: Timestamp::parse_iso("2025-04-12", Zone::UTC).unwrap() };
@@ -246,7 +245,7 @@ fn what_nobody_wants_is_not_computed() {
     assert!(schemas.produces(index).any(|it| it == "user.name"));
     let line = r#"{"is":1,"b":[{"c":"d"}]}"#;
     let mut buf = EventBuf::new(fields.len(), schemas.constants());
-    Auto::default().decode(line, &Paths::new(&fields), &mut buf).unwrap();
+    Auto.decode(line, &Paths::new(&fields), &mut buf).unwrap();
     schemas.select(line, &mut buf, &mut Memo::default());
     let id = fields.path("b[0].c");
     assert_eq!(Event { record: line, buf: &buf }.text(id), Some("d"));

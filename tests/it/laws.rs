@@ -53,7 +53,7 @@ fn lines_of_equal_stamps_may_come_in_any_order() {
         let mut log = generate(seed, LINES);
         // Ten minutes become one second: nearly every stamp is there many times.
         log.iter_mut().for_each(|it| it.at_ms /= 600_000);
-        let whole: Vec<Line> = log.iter().map(|it| on_the_second(it)).collect();
+        let whole: Vec<Line> = log.iter().map(on_the_second).collect();
         let expected = play(text(&whole).as_bytes(), &How::default()).lines();
         assert!(expected.len() > 10, "SEED={seed}: a quiet log proves nothing");
         for other in 0..4 {

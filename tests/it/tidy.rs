@@ -296,9 +296,8 @@ fn without_tests(text: &str) -> String {
         let indent = &line[..line.len() - bare.len()];
         if let Some(end) = &skipping {
             // rustfmt puts the end of an item under its beginning; an item without a body ends with its line.
-            if line == format!("{end}}}") || line == format!("{end}}};") {
-                skipping = None;
-            } else if line.starts_with(end.as_str()) && indent == end && bare.ends_with(';') {
+            let closed = line == format!("{end}}}") || line == format!("{end}}};");
+            if closed || indent == end && bare.ends_with(';') {
                 skipping = None;
             }
         } else if bare.starts_with("#[cfg(test)]") || bare.starts_with("#[cfg(any(test") {
