@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::deliver::config::{Ordered, Route, Settings};
 use crate::model::Span;
-use crate::rule::problem::{Problem, Source};
-use crate::runtime::setup::Refusal;
+use crate::rule::problem::{Problem, Refusal, Source};
 use crate::source::SourceConfig;
 
 /// Everything that can be set. What is left out has the default that its page names.
@@ -122,7 +121,7 @@ pub fn read(named: Option<&Path>) -> Result<Config, Refusal> {
     let refused = |problem: Problem| Refusal { problems: vec![problem] };
     let text = std::fs::read_to_string(path)
         .map_err(|it| refused(Problem::of_file(&name, format!("the configuration cannot be read: {it}"))))?;
-    let mut config = parse(&name, &text).map_err(refused)?;
+    let mut config = parse(&name, &text)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let places = config.geoip.iter_mut().chain(&mut config.rules).chain(config.lists.0.iter_mut().map(|it| &mut it.1));
     let state = config.state.as_mut().map(|State::Dir(it)| it);
@@ -167,13 +166,13 @@ pub fn print(config: &Config) -> String {
     ron::ser::to_string_pretty(config, pretty).map_or_else(|it| format!("// cannot be printed: {it}\n"), |it| it + "\n")
 }
 
-fn parse(name: &str, text: &str) -> Result<Config, Problem> {
+fn parse(name: &str, text: &str) -> Result<Config, Refusal> {
     let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
     options.from_str(text).map_err(|error| {
         let start = offset(text, error.span.start);
         let end = offset(text, error.span.end).max(start + 1).min(text.len());
         let source = Source { name: name.to_string(), text: text.into() };
-        Problem::at(&source, start..end, error.code.to_string())
+        Refusal { problems: vec![Problem::at(&source, start..end, error.code.to_string())] }
     })
 }
 

@@ -20,4 +20,5 @@ pub mod config;
 pub mod engine;
 pub mod web;
 pub mod runtime;
+pub mod bench;
 pub mod cli;

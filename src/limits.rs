@@ -14,6 +14,9 @@ pub const UNWRAP_DEPTH_MAX: usize = 3;
 pub const FIELDS_MAX: usize = 16_000;
 /// Shapes of records (which probed keys are there) whose schemas a front remembers. Full: all are forgotten and found again.
 pub const SHAPES_MAX: usize = 4096;
+/// Actions for which a front remembers which forms of their schema fit. Another with the same place overwrites one. Up to
+/// 4 KiB each, mostly 20 bytes.
+pub const ACTIONS_KNOWN_MAX: usize = 512;
 /// How often an event may say it happened (`message repeated 3 times`). More: taken as that many.
 pub const REPEAT_MAX: u32 = 1000;
 /// Schemas loaded at once. More: the load is refused.

@@ -1,3 +1,7 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|text: &str| tripline::format::laws::auto_remembers_nothing(text));
+#[allow(dead_code)]
+#[path = "../laws.rs"]
+mod laws;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| laws::format_auto(bytes));

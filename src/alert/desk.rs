@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::limits;
+use crate::model::title::Template;
 use crate::model::{Alert, Entity, Evidence, Finding, RuleHead, RuleIndex, Severity, Span, State, Timestamp};
-use crate::rule::title::Template;
 
 /// What the desk must know of a rule.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ struct Open {
     since: Timestamp,
     values: Vec<(String, String)>,
     story: Option<String>,
+    /// Of the latest finding that was folded in.
+    because: Map<String, Value>,
     deadline: Timestamp,
     number: u64,
 }
@@ -63,6 +65,8 @@ struct SavedOpen {
     key: String,
     /// As JSON: an alert holds JSON objects, which only JSON can give back.
     alert: String,
+    /// Of the latest finding that was folded in; JSON too.
+    because: String,
     since: Timestamp,
     values: Vec<(String, String)>,
     story: Option<String>,
@@ -109,11 +113,8 @@ impl Desk {
 
     /// Lets time pass: resolves alerts whose quiet time is over.
     pub fn advance(&mut self, now: Timestamp, told: &mut Vec<Alert>) {
-        while let Some((deadline, number, rule, entity)) = self.deadlines.first().cloned() {
-            if deadline > now {
-                return;
-            }
-            self.deadlines.pop_first();
+        while self.deadlines.first().is_some_and(|it| it.0 <= now) {
+            let Some((deadline, number, rule, entity)) = self.deadlines.pop_first() else { return };
             let quiet = self.rules[rule.index()].quiet;
             let key = (rule, entity);
             let Some(open) = self.open.get_mut(&key) else { continue };
@@ -159,6 +160,7 @@ impl Desk {
             rule: *rule,
             key: key.clone(),
             alert: serde_json::to_string(&open.alert).unwrap_or_default(),
+            because: serde_json::to_string(&open.because).unwrap_or_default(),
             since: open.since,
             values: open.values.clone(),
             story: open.story.clone(),
@@ -180,7 +182,9 @@ impl Desk {
         (self.opened, self.folded, self.cut_short) = (saved.opened, saved.folded, saved.cut_short);
         for it in saved.open {
             let mut alert: Alert = serde_json::from_str(&it.alert).map_err(|error| error.to_string())?;
+            let because: Map<String, Value> = serde_json::from_str(&it.because).map_err(|error| error.to_string())?;
             let Some(rule) = numbers.get(it.rule.index()).copied().flatten() else {
+                alert.because.extend(because);
                 alert.state = State::Resolved;
                 alert.resolved_at = Some(alert.last_seen_at);
                 told.push(alert);
@@ -192,6 +196,7 @@ impl Desk {
                 since: it.since,
                 values: it.values,
                 story: it.story,
+                because,
                 deadline: it.deadline,
                 number: it.number,
             };
@@ -252,6 +257,7 @@ fn open(rule: &RuleCard, finding: Finding, number: u64) -> Open {
         since: finding.since,
         values: finding.values,
         story: finding.story,
+        because: Map::new(),
         number,
         alert,
     }
@@ -262,7 +268,10 @@ fn fold(open: &mut Open, finding: Finding) {
     alert.count += 1;
     alert.last_seen_at = alert.last_seen_at.max(finding.time);
     open.since = open.since.min(finding.since);
-    alert.because.extend(finding.because);
+    // Only the latest is shown, when it is over: merging maps for each of a hundred findings was half of folding.
+    if !finding.because.is_empty() {
+        open.because = finding.because;
+    }
     alert.late |= finding.late;
     alert.suspect |= finding.suspect;
     for evidence in finding.evidence {
@@ -280,6 +289,7 @@ fn fold(open: &mut Open, finding: Finding) {
 
 fn resolve(open: Open, rule: &RuleCard, at: Timestamp) -> Alert {
     let mut alert = open.alert;
+    alert.because.extend(open.because);
     alert.state = State::Resolved;
     alert.resolved_at = Some(at);
     alert.summary = summary(rule, &alert, open.since, &open.values, open.story.as_deref());

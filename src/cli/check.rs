@@ -8,8 +8,8 @@ use super::output::grouped;
 use super::{Common, Exit};
 use crate::config;
 use crate::engine::{RuleSet, Wanted};
-use crate::rule::problem::{Level, Problem};
-use crate::runtime::setup::{Refusal, load_rules, open_geo, problems_of, read_lists};
+use crate::rule::problem::{Level, Problem, Refusal};
+use crate::runtime::setup::{load_rules, open_geo, problems_of, read_lists};
 
 #[derive(Args, Debug)]
 pub struct CheckArgs {

@@ -1,7 +1,9 @@
 //! The command line: one file a command.
 
+pub mod bench;
 pub mod check;
 pub mod geoip;
+pub mod import;
 pub mod normalize;
 pub mod notify;
 pub mod output;
@@ -16,8 +18,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::rule::problem::Level;
-use crate::runtime::setup::{Choice, Refusal};
+use crate::rule::problem::{Level, Refusal};
+use crate::runtime::setup::Choice;
 
 /// 0 done · 1 a check found problems · 2 wrong usage or configuration · 3 input or output failed · 4 state damaged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,6 +137,10 @@ pub enum Command {
     Test(test::TestArgs),
     /// The loaded rules
     Rules(rules::RulesArgs),
+    /// A stated workload through the real pipeline: events/s, ns/event by stage, memory
+    Bench(bench::BenchArgs),
+    /// Rules that others wrote, as rules of ours
+    Import(import::ImportArgs),
     /// Ask the loaded geo databases
     Geoip(geoip::GeoipArgs),
     /// What is remembered, and whether it is sound
@@ -176,6 +182,8 @@ pub fn run(cli: Cli) -> Exit {
         Command::Check(args) => check::run(&common, args),
         Command::Test(args) => test::run(&common, args),
         Command::Rules(args) => rules::run(&common, args),
+        Command::Bench(args) => bench::run(&common, args),
+        Command::Import(args) => import::run(&common, args),
         Command::Geoip(args) => geoip::run(&common, args),
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 use super::output::RejectWriter;
 use super::replay::open;
 use super::{Common, Exit};
-use crate::engine::{Read, Reader, Rejected, RuleSet, Wanted};
+use crate::engine::{EVERY_VALUE, Read, Reader, Rejected, RuleSet, Wanted};
 use crate::model::{FieldId, Value};
 use crate::runtime::clock;
 use crate::runtime::setup::Setup;
@@ -90,7 +90,7 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn new(set: &'a RuleSet, original: bool) -> Writer<'a> {
-        let mut fields: Vec<(&str, FieldId)> = set.fields.all_mapped().collect();
+        let mut fields: Vec<(&str, FieldId)> = set.fields.all_mapped().filter(|it| it.0 != EVERY_VALUE).collect();
         fields.sort_unstable();
         Writer { set, fields, original }
     }

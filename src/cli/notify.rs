@@ -11,8 +11,8 @@ use crate::deliver::config::{Outside, Receiver, resolve, unknown};
 use crate::deliver::terminal::Look;
 use crate::deliver::transport::Transport;
 use crate::deliver::{Moment, notify_render, notify_test};
+use crate::rule::problem::Refusal;
 use crate::runtime::clock;
-use crate::runtime::setup::Refusal;
 
 #[derive(Args, Debug)]
 pub struct NotifyArgs {

@@ -6,9 +6,9 @@ use clap::{Args, Subcommand};
 
 use super::{Common, Exit};
 use crate::config::{self, State};
+use crate::rule::problem::Refusal;
 use crate::runtime::clock;
 use crate::runtime::keeper::{STATUS_FILE, Status, date};
-use crate::runtime::setup::Refusal;
 use crate::store::{Store, StoreError, verify};
 
 #[derive(Args, Debug)]

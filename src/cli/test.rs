@@ -8,18 +8,18 @@ use clap::Args;
 
 use super::{Common, Exit};
 use crate::engine::{Engine, Front, Judged, Reading, RuleSet, Wanted};
-use crate::enrich::country::Country;
 use crate::enrich::geo::Geo;
 use crate::format;
 use crate::matcher::Lists;
+use crate::model::country::Country;
 use crate::model::{Alert, Span, Timestamp, Zone};
 use crate::rule::check::story_span;
 use crate::rule::file::Rule;
 use crate::rule::load::Sourced;
-use crate::rule::problem::Problem;
+use crate::rule::problem::{Problem, Refusal};
 use crate::rule::story::{Story, StoryEngine, replace_literals};
 use crate::runtime::clock;
-use crate::runtime::setup::{Choice, Refusal, load_rules, problems_of, read_lists};
+use crate::runtime::setup::{Choice, load_rules, problems_of, read_lists};
 use crate::schema::file::Schema;
 use crate::source::batch::LineBatch;
 use crate::source::frame::Framer;
@@ -75,9 +75,12 @@ pub fn test(choice: &Choice, update: bool) -> Result<Report, Refusal> {
     let schemas: Vec<Schema> = loaded.schemas.iter().map(|it| it.value.clone()).collect();
     let mut report = Report { passed: 0, failed: 0, rules: 0, text: String::new() };
     let mut edits: BTreeMap<String, Vec<(std::ops::Range<usize>, String)>> = BTreeMap::new();
-    for rule in loaded.rules.iter().filter(|it| choice.only.is_empty() || choice.only.contains(&it.value.id)) {
+    let chosen: Vec<&Sourced<Rule>> =
+        loaded.rules.iter().filter(|it| choice.only.is_empty() || choice.only.contains(&it.value.id)).collect();
+    let mut player = Player::new(chosen.iter().map(|it| it.value.clone()).collect(), &schemas, &lists)?;
+    for rule in chosen {
         report.rules += 1;
-        let mut player = Player::new(&rule.value, &schemas, &lists)?;
+        player.rule = rule.value.id.clone();
         for (index, text) in rule.value.stories.iter().enumerate() {
             let story = Story::parse(text).map_err(|it| Refusal {
                 problems: vec![Problem::of_file(&rule.place(), format!("story {}: {}", index + 1, it.what))],
@@ -116,11 +119,12 @@ fn rewrite(rules: &[Sourced<Rule>], file: &str, edits: &[(std::ops::Range<usize>
         .map_err(|it| Refusal::of(format!("{file} cannot be written: {it}")))
 }
 
-/// One rule in the real engine, with lateness 0.
+/// All rules in the real engine, with lateness 0. A story hears only of its own rule.
 struct Player {
     set: Arc<RuleSet>,
+    rule: String,
     reading: Reading,
-    geo: Arc<Geo>,
+    shipped: Arc<Geo>,
     front: Front,
     engine: Engine,
     framer: Framer,
@@ -128,36 +132,34 @@ struct Player {
 }
 
 impl Player {
-    fn new(rule: &Rule, schemas: &[Schema], lists: &Lists) -> Result<Player, Refusal> {
-        let set = RuleSet::compile(vec![rule.clone()], schemas, lists, Wanted::ByRules)
+    fn new(rules: Vec<Rule>, schemas: &[Schema], lists: &Lists) -> Result<Player, Refusal> {
+        let set = RuleSet::compile(rules, schemas, lists, Wanted::ByRules)
             .map_err(|it| Refusal { problems: vec![Problem::of_file(&it.rule, it.problem)] })?;
         let set = Arc::new(set);
-        let geo = Arc::new(Geo::shipped());
+        let shipped = Arc::new(named(Geo::shipped()));
         Ok(Player {
+            rule: String::new(),
             reading: Reading { format: None, zone: Zone::UTC },
-            front: front(&set, &geo),
+            front: front(&set, &shipped),
             engine: Engine::new(set.clone(), 1),
             framer: Framer::new(0, crate::limits::LINE_BYTES_MAX),
             reference: clock::now(),
             set,
-            geo,
+            shipped,
         })
     }
 
     /// Forgets the story before.
     fn start(&mut self, story: &Story) -> Result<(), Refusal> {
-        self.geo = Arc::new(
-            match story.geoip.is_empty() {
-                true => Geo::shipped(),
-                false => {
-                    let files: Vec<PathBuf> = story.geoip.iter().map(PathBuf::from).collect();
-                    Geo::open(&files).map_err(|it| Refusal::of(it.to_string()))?
-                }
+        let geo = match story.geoip.is_empty() {
+            true => self.shipped.clone(),
+            false => {
+                let files: Vec<PathBuf> = story.geoip.iter().map(PathBuf::from).collect();
+                Arc::new(named(Geo::open(&files).map_err(|it| Refusal::of(it.to_string()))?))
             }
-            .with_country_names(|code| Country::find(code).map(Country::name)),
-        );
+        };
         self.reading.format = story.format.as_deref().and_then(format::find);
-        self.front = front(&self.set, &self.geo);
+        self.front = front(&self.set, &geo);
         self.engine = Engine::new(self.set.clone(), 1);
         self.engine.add_source("story", Span::ZERO);
         self.framer = Framer::new(0, crate::limits::LINE_BYTES_MAX);
@@ -169,8 +171,17 @@ impl Player {
         self.front.judge(batch, &self.reading, None, self.reference, &mut judged);
         self.engine.observe(&mut judged, &mut told);
         self.engine.source_is_idle(0, &mut told);
+        self.own(told)
+    }
+
+    fn own(&self, mut told: Vec<Alert>) -> Vec<Alert> {
+        told.retain(|it| it.rule.id == self.rule);
         told
     }
+}
+
+fn named(geo: Geo) -> Geo {
+    geo.with_country_names(|code| Country::find(code).map(Country::name))
 }
 
 fn front(set: &Arc<RuleSet>, geo: &Arc<Geo>) -> Front {
@@ -188,12 +199,14 @@ impl StoryEngine for Player {
     fn wait(&mut self, until: Timestamp) -> Vec<Alert> {
         let mut told = Vec::new();
         self.engine.pass_time(until, &mut told);
-        told
+        self.own(told)
     }
 
     fn end(&mut self) -> Vec<Alert> {
-        let mut told = Vec::new();
+        let mut batch = LineBatch::default();
+        self.framer.finish(&mut batch);
+        let mut told = self.feed(&batch);
         self.engine.finish(&mut told);
-        told
+        self.own(told)
     }
 }

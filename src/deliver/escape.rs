@@ -66,7 +66,7 @@ pub fn token(text: &str) -> String {
 
 /// JSON in ASCII: the same value for every parser, and nothing in it can drive a terminal that shows a log of it.
 pub fn json(value: &impl Serialize) -> String {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(1 << 10);
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, Ascii);
     value.serialize(&mut serializer).expect("alerts and messages have text keys, and a Vec takes every byte");
     String::from_utf8(out).expect("ASCII is UTF-8")
@@ -76,6 +76,10 @@ struct Ascii;
 
 impl serde_json::ser::Formatter for Ascii {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        // Nearly every text: at once instead of character by character (1 ns a byte).
+        if fragment.bytes().all(|it| it < 0x7f) {
+            return writer.write_all(fragment.as_bytes());
+        }
         let mut start = 0;
         for (at, it) in fragment.char_indices().filter(|(_, it)| !it.is_ascii() || *it == '\u{7f}') {
             writer.write_all(&fragment.as_bytes()[start..at])?;

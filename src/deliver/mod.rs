@@ -1,7 +1,7 @@
 //! Notes to people: one file a notifier; courier, transport.
 //!
 //! An alert and a receiver make a [`Note`]: a key that never changes and a body that is made once. The
-//! [courier](courier) carries it until the receiver has it or it is certain that it never will, and hands back a
+//! [courier] carries it until the receiver has it or it is certain that it never will, and hands back a
 //! [`Receipt`](courier::Receipt) either way. Every connection is opened in [`transport`], behind the [`guard`]; a test
 //! from the command line goes the same way as the real thing, so it cannot reach what the real thing may not.
 

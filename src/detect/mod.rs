@@ -100,7 +100,7 @@ impl Detect {
             Detect::Sequence { steps, within, ordered } => {
                 Box::new(table::Table::new(sequence::Sequence::new(steps, *within, *ordered)))
             }
-            Detect::Travel {} => Box::new(places::Places::default()),
+            Detect::Travel {} => Box::new(places::Places::new(quiet)),
         }
     }
 }

@@ -8,8 +8,8 @@ use twox_hash::XxHash3_64;
 use super::table::AlreadyHashed;
 use super::travel::{Memory, NetworkClass, Organisation, Sighting, Travel};
 use super::{Detector, Seen, Trip};
-use crate::enrich::country::Country;
 use crate::limits;
+use crate::model::country::Country;
 use crate::model::{Span, Timestamp, address};
 
 /// What a hit must bring along, in this order.
@@ -26,8 +26,9 @@ pub const FIELDS: [&str; 10] = [
     "device.id",
 ];
 
-#[derive(Default)]
 pub struct Places {
+    /// The rule's: how long after a finding the alert is open for sure.
+    quiet: Span,
     travel: Travel,
     people: HashMap<u64, (Timestamp, Memory), BuildHasherDefault<AlreadyHashed>>,
     organisation: Organisation,
@@ -36,6 +37,18 @@ pub struct Places {
 
 /// Nobody is the same person to a detector after so long.
 const FORGET: Span = Span::from_secs(90 * 86_400);
+
+impl Places {
+    pub fn new(quiet: Span) -> Places {
+        Places {
+            quiet,
+            travel: Travel::default(),
+            people: HashMap::default(),
+            organisation: Organisation::default(),
+            next_sweep: Timestamp::MIN,
+        }
+    }
+}
 
 impl Detector for Places {
     fn observe(&mut self, seen: &Seen<'_>, found: &mut Vec<Trip>) {
@@ -65,10 +78,20 @@ impl Detector for Places {
         let (last, memory) = self.people.entry(seen.hit.entity_hash).or_default();
         *last = seen.time().max(*last);
         let user = seen.hit.entity_stable;
-        let Some(conflict) = self.travel.observe(memory, &mut self.organisation, user, sighting, seen.hit.release)
-        else {
+        let release = seen.hit.release;
+        let told = memory.told;
+        let is_open = told.is_some_and(|it| release.since(it) < self.quiet);
+        if is_open {
+            if self.travel.observe_open(memory, &mut self.organisation, user, sighting, release) {
+                memory.told = told.max(Some(seen.time()));
+                found.push(Trip::exact(1, seen.time(), vec![seen.mark]));
+            }
+            return;
+        }
+        let Some(conflict) = self.travel.observe(memory, &mut self.organisation, user, sighting, release) else {
             return;
         };
+        memory.told = told.max(Some(seen.time()));
         let mut marks: Vec<super::Mark> =
             [&conflict.suspect, &conflict.other].map(|it| super::Mark { time: it.time, evidence: it.evidence }).into();
         marks.sort_unstable();

@@ -44,7 +44,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::enrich::country::Country;
+use crate::model::country::Country;
 use crate::model::{Severity, Span, Timestamp};
 
 pub mod geometry;
@@ -247,6 +247,31 @@ impl Travel {
         sighting: Sighting<'_>,
         now: Timestamp,
     ) -> Option<Conflict> {
+        self.observe_and(memory, organisation, user_hash, sighting, now, story::conflict)
+    }
+
+    /// The same where an alert is open already, which only counts: whether there was a conflict. Nothing is put to words,
+    /// which costs ten times what finding it does.
+    pub fn observe_open(
+        &self,
+        memory: &mut Memory,
+        organisation: &mut Organisation,
+        user_hash: u64,
+        sighting: Sighting<'_>,
+        now: Timestamp,
+    ) -> bool {
+        self.observe_and(memory, organisation, user_hash, sighting, now, |_, _, _, _, _| ()).is_some()
+    }
+
+    fn observe_and<T>(
+        &self,
+        memory: &mut Memory,
+        organisation: &mut Organisation,
+        user_hash: u64,
+        sighting: Sighting<'_>,
+        now: Timestamp,
+        tell: impl FnOnce(&Pair, Verdict, &Organisation, Person, bool) -> T,
+    ) -> Option<T> {
         let spot = Spot::of(&sighting)?;
         let time = sighting.time;
         let now = now.max(time);
@@ -304,7 +329,7 @@ impl Travel {
                 it.told = it.told.max(told);
             }
             if (paged || !mentioned) && memory.may_report(suspect.asn, suspect.country, paged, now) {
-                conflict = Some(story::conflict(&pair, verdict, organisation, person, learning));
+                conflict = Some(tell(&pair, verdict, organisation, person, learning));
             }
         }
 

@@ -27,8 +27,9 @@ pub fn canonical(value: &str, compare: Compare) -> Cow<'_, str> {
     match compare {
         Compare::Exact => Cow::Borrowed(value),
         Compare::Folded => fold(value),
+        // As std writes it, already.
+        Compare::Address if address::ipv4(value).is_some() => Cow::Borrowed(value),
         Compare::Address => match address::parse(value) {
-            Some(IpAddr::V4(it)) if it.to_string() == value => Cow::Borrowed(value),
             Some(IpAddr::V4(it)) => Cow::Owned(it.to_string()),
             Some(IpAddr::V6(it)) => {
                 let network = u128::from(it) >> 64 << 64;
@@ -36,6 +37,17 @@ pub fn canonical(value: &str, compare: Compare) -> Cow<'_, str> {
             }
             None => fold(value),
         },
+    }
+}
+
+/// Appends the form of a value that is compared; allocates only for what is not ASCII.
+pub fn canonical_into(value: &str, compare: Compare, out: &mut Vec<u8>) {
+    let trimmed = value.trim();
+    let is_plain = |it: u8| it.is_ascii_graphic() || it == b' ';
+    if compare == Compare::Folded && trimmed.len() <= limits::VALUE_BYTES_MAX && trimmed.bytes().all(is_plain) {
+        out.extend(trimmed.bytes().map(|it| it.to_ascii_lowercase()));
+    } else {
+        out.extend_from_slice(canonical(value, compare).as_bytes());
     }
 }
 
@@ -75,6 +87,16 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn appending_gives_the_same(value in " {0,2}([A-Za-z0-9@. _-]{0,12}|\\PC{0,6}|[0-9.]{7,15}) {0,2}") {
+            for compare in [Compare::Exact, Compare::Folded, Compare::Address] {
+                let mut appended = Vec::new();
+                canonical_into(&value, compare, &mut appended);
+                let whole = canonical(&value, compare);
+                proptest::prop_assert_eq!(appended, whole.as_bytes());
+            }
+        }
+
         #[test]
         fn folding_twice_is_folding_once(value in "\\PC{0,12}") {
             let once = canonical(&value, Compare::Folded).into_owned();

@@ -1,4 +1,4 @@
-//! Stages 2 to 7 as plain objects: [`Front`] (lines to hits), [`Shard`] (hits to findings), [`Desk`](crate::alert::Desk)
+//! Stages 2 to 7 as plain objects: [`Front`] (lines to hits), [`Shard`] (hits to findings), [`Desk`]
 //! (findings to alerts), and the [`Engine`] that puts the last two behind the clocks of the sources.
 //!
 //! No thread, no I/O and no clock lives here. A replay, the service, a story and a test drive the very same objects.
@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use front::{Counts, Front, HashKeys, Judged, Read, Reader, Reading, Rejected};
-pub use rules::{CompileError, RuleSet, Wanted};
+pub use rules::{CompileError, EVERY_VALUE, RuleSet, Wanted};
 pub use shard::Shard;
 
 use crate::alert::Desk;
@@ -83,7 +83,8 @@ impl Engine {
     /// Takes in what a front made of a batch; appends the alerts that change state.
     pub fn observe(&mut self, judged: &mut Judged, told: &mut Vec<Alert>) {
         self.counts.add(&judged.counts);
-        let batch = std::mem::take(&mut judged.batch);
+        let spare = self.shards.iter_mut().filter_map(Shard::spent_batch).last().unwrap_or_default();
+        let batch = std::mem::replace(&mut judged.batch, spare);
         let track = std::mem::take(&mut judged.track);
         self.clocks[usize::from(judged.source)].observe(batch, track, &mut self.ready);
         self.advance(told);

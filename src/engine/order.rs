@@ -201,11 +201,14 @@ impl SourceClock {
         }
     }
 
-    /// Everything earlier than this has been seen, as far as lateness allows. MIN while nothing is known.
+    /// Everything up to this has been seen, as far as lateness allows. MIN while nothing is known. A line that is late by
+    /// exactly the lateness is still in time, so the moment itself is not over: those of one time must go on together.
+    /// With no lateness nobody waits, and lines of one time go on in the order of their arrival.
     pub fn watermark(&self) -> Timestamp {
         match self.newest {
             None => Timestamp::MIN,
-            Some(newest) => newest.minus(self.lateness),
+            Some(newest) if self.lateness == Span::ZERO => newest,
+            Some(newest) => newest.minus(self.lateness).minus(Span::from_micros(1)),
         }
     }
 

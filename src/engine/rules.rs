@@ -16,9 +16,9 @@ use crate::expr::Expr;
 use crate::format::Paths;
 use crate::limits;
 use crate::matcher::{Lists, Matcher};
+use crate::model::title::Template;
 use crate::model::{Carried, FieldId, Fields, Hit, HitBatch, RuleIndex};
 use crate::rule::file::{By, Rule};
-use crate::rule::title::Template;
 use crate::schema::Schemas;
 use crate::schema::file::Schema;
 
@@ -37,7 +37,12 @@ pub struct RuleSet {
     pub geo: Option<GeoFields>,
     /// Whether a condition reads them, so that they must be there before matching.
     pub geo_before_match: bool,
+    /// Where every value of a record goes as one list (`record.values`); None when no rule asks.
+    pub every_value: Option<FieldId>,
 }
+
+/// Every value of the record, whatever its key: for words that may stand anywhere.
+pub const EVERY_VALUE: &str = "record.values";
 
 /// One rule with its names looked up.
 pub struct Compiled {
@@ -49,6 +54,10 @@ pub struct Compiled {
     detector_fields: usize,
     /// Of everything the rule says: two rules with one fingerprint judge alike.
     pub fingerprint: u64,
+    pub carries_geo: bool,
+    pub sees_everybody: bool,
+    /// XXH3-64 of the id.
+    pub hash: u64,
 }
 
 /// Which mapped fields are computed for every event.
@@ -93,6 +102,7 @@ impl RuleSet {
         let schemas = Schemas::compile(schemas, &mut fields, &is_wanted, &computed)
             .map_err(|it| CompileError { rule: it.schema, problem: it.problem })?;
         let geo = geo_wanted.then(|| GeoFields::intern(&mut fields));
+        let every_value = names.contains(EVERY_VALUE).then(|| fields.mapped(EVERY_VALUE));
         let (exprs, owners) = expressions(&rules);
         let matcher = Matcher::compile(&exprs, &mut fields, lists)
             .map_err(|it| CompileError { rule: rules[owners[it.expr].0.index()].id.clone(), problem: it.problem })?;
@@ -108,7 +118,7 @@ impl RuleSet {
             return Err(CompileError { rule: String::new(), problem });
         }
         let paths = Paths::new(&fields);
-        Ok(RuleSet { rules, cards, fields, paths, schemas, matcher, owners, geo, geo_before_match })
+        Ok(RuleSet { rules, cards, fields, paths, schemas, matcher, owners, geo, geo_before_match, every_value })
     }
 }
 
@@ -123,8 +133,17 @@ impl Compiled {
         }
         let carry = carry_names.iter().map(|it| fields.named_by_rule(it)).collect();
         let said = ron::to_string(&rule).unwrap_or_default();
-        let fingerprint = XxHash3_64::oneshot(said.as_bytes());
-        Compiled { rule, by, carry, carry_names, detector_fields, fingerprint }
+        Compiled {
+            carries_geo: carry_names.iter().any(|it| enrich::is_geo_field(it)),
+            sees_everybody: rule.detect.sees_everybody(),
+            hash: XxHash3_64::oneshot(rule.id.as_bytes()),
+            fingerprint: XxHash3_64::oneshot(said.as_bytes()),
+            rule,
+            by,
+            carry,
+            carry_names,
+            detector_fields,
+        }
     }
 
     /// The form of an entity that is compared.
@@ -171,7 +190,7 @@ fn card(rule: &Rule, title: &Template) -> RuleCard {
         template: title.clone(),
         severity: rule.severity,
         tags: rule.tags.clone(),
-        by: rule.by.iter().map(|it| it.field().to_string()).collect(),
+        by: rule.by.iter().map(|it| it.field().trim_start_matches('.').to_string()).collect(),
         quiet: rule.quiet,
         kind: rule.detect.name(),
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
-use super::rules::RuleSet;
+use super::rules::{Compiled, RuleSet};
 use crate::detect::{Detector, Lapse, Mark, Seen, Trip};
 use crate::limits;
 use crate::model::{Entity, Evidence, Finding, Hit, HitBatch, List, RuleIndex, Timestamp};
@@ -22,9 +22,15 @@ pub struct Shard {
     /// For rules that compare everybody with everybody, a ring of their own.
     shared_rings: Vec<Option<EvidenceRing>>,
     waiting: Vec<Waiting>,
+    /// The least release time among them.
+    earliest: Timestamp,
+    /// A buffer: those whose time has come.
+    due: Vec<Waiting>,
     /// Batches that some waiting hit stands in; the front one has number `first_batch`.
     batches: VecDeque<(Arc<HitBatch>, usize)>,
     first_batch: u64,
+    /// Batches that no hit waits in any more, to be used again.
+    spent: Vec<Arc<HitBatch>>,
     trips: Vec<Trip>,
     lapses: Vec<Lapse>,
     pub hits: u64,
@@ -53,8 +59,11 @@ impl Shard {
                 .collect(),
             set,
             waiting: Vec::new(),
+            earliest: Timestamp::MAX,
+            due: Vec::new(),
             batches: VecDeque::new(),
             first_batch: 0,
+            spent: Vec::new(),
             trips: Vec::new(),
             lapses: Vec::new(),
             hits: 0,
@@ -66,6 +75,7 @@ impl Shard {
         let number = self.first_batch + self.batches.len() as u64;
         let before = self.waiting.len();
         for (index, hit) in batch.hits.iter().enumerate().filter(|(_, hit)| owner(hit)) {
+            self.earliest = self.earliest.min(hit.release);
             self.waiting.push(Waiting {
                 release: hit.release,
                 step: hit.steps.trailing_zeros() as u8,
@@ -83,55 +93,14 @@ impl Shard {
     /// Lets time pass to `now`: hits whose release time is not later reach their detectors. `end`: the newest time that
     /// anything said; after the end of all input nothing can be missed that was not yet due then.
     pub fn advance(&mut self, now: Timestamp, end: Timestamp, sources: &[String], found: &mut Vec<Finding>) {
-        let order = |it: &Waiting| (it.release, it.step, it.line_hash, it.batch, it.index);
-        // Mostly sorted already, which this sort knows how to use.
-        self.waiting.sort_by_key(order);
-        let due = self.waiting.partition_point(|it| it.release <= now);
-        for index in 0..due {
-            let Waiting { batch, index, .. } = self.waiting[index];
-            let slot = (batch - self.first_batch) as usize;
-            let shared = self.batches[slot].0.clone();
-            let hit = &shared.hits[index as usize];
-            self.lapse(hit.rule.index(), Timestamp::from_micros(hit.release.micros() - 1), found);
-            self.feed(&shared, &shared.hits[index as usize], sources, found);
-            self.batches[slot].1 -= 1;
-        }
-        self.waiting.drain(..due);
-        while self.batches.front().is_some_and(|it| it.1 == 0) {
-            self.batches.pop_front();
-            self.first_batch += 1;
+        if self.earliest <= now {
+            self.feed_due(now, sources, found);
         }
         for rule in 0..self.detectors.len() {
-            self.lapse(rule, now.min(end), found);
+            lapse(&self.set.rules[rule], &mut *self.detectors[rule], rule, now.min(end), &mut self.lapses, found);
             if now != Timestamp::MAX {
                 self.detectors[rule].forget(now);
             }
-        }
-    }
-
-    /// Lets time pass for one rule.
-    fn lapse(&mut self, rule: usize, now: Timestamp, found: &mut Vec<Finding>) {
-        self.detectors[rule].lapse(now, &mut self.lapses);
-        for lapse in self.lapses.drain(..) {
-            let values: Vec<String> = lapse.entity.split(List::SEPARATOR).map(str::to_string).collect();
-            found.push(Finding {
-                rule: RuleIndex(rule as u16),
-                entity: Entity { key: self.set.rules[rule].entity_key(&values), values },
-                time: lapse.due,
-                release: lapse.due,
-                line_hash: lapse.line_hash,
-                count: lapse.trip.count,
-                since: lapse.trip.since,
-                score: lapse.trip.score,
-                severity: lapse.trip.severity,
-                evidence: Vec::new(),
-                because: because(lapse.trip.because, lapse.trip.numbers),
-                story: lapse.trip.story,
-                values: Vec::new(),
-                late: false,
-                suspect: false,
-                over: lapse.over,
-            });
         }
     }
 
@@ -146,6 +115,7 @@ impl Shard {
         }
         self.set = fresh.set;
         self.waiting.clear();
+        self.earliest = Timestamp::MAX;
         self.batches.clear();
     }
 
@@ -188,42 +158,120 @@ impl Shard {
         self.waiting.len()
     }
 
-    fn feed(&mut self, batch: &HitBatch, hit: &Hit, sources: &[String], found: &mut Vec<Finding>) {
-        self.hits += 1;
-        let rule = &self.set.rules[hit.rule.index()];
-        let detector = &mut self.detectors[hit.rule.index()];
-        let ring = match &mut self.shared_rings[hit.rule.index()] {
-            Some(ring) => ring,
-            None => &mut self.rings[usize::from(hit.partition)],
-        };
-        let evidence = if detector.looks_back() { ring.keep(batch, hit) } else { EvidenceRing::THIS };
-        let seen = Seen { mark: Mark { time: hit.time, evidence }, hit, batch };
-        detector.observe(&seen, &mut self.trips);
-        for trip in self.trips.drain(..) {
-            let values: Vec<String> = batch.str(hit.entity).split(List::SEPARATOR).map(|it| it.to_string()).collect();
-            let evidence = trip.marks.iter().filter_map(|it| match it.evidence == evidence {
-                true => Some(this_line(batch, hit, sources)),
-                false => ring.find(it.evidence, sources),
-            });
-            found.push(Finding {
-                rule: hit.rule,
-                entity: Entity { key: rule.entity_key(&values), values },
-                time: hit.time,
-                release: hit.release,
-                line_hash: hit.line_hash,
-                count: trip.count,
-                since: trip.since,
-                score: trip.score,
-                severity: trip.severity,
-                evidence: evidence.collect(),
-                because: because(trip.because, trip.numbers),
-                story: trip.story,
-                values: rule.carried(batch, hit),
-                late: hit.late,
-                suspect: hit.suspect,
-                over: false,
-            });
+    /// Only what is due is sorted, and once: sorting all that waits for every batch cost more than the detectors.
+    fn feed_due(&mut self, now: Timestamp, sources: &[String], found: &mut Vec<Finding>) {
+        let Shard { set, detectors, rings, shared_rings, waiting, due, batches, first_batch, trips, lapses, .. } = self;
+        due.clear();
+        let mut earliest = Timestamp::MAX;
+        waiting.retain(|it| {
+            let waits = it.release > now;
+            if waits {
+                earliest = earliest.min(it.release);
+            } else {
+                due.push(*it);
+            }
+            waits
+        });
+        self.earliest = earliest;
+        // No two are equal, for none have the same batch and index.
+        due.sort_unstable_by_key(|it| (it.release, it.step, it.line_hash, it.batch, it.index));
+        for it in &*due {
+            let (batch, waiting) = &mut batches[(it.batch - *first_batch) as usize];
+            *waiting -= 1;
+            let hit = &batch.hits[it.index as usize];
+            let rule = hit.rule.index();
+            let ring = match &mut shared_rings[rule] {
+                Some(ring) => ring,
+                None => &mut rings[usize::from(hit.partition)],
+            };
+            let before = Timestamp::from_micros(hit.release.micros() - 1);
+            lapse(&set.rules[rule], &mut *detectors[rule], rule, before, lapses, found);
+            feed(&set.rules[rule], &mut *detectors[rule], ring, trips, batch, hit, sources, found);
         }
+        self.hits += due.len() as u64;
+        while self.batches.front().is_some_and(|it| it.1 == 0) {
+            self.spent.extend(self.batches.pop_front().map(|it| it.0));
+            self.first_batch += 1;
+        }
+    }
+
+    /// A batch that nobody needs any more, to be filled again.
+    pub fn spent_batch(&mut self) -> Option<HitBatch> {
+        self.spent.pop().and_then(|it| Arc::try_unwrap(it).ok())
+    }
+}
+
+/// Lets time pass for one rule.
+fn lapse(
+    rule: &Compiled,
+    detector: &mut dyn Detector,
+    number: usize,
+    now: Timestamp,
+    lapses: &mut Vec<Lapse>,
+    found: &mut Vec<Finding>,
+) {
+    detector.lapse(now, lapses);
+    for lapse in lapses.drain(..) {
+        let values: Vec<String> = lapse.entity.split(List::SEPARATOR).map(str::to_string).collect();
+        found.push(Finding {
+            rule: RuleIndex(number as u16),
+            entity: Entity { key: rule.entity_key(&values), values },
+            time: lapse.due,
+            release: lapse.due,
+            line_hash: lapse.line_hash,
+            count: lapse.trip.count,
+            since: lapse.trip.since,
+            score: lapse.trip.score,
+            severity: lapse.trip.severity,
+            evidence: Vec::new(),
+            because: because(lapse.trip.because, lapse.trip.numbers),
+            story: lapse.trip.story,
+            values: Vec::new(),
+            late: false,
+            suspect: false,
+            over: lapse.over,
+        });
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of a shard, borrowed apart")]
+fn feed(
+    rule: &Compiled,
+    detector: &mut dyn Detector,
+    ring: &mut EvidenceRing,
+    trips: &mut Vec<Trip>,
+    batch: &HitBatch,
+    hit: &Hit,
+    sources: &[String],
+    found: &mut Vec<Finding>,
+) {
+    let evidence = if detector.looks_back() { ring.keep(batch, hit) } else { EvidenceRing::THIS };
+    let seen = Seen { mark: Mark { time: hit.time, evidence }, hit, batch };
+    detector.observe(&seen, trips);
+    for trip in trips.drain(..) {
+        let values: Vec<String> = batch.str(hit.entity).split(List::SEPARATOR).map(|it| it.to_string()).collect();
+        let evidence = trip.marks.iter().filter_map(|it| match it.evidence == evidence {
+            true => Some(this_line(batch, hit, sources)),
+            false => ring.find(it.evidence, sources),
+        });
+        found.push(Finding {
+            rule: hit.rule,
+            entity: Entity { key: rule.entity_key(&values), values },
+            time: hit.time,
+            release: hit.release,
+            line_hash: hit.line_hash,
+            count: trip.count,
+            since: trip.since,
+            score: trip.score,
+            severity: trip.severity,
+            evidence: evidence.collect(),
+            because: because(trip.because, trip.numbers),
+            story: trip.story,
+            values: rule.carried(batch, hit),
+            late: hit.late,
+            suspect: hit.suspect,
+            over: false,
+        });
     }
 }
 
@@ -250,6 +298,8 @@ fn this_line(batch: &HitBatch, hit: &Hit, sources: &[String]) -> Evidence {
 pub struct SavedRing {
     first: u64,
     kept: Vec<Kept>,
+    texts: Vec<u8>,
+    texts_forgotten: u64,
 }
 
 /// The latest hit lines of one partition, for the evidence of alerts to come. A partition sees the same hits in the same
@@ -258,16 +308,21 @@ struct EvidenceRing {
     bytes_max: usize,
     kept: VecDeque<Kept>,
     first: u64,
-    bytes: usize,
+    /// The texts of all, one after the other: an allocation for each cost more than the copy.
+    texts: VecDeque<u8>,
+    /// How many bytes of texts were forgotten.
+    texts_forgotten: u64,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
 struct Kept {
     time: Timestamp,
     source: u16,
+    len: u32,
     line: u64,
     hash: u64,
-    text: Box<str>,
+    /// Where its text begins, counted over all there ever were.
+    start: u64,
 }
 
 impl EvidenceRing {
@@ -275,32 +330,42 @@ impl EvidenceRing {
     const THIS: u64 = u64::MAX;
 
     fn new(bytes_max: usize) -> EvidenceRing {
-        EvidenceRing { bytes_max, kept: VecDeque::new(), first: 0, bytes: 0 }
+        EvidenceRing { bytes_max, kept: VecDeque::new(), first: 0, texts: VecDeque::new(), texts_forgotten: 0 }
     }
 
     fn save(&self) -> SavedRing {
-        SavedRing { first: self.first, kept: self.kept.iter().cloned().collect() }
+        SavedRing {
+            first: self.first,
+            kept: self.kept.iter().cloned().collect(),
+            texts: self.texts.iter().copied().collect(),
+            texts_forgotten: self.texts_forgotten,
+        }
     }
 
     fn restore(&mut self, saved: SavedRing) {
         self.first = saved.first;
-        self.bytes = saved.kept.iter().map(|it| it.text.len() + std::mem::size_of::<Kept>()).sum();
         self.kept = saved.kept.into();
+        self.texts = saved.texts.into();
+        self.texts_forgotten = saved.texts_forgotten;
     }
 
     fn keep(&mut self, batch: &HitBatch, hit: &Hit) -> u64 {
         let text = batch.str(hit.text);
-        self.bytes += text.len() + std::mem::size_of::<Kept>();
+        let start = self.texts_forgotten + self.texts.len() as u64;
+        let len = text.len() as u32;
         self.kept.push_back(Kept {
             time: hit.time,
             source: hit.source,
+            len,
             line: hit.line,
             hash: hit.line_hash,
-            text: text.into(),
+            start,
         });
-        while self.bytes > self.bytes_max {
+        self.texts.extend(text.as_bytes());
+        while self.texts.len() + self.kept.len() * size_of::<Kept>() > self.bytes_max {
             let Some(old) = self.kept.pop_front() else { break };
-            self.bytes -= old.text.len() + std::mem::size_of::<Kept>();
+            self.texts.drain(..old.len as usize);
+            self.texts_forgotten += u64::from(old.len);
             self.first += 1;
         }
         self.first + self.kept.len() as u64 - 1
@@ -308,12 +373,68 @@ impl EvidenceRing {
 
     fn find(&self, number: u64, sources: &[String]) -> Option<Evidence> {
         let kept = self.kept.get(usize::try_from(number.checked_sub(self.first)?).ok()?)?;
+        let start = (kept.start - self.texts_forgotten) as usize;
+        let text: Vec<u8> = self.texts.range(start..start + kept.len as usize).copied().collect();
         Some(Evidence {
             time: kept.time,
             source: sources[usize::from(kept.source)].clone(),
             line: kept.line,
             hash: format!("{:016x}", kept.hash),
-            text: kept.text.to_string(),
+            text: String::from_utf8(text).expect("whole texts are kept and forgotten"),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{RuleIndex, TextRange};
+
+    fn hit(line: u64, text: TextRange) -> Hit {
+        let time = Timestamp::from_micros(line as i64);
+        Hit {
+            rule: RuleIndex(0),
+            steps: 1,
+            partition: 0,
+            entity_hash: 0,
+            entity_stable: 0,
+            entity: TextRange::default(),
+            time,
+            release: time,
+            line_hash: line,
+            line,
+            source: 0,
+            text,
+            values: 0,
+            late: false,
+            suspect: false,
+        }
+    }
+
+    /// Against the plain form: a list of the last texts that fit.
+    #[test]
+    fn a_ring_keeps_the_latest_texts_that_fit() {
+        let sources = ["stdin".to_string()];
+        for bytes_max in [0, 100, 1000, 5000] {
+            let mut ring = EvidenceRing::new(bytes_max);
+            let mut plain: VecDeque<(u64, String)> = VecDeque::new();
+            for line in 0..500u64 {
+                let text = "aé".repeat((line * 7 % 23) as usize);
+                let mut batch = HitBatch::default();
+                let range = batch.push(&text);
+                let number = ring.keep(&batch, &hit(line, range));
+                plain.push_back((number, text));
+                let bytes =
+                    |it: &VecDeque<(u64, String)>| it.iter().map(|it| it.1.len() + size_of::<Kept>()).sum::<usize>();
+                while bytes(&plain) > bytes_max {
+                    plain.pop_front();
+                }
+                let oldest = plain.front().map_or(number + 1, |it| it.0);
+                assert!(oldest == 0 || ring.find(oldest - 1, &sources).is_none());
+                for (number, text) in &plain {
+                    assert_eq!(ring.find(*number, &sources).map(|it| it.text).as_ref(), Some(text));
+                }
+            }
+        }
     }
 }

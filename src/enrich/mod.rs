@@ -3,15 +3,14 @@
 //! What the record itself says comes first: a vendor that wrote `USA` saw more than a database of today. The databases add
 //! what the record leaves out, unless the two name different countries; then the database speaks of another place.
 
-pub mod country;
 pub mod geo;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use country::Country;
 use geo::{Cache, Geo, Place};
 
+use crate::model::country::Country;
 use crate::model::{Carried, Event, EventBuf, FieldId, Fields, HitBatch, Slot, address};
 
 /// The fields of this stage. Their names are ECS, but `radius_km` (how far the place may be off) and `source.network`.
@@ -79,23 +78,6 @@ impl GeoFields {
     }
 }
 
-impl GeoFields {
-    /// The fields this stage fills.
-    fn filled(&self) -> [FieldId; 9] {
-        [
-            self.country_iso_code,
-            self.country_name,
-            self.city_name,
-            self.latitude,
-            self.longitude,
-            self.radius_km,
-            self.as_number,
-            self.as_name,
-            self.network,
-        ]
-    }
-}
-
 /// One thread's way to the databases.
 pub struct Enricher {
     geo: Arc<Geo>,
@@ -103,7 +85,7 @@ pub struct Enricher {
 }
 
 /// What is known of where an event came from.
-struct Whereabouts<'a> {
+pub struct Whereabouts<'a> {
     country: Option<Country>,
     /// A country that no table knows, as the record or the database writes it.
     country_code: Option<&'a str>,
@@ -155,38 +137,8 @@ impl Enricher {
         }
     }
 
-    /// One geo field of an event that was not filled, as a hit carries it; None when the field is not of this stage.
-    pub fn value(
-        &mut self,
-        fields: &GeoFields,
-        event: Event<'_>,
-        field: FieldId,
-        batch: &mut HitBatch,
-    ) -> Option<Carried> {
-        if !fields.filled().contains(&field) {
-            return None;
-        }
-        let found = self.whereabouts(fields, event);
-        let text =
-            |it: Option<&str>, batch: &mut HitBatch| it.map_or(Carried::Absent, |it| Carried::Text(batch.push(it)));
-        let number = |it: Option<f64>| it.map_or(Carried::Absent, Carried::Number);
-        Some(match field {
-            it if it == fields.country_iso_code => text(found.code(), batch),
-            it if it == fields.country_name => text(found.name(), batch),
-            it if it == fields.city_name => text(found.city, batch),
-            it if it == fields.latitude => number(found.point.map(|it| it.0)),
-            it if it == fields.longitude => number(found.point.map(|it| it.1)),
-            it if it == fields.radius_km => number(found.radius_km.map(f64::from)),
-            it if it == fields.as_number => number(found.place.and_then(|it| it.asn).map(f64::from)),
-            it if it == fields.as_name => text(found.place.and_then(|it| it.as_org.as_deref()), batch),
-            _ => match found.place.filter(|it| !it.network.is_empty()) {
-                Some(place) => text(place.network.names().next(), batch),
-                None => Carried::Absent,
-            },
-        })
-    }
-
-    fn whereabouts<'a>(&'a mut self, fields: &GeoFields, event: Event<'a>) -> Whereabouts<'a> {
+    /// What is known of where an event that was not filled came from.
+    pub fn whereabouts<'a>(&'a mut self, fields: &GeoFields, event: Event<'a>) -> Whereabouts<'a> {
         let place = event.text(fields.ip).and_then(address::parse);
         let place = place.map(|it| self.geo.lookup(it, &mut self.cache).as_ref());
         let said = event.text(fields.country_iso_code).or_else(|| event.text(fields.country_name));
@@ -217,6 +169,28 @@ impl Enricher {
 }
 
 impl Whereabouts<'_> {
+    /// One geo field, as a hit carries it; None when the field is not of this stage.
+    pub fn value(&self, fields: &GeoFields, field: FieldId, batch: &mut HitBatch) -> Option<Carried> {
+        let text =
+            |it: Option<&str>, batch: &mut HitBatch| it.map_or(Carried::Absent, |it| Carried::Text(batch.push(it)));
+        let number = |it: Option<f64>| it.map_or(Carried::Absent, Carried::Number);
+        Some(match field {
+            it if it == fields.country_iso_code => text(self.code(), batch),
+            it if it == fields.country_name => text(self.name(), batch),
+            it if it == fields.city_name => text(self.city, batch),
+            it if it == fields.latitude => number(self.point.map(|it| it.0)),
+            it if it == fields.longitude => number(self.point.map(|it| it.1)),
+            it if it == fields.radius_km => number(self.radius_km.map(f64::from)),
+            it if it == fields.as_number => number(self.place.and_then(|it| it.asn).map(f64::from)),
+            it if it == fields.as_name => text(self.place.and_then(|it| it.as_org.as_deref()), batch),
+            it if it == fields.network => match self.place.filter(|it| !it.network.is_empty()) {
+                Some(place) => text(place.network.names().next(), batch),
+                None => Carried::Absent,
+            },
+            _ => return None,
+        })
+    }
+
     fn code(&self) -> Option<&str> {
         self.country.map(Country::code).or(self.country_code)
     }

@@ -4,6 +4,9 @@
 //! wrong is its syntax, which reading shows, and its size. An expression whose size is bounded far below the limit from its
 //! shape alone is taken as it is; only one that may be large is built to find out.
 
+use std::sync::OnceLock;
+
+use regex_syntax::ast;
 use regex_syntax::hir::{Hir, HirKind};
 
 use crate::limits;
@@ -39,6 +42,52 @@ pub fn build(text: &str, without_case: bool) -> Result<regex::Regex, String> {
         .map_err(|error| format!("bad regular expression: {error}"))
 }
 
+/// An expression that [`read`] has taken, built when first asked: most are of vendors that no line comes from.
+pub struct Late {
+    text: Box<str>,
+    built: OnceLock<regex::Regex>,
+}
+
+impl Late {
+    pub fn new(text: &str) -> Result<Late, String> {
+        read(text)?;
+        Ok(Late { text: text.into(), built: OnceLock::new() })
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    #[inline]
+    pub fn get(&self) -> &regex::Regex {
+        self.built.get_or_init(|| build(&self.text, false).expect("`read` takes only what can be built"))
+    }
+}
+
+/// The numbers and names of the groups that have a name.
+pub fn groups(text: &str) -> Vec<(u16, String)> {
+    struct Names(Vec<(u16, String)>);
+    impl ast::Visitor for Names {
+        type Output = Vec<(u16, String)>;
+        type Err = ();
+
+        fn finish(self) -> Result<Self::Output, ()> {
+            Ok(self.0)
+        }
+
+        fn visit_pre(&mut self, ast: &ast::Ast) -> Result<(), ()> {
+            if let ast::Ast::Group(group) = ast
+                && let ast::GroupKind::CaptureName { name, .. } = &group.kind
+            {
+                self.0.push((name.index as u16, name.name.clone()));
+            }
+            Ok(())
+        }
+    }
+    let Ok(parsed) = ast::parse::Parser::new().parse(text) else { return Vec::new() };
+    ast::visit(&parsed, Names(Vec::new())).unwrap_or_default()
+}
+
 /// Heavier expressions are built when read. A unit of weight stands for at most some 100 bytes of the built one.
 const WEIGHT_UNTRIED_MAX: u64 = limits::REGEX_BYTES_MAX as u64 / 256;
 
@@ -48,7 +97,11 @@ fn weight(hir: &Hir) -> u64 {
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => 1,
         HirKind::Literal(it) => it.0.len() as u64 + 1,
-        HirKind::Class(regex_syntax::hir::Class::Unicode(it)) => it.ranges().len() as u64 * 8 + 1,
+        // Hundreds of ranges (`\w`) share most of their states: 20 KB built, whatever the shape.
+        HirKind::Class(regex_syntax::hir::Class::Unicode(it)) => {
+            let ranges = it.ranges().len() as u64;
+            (ranges * 8).min(ranges / 2 + 64) + 1
+        }
         HirKind::Class(regex_syntax::hir::Class::Bytes(it)) => it.ranges().len() as u64 + 1,
         HirKind::Repetition(it) => {
             let copies = u64::from(it.max.unwrap_or(it.min.saturating_add(1)).max(1));
@@ -64,6 +117,15 @@ fn weight(hir: &Hir) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_are_those_of_the_built_expression() {
+        for text in ["a", "(?<a>x)|(y)(?P<bé>z)", r"^(?:(?<u>\w+) (?i:(?<v>(\d)))?)$", "(?<a>(?<b>(?<c>x)))"] {
+            let built = build(text, false).unwrap();
+            let names = built.capture_names().enumerate().filter_map(|it| Some((it.0 as u16, it.1?.to_string())));
+            assert_eq!(groups(text), names.collect::<Vec<_>>(), "{text}");
+        }
+    }
 
     #[test]
     fn what_is_taken_unbuilt_can_be_built() {

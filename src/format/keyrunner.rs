@@ -8,7 +8,7 @@
 
 use std::net::IpAddr;
 
-use crate::model::{EventBuf, FieldId};
+use crate::model::{EventBuf, FieldId, address};
 
 use super::paths::{Part, Trie, body};
 use super::{Format, Paths, Reject};
@@ -150,7 +150,7 @@ fn columns(record: &str, rest: Part, bars: Bars) -> Option<[Part; 4]> {
 
 /// An address, with or without port and brackets.
 fn is_address(text: &str) -> bool {
-    if text.parse::<IpAddr>().is_ok() || text.parse::<std::net::SocketAddr>().is_ok() {
+    if address::ipv4(text).is_some() || text.parse::<IpAddr>().is_ok() || text.parse::<std::net::SocketAddr>().is_ok() {
         return true;
     }
     let bare = text.trim_start_matches('[').trim_end_matches(']');

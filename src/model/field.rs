@@ -36,8 +36,12 @@ impl Fields {
     }
 
     /// What a rule means by `name`: a mapped field where one of that name is known, otherwise a path of the record.
-    /// Schemas intern what they fill before rules are compiled.
+    /// Schemas intern what they fill before rules are compiled. A leading dot says that the record's own key is meant:
+    /// `.user.name` is what the record calls so, whatever a schema made of it.
     pub fn named_by_rule(&mut self, name: &str) -> FieldId {
+        if let Some(path) = name.strip_prefix('.') {
+            return self.path(path);
+        }
         match self.mapped.get(name) {
             Some(id) => *id,
             None => self.path(name),

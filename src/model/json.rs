@@ -49,6 +49,37 @@ pub fn scalar(value: &str) -> Option<Cow<'_, str>> {
     }
 }
 
+/// Appends every text, number and truth value of a JSON record, unescaped, with [`super::List::SEPARATOR`] between them; a text
+/// that is no JSON is one value.
+pub fn scalars(record: &str, out: &mut String) {
+    let start = out.len();
+    let record = record.trim();
+    let depth = if record.starts_with(['{', '[']) { crate::limits::JSON_DEPTH_MAX } else { 0 };
+    if depth > 0 {
+        scalars_below(record, depth, out);
+        // The last separator parts nothing.
+        if out.len() > start {
+            out.pop();
+        }
+    }
+    if out.len() == start {
+        out.push_str(record);
+    }
+}
+
+fn scalars_below(value: &str, depth: usize, out: &mut String) {
+    match value.as_bytes().first() {
+        Some(b'{') if depth > 0 => entries(value).for_each(|it| scalars_below(it.1, depth - 1, out)),
+        Some(b'[') if depth > 0 => elements(value).for_each(|it| scalars_below(it, depth - 1, out)),
+        _ => {
+            if let Some(text) = scalar(value).filter(|it| !it.is_empty()) {
+                out.push_str(&text);
+                out.push(super::List::SEPARATOR);
+            }
+        }
+    }
+}
+
 /// What an escaped text means; None for a bad escape or half a surrogate pair.
 pub fn unescape(escaped: &str) -> Option<String> {
     let mut out = String::with_capacity(escaped.len());

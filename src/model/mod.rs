@@ -5,6 +5,7 @@
 
 pub mod address;
 mod alert;
+pub mod country;
 mod event;
 mod field;
 mod finding;
@@ -13,6 +14,7 @@ pub mod json;
 pub mod path;
 pub mod text;
 mod time;
+pub mod title;
 
 pub use address::parse as parse_address;
 pub use alert::{Alert, Evidence, RuleHead, Severity, State};

@@ -1,4 +1,4 @@
-//! Text from strangers, made safe to show.
+//! Text from strangers, made safe to show; and what a misspelt word was meant to be.
 
 use std::borrow::Cow;
 
@@ -39,6 +39,53 @@ pub fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..end]
 }
 
+/// The candidate that was probably meant, if one is near enough to be no coincidence.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if word.chars().count() > 80 {
+        return None;
+    }
+    let folded = word.to_lowercase().replace(['_', '-', ' '], "");
+    let allowed = match folded.chars().count() {
+        0..=2 => 0,
+        3..=4 => 1,
+        5..=8 => 2,
+        _ => 3,
+    };
+    candidates
+        .into_iter()
+        .map(|it| (distance(&folded, &it.to_lowercase().replace(['_', '-', ' '], "")), it))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, it)| (*distance, it.len()))
+        .map(|(_, it)| it)
+}
+
+/// Insertions, deletions, substitutions and swaps of neighbours between two words.
+pub fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    if a.len().abs_diff(b.len()) > 3 {
+        return usize::MAX;
+    }
+    let mut rows = vec![vec![0usize; b.len() + 1]; a.len() + 1];
+    for (i, row) in rows.iter_mut().enumerate() {
+        row[0] = i;
+    }
+    for (j, cell) in rows[0].iter_mut().enumerate() {
+        *cell = j;
+    }
+    for i in 1..=a.len() {
+        for j in 1..=b.len() {
+            let mut best = (rows[i - 1][j] + 1)
+                .min(rows[i][j - 1] + 1)
+                .min(rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]));
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = best;
+        }
+    }
+    rows[a.len()][b.len()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +101,14 @@ mod tests {
         assert_eq!(cut("aé", 2), "a");
         assert_eq!(cut("aé", 3), "aé");
         assert_eq!(cut("", 0), "");
+    }
+
+    #[test]
+    fn words_that_were_meant() {
+        assert_eq!(nearest("sevrity", ["severity", "stories"]), Some("severity"));
+        assert_eq!(nearest("user_name", ["user.name", "username"]), Some("username"));
+        assert_eq!(nearest("Cuont", ["Count", "Each"]), Some("Count"));
+        assert_eq!(nearest("zzz", ["Count", "Each"]), None);
+        assert_eq!(nearest("", ["Count"]), None);
     }
 }

@@ -7,14 +7,15 @@ use std::ops::Range;
 
 use super::file::{By, Rule};
 use super::load::Sourced;
-use super::problem::{Problem, distance, nearest};
+use super::problem::Problem;
 use super::story::Story;
-use super::title::Template;
 use super::tree::{Node, content_start, decoded};
 use crate::detect::{Detect, Step};
 use crate::expr::{Expr, Literal};
 use crate::limits;
 use crate::model::Span;
+use crate::model::text::{distance, nearest};
+use crate::model::title::Template;
 use crate::schema::file::{ACTIVITIES, Schema};
 
 /// Names that rules may use.
@@ -29,7 +30,7 @@ pub struct Names {
 }
 
 /// Filled whatever the schema.
-const ALWAYS_FILLED: [&str; 16] = [
+const ALWAYS_FILLED: [&str; 17] = [
     "@timestamp",
     "activity",
     "message",
@@ -38,6 +39,7 @@ const ALWAYS_FILLED: [&str; 16] = [
     "event.original",
     "event.outcome",
     "event.provider",
+    "record.values",
     "source.as.number",
     "source.as.organization.name",
     "source.geo.city_name",
@@ -452,10 +454,20 @@ impl<'a> Checker<'a, '_> {
     }
 }
 
+/// Whether rules that name a path of the record so would mean, or seem to mean, a field that schemas fill.
+pub fn is_taken(names: &Names, path: &str) -> bool {
+    let root = path.split('[').next().unwrap_or(path);
+    names.fields.contains(root) || meant(names, path).is_some()
+}
+
 /// The filled field that an unknown name was probably meant to be.
 fn meant<'a>(names: &'a Names, field: &str) -> Option<&'a str> {
     let known = |of: &BTreeSet<String>| of.contains(field);
-    if known(&names.fields) || known(&names.words) || super::title::WORDS.contains(&field) {
+    if field.starts_with('.')
+        || known(&names.fields)
+        || known(&names.words)
+        || crate::model::title::WORDS.contains(&field)
+    {
         return None;
     }
     let parts = |it: &str| it.split(['.', '_']).count();

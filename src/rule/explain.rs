@@ -8,9 +8,10 @@ use std::ops::Range;
 
 use ron::Error;
 
-use super::problem::{Problem, Source, nearest};
+use super::problem::{Problem, Source};
 use super::tree::{Body, Node, content_start, decoded};
 use crate::model::Severity;
+use crate::model::text::nearest;
 
 /// How matchers and kinds are written: shown as help, and in `docs/rules.md`.
 pub const WRITTEN: [(&str, &str); 27] = [

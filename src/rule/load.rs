@@ -284,7 +284,7 @@ fn read_value(source: &Arc<Source>, node: &Node, origin: Origin, loaded: &mut Lo
                 None => "this is neither a rule nor a schema".to_string(),
             };
             let mut problem = Problem::at(source, node.head(), what).expected("`Rule(…)` or `Schema(…)`");
-            if let Some(near) = name.and_then(|it| super::problem::nearest(it, ["Rule", "Schema"])) {
+            if let Some(near) = name.and_then(|it| crate::model::text::nearest(it, ["Rule", "Schema"])) {
                 problem = problem.hint(format!("did you mean `{near}`?"));
             }
             loaded.problems.push(problem);

@@ -228,7 +228,7 @@ impl Keeper {
         let group = Arc::new(group);
         let mut told = false;
         let numbers = loop {
-            let begun = Instant::now();
+            let begun = clock::steady();
             let Some(mut store) = self.store.take().or_else(|| self.open_again()) else {
                 sleep(TRY_AGAIN).await;
                 continue;
@@ -334,7 +334,7 @@ impl Keeper {
     }
 
     fn write_status(&mut self) {
-        self.status_written = Some(Instant::now());
+        self.status_written = Some(clock::steady());
         let Some(store) = &self.store else { return };
         let Ok(fresh) = Status::of(store) else { return };
         let folder = store.folder().to_path_buf();

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout, timeout_at};
 
 use super::journal::{self, Entry};
 use super::keeper::{self, Keeper, Message, Status, StoredLedger};
-use super::setup::{Refusal, Setup};
+use super::setup::Setup;
 use super::{clock, own};
 use crate::config;
 use crate::deliver::config::{Outside, Receiver, Routes};
@@ -27,6 +27,7 @@ use crate::deliver::{Moment, Note};
 use crate::engine::{Engine, Front, Judged, Reading, Rejected, Stats};
 use crate::limits;
 use crate::model::{Alert, Severity, Span, Timestamp, Zone};
+use crate::rule::problem::Refusal;
 use crate::source::batch::LineBatch;
 use crate::source::frame::Framer;
 use crate::source::receipt::Receipt;
@@ -148,8 +149,8 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
     } else {
         // With state the log goes on in the next run: what is open stays open.
         stop.send_replace(true);
-        let patience = Instant::now() + SOURCES_PATIENCE;
-        while let Ok(Some(batch)) = timeout(patience.saturating_duration_since(Instant::now()), inbox.recv()).await {
+        let patience = clock::steady() + SOURCES_PATIENCE;
+        while let Ok(Some(batch)) = timeout_at(patience, inbox.recv()).await {
             service.take(batch, &mut post, surroundings).await?;
         }
         service.flush();
@@ -668,7 +669,7 @@ impl Post {
             .map(|it| Ok((it.name.clone(), Transport::new(it.clone(), wall.clone())?)))
             .collect::<Result<Vec<_>, String>>()
             .map_err(|it| LiveError::Refused(Refusal::of(it)))?;
-        let clock = courier::Clock { wall, steady: Arc::new(Instant::now) };
+        let clock = courier::Clock { wall, steady: Arc::new(clock::steady) };
         let behind = if outbox { Behind::Outbox } else { Behind::Nothing };
         let pace = Pace { seed: setup.keys.0, behind, ..Pace::default() };
         let (report, reports) = mpsc::channel(1024);

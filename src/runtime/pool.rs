@@ -21,6 +21,7 @@ pub struct Work {
 }
 
 /// The workers, or one front without any thread.
+#[expect(clippy::large_enum_variant, reason = "there is one pool, and it stays where it was made")]
 pub enum Pool<'scope> {
     Inline { front: Box<Front>, done: Option<Work> },
     Threads { workers: Vec<Worker<'scope>>, sent: usize, taken: usize },

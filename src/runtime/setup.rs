@@ -1,21 +1,21 @@
 //! From a command line and a configuration to a set of rules that can judge lines.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::{self, Config};
 use crate::engine::{Front, HashKeys, Reading, RuleSet, Wanted};
 use crate::enrich::Enricher;
-use crate::enrich::country::Country;
 use crate::enrich::geo::Geo;
 use crate::format;
 use crate::matcher::Lists;
 use crate::model::Zone;
+use crate::model::country::Country;
 use crate::rule::check::{Names, check_rules};
 use crate::rule::file::Rule;
 use crate::rule::load::{Builtin, Loaded, Sourced, load};
-use crate::rule::problem::{Level, Problem};
+use crate::rule::problem::{Level, Problem, Refusal};
 
 /// What the common flags say.
 #[derive(Clone, Default, Debug)]
@@ -39,22 +39,6 @@ pub struct Setup {
     pub geo: Arc<Geo>,
     pub reading: Reading,
     pub keys: HashKeys,
-}
-
-/// Why nothing can run: problems with places, ready to be shown.
-#[derive(Debug)]
-pub struct Refusal {
-    pub problems: Vec<Problem>,
-}
-
-impl Refusal {
-    pub fn of(what: impl Into<String>) -> Refusal {
-        Refusal { problems: vec![Problem::of_file("command line", what)] }
-    }
-
-    fn of_file(file: &Path, what: impl Into<String>) -> Refusal {
-        Refusal { problems: vec![Problem::of_file(&file.display().to_string(), what)] }
-    }
 }
 
 impl Setup {
@@ -139,7 +123,7 @@ fn chosen(rules: &[Sourced<Rule>], choice: &Choice, config: &Config) -> Result<V
     let wanted = if choice.only.is_empty() { &config.enable } else { &choice.only };
     let names: Vec<&str> = rules.iter().map(|it| it.value.id.as_str()).collect();
     if let Some(unknown) = wanted.iter().find(|it| !names.contains(&it.as_str())) {
-        let hint = crate::rule::problem::nearest(unknown, names.iter().copied());
+        let hint = crate::model::text::nearest(unknown, names.iter().copied());
         let hint = hint.map_or(String::new(), |it| format!("; did you mean `{it}`?"));
         return Err(Refusal::of(format!("there is no rule `{unknown}`{hint} (`tripline rules` lists them)")));
     }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::file::{self, ACTIVITIES, FieldMap, Take};
 use super::stamp::Format;
 use super::take::Op;
-use super::{Case, Form, Gate, Plan, Produced, Schema, SchemaError, Schemas, Split, Words};
+use super::{Case, Form, Gate, Plan, Planned, Presence, Produced, Schema, SchemaError, Schemas, Split, Words};
+use crate::expr::pattern::{self, Late};
 use crate::expr::plain::{Operand, Plain, fold};
 use crate::expr::{Expr, Pattern};
-use crate::limits::{FIELDS_MAX, REGEX_BYTES_MAX, SCHEMAS_MAX};
+use crate::limits::{FIELDS_MAX, SCHEMAS_MAX};
 use crate::model::path::{Path, Steps};
 use crate::model::{FieldId, Fields, List, Place, Slot};
 
@@ -80,8 +81,9 @@ impl Schemas {
         let mut selected = Vec::new();
         for text in extra_paths {
             let path = Path::parse(text).map_err(|it| error("", it))?;
-            let operand = Operand { field: fields.path(&path.root), steps: path.steps };
-            selected.push((fields.path(text), operand));
+            let root = path.root.strip_prefix('.').unwrap_or(&path.root);
+            let operand = Operand { field: fields.path(root), steps: path.steps };
+            selected.push((fields.path(text.strip_prefix('.').unwrap_or(text)), operand));
         }
         if fields.len() > FIELDS_MAX {
             return Err(error("", format!("schemas name {} fields; at most {FIELDS_MAX} are possible", fields.len())));
@@ -114,10 +116,10 @@ fn probe_words(probes: &[FieldId]) -> Vec<(usize, u64)> {
 /// The names of all groups in the schema's forms.
 fn group_names(file: &file::Schema) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for regex in file.cases.iter().filter_map(|it| it.form.as_ref()).filter_map(|it| regex::Regex::new(&it.0).ok()) {
-        for name in regex.capture_names().flatten() {
-            if !names.iter().any(|it| it == name) {
-                names.push(name.to_string());
+    for regex in file.cases.iter().filter_map(|it| it.form.as_ref()).map(|it| pattern::groups(&it.0)) {
+        for (_, name) in regex {
+            if !names.contains(&name) {
+                names.push(name);
             }
         }
     }
@@ -160,7 +162,7 @@ struct Compile<'a> {
     fields: &'a mut Fields,
     wanted: &'a dyn Fn(&str) -> bool,
     constants: &'a mut Constants,
-    regexes: &'a mut Vec<regex::Regex>,
+    regexes: &'a mut Vec<Late>,
     groups: Vec<String>,
     /// The split's path with `[]`, and the field its element is put in.
     split: Option<(String, FieldId)>,
@@ -210,6 +212,7 @@ impl Compile<'_> {
             time,
             action,
             fold_actions: file.fold_actions,
+            has_forms: cases.iter().any(|it| it.form.is_some()),
             cases,
             cases_by_action,
             cases_for_others,
@@ -303,7 +306,7 @@ impl Compile<'_> {
             if name == "event.outcome" {
                 plan.outcome = Some(op.clone());
             } else {
-                fields.push((self.fields.mapped(name), op.clone()));
+                fields.push(Planned { field: self.fields.mapped(name), gate: Presence::of(op), op: op.clone() });
             }
         }
         plan.fields = fields.into();
@@ -332,7 +335,7 @@ impl Compile<'_> {
 
     fn time_op(&mut self, take: &Take) -> Result<Op, String> {
         Ok(match take {
-            Take::First(takes) => Op::First(takes.iter().map(|it| self.time_op(it)).collect::<Result<_, _>>()?),
+            Take::First(takes) => Op::first(takes.iter().map(|it| self.time_op(it)).collect::<Result<_, _>>()?),
             Take::When(condition, take) => Op::When(self.plain(condition)?, Box::new(self.time_op(take)?)),
             Take::Time(take) => self.op(take)?,
             Take::TimeAs(take, formats) => {
@@ -347,7 +350,7 @@ impl Compile<'_> {
         Ok(match take {
             Take::Path(path) => Op::Look(self.operand(path)?),
             Take::Text(text) => Op::Constant(self.constants.text(text)),
-            Take::First(takes) => Op::First(self.op_list(takes)?),
+            Take::First(takes) => Op::first(self.op_list(takes)?),
             Take::When(condition, take) => Op::When(self.plain(condition)?, self.boxed(take)?),
             Take::Group(name) => {
                 let index = self.groups.iter().position(|it| it == name);
@@ -392,20 +395,19 @@ impl Compile<'_> {
     }
 
     fn regex(&mut self, pattern: &Pattern) -> Result<usize, String> {
-        if let Some(index) = self.regexes.iter().position(|it| it.as_str() == pattern.0) {
+        if let Some(index) = self.regexes.iter().position(|it| it.text() == pattern.0) {
             return Ok(index);
         }
-        let regex = regex::RegexBuilder::new(&pattern.0).size_limit(REGEX_BYTES_MAX).build();
-        self.regexes.push(regex.map_err(|it| format!("bad regular expression: {it}"))?);
+        self.regexes.push(Late::new(&pattern.0)?);
         Ok(self.regexes.len() - 1)
     }
 
     fn form(&mut self, pattern: &Pattern) -> Result<Form, String> {
         let regex = self.regex(pattern)?;
         let mut groups = vec![None; self.groups.len()];
-        for (index, name) in self.regexes[regex].capture_names().enumerate() {
-            if let Some(at) = name.and_then(|name| self.groups.iter().position(|it| it == name)) {
-                groups[at] = Some(index as u16);
+        for (index, name) in pattern::groups(&pattern.0) {
+            if let Some(at) = self.groups.iter().position(|it| *it == name) {
+                groups[at] = Some(index);
             }
         }
         Ok(Form { regex, gate: gate(&pattern.0), groups: groups.into() })

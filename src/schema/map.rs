@@ -1,9 +1,11 @@
 //! Fills an event's mapped fields.
 
+use twox_hash::XxHash3_64;
+
 use super::take::{Work, from_json, look};
-use super::{Arrival, Case, Gate, Memo, Plan, Schema, SchemaIndex, Schemas};
+use super::{Arrival, Case, Gate, Memo, Plan, Planned, Schema, SchemaIndex, Schemas};
 use crate::expr::plain::fold;
-use crate::limits::{RECORDS_PER_LINE_MAX, REPEAT_MAX};
+use crate::limits::{ACTIONS_KNOWN_MAX, RECORDS_PER_LINE_MAX, REPEAT_MAX, VALUE_BYTES_MAX};
 use crate::model::{EventBuf, List, Place, Slot, Value, json};
 
 impl Schemas {
@@ -42,7 +44,7 @@ impl Schemas {
         }
         let mut work = Work { schemas: self, record, buf, memo: &mut memo.take, form: None };
         let action = schema.action.as_ref().and_then(|it| work.take(it)).and_then(|it| work.single(it));
-        let case = schema.choose(action, &mut work);
+        let case = schema.choose(index, action, &mut work);
         if let Some(time) = schema.time.as_ref().and_then(|it| work.time(it, arrival)) {
             work.buf.time = Some(time);
         }
@@ -54,9 +56,11 @@ impl Schemas {
     }
 
     fn fill(&self, plan: &Plan, work: &mut Work) {
-        for (id, op) in &plan.fields {
-            if let Some(slot) = work.take(op) {
-                work.buf.set(*id, slot);
+        for Planned { field, op, gate } in &plan.fields {
+            if gate.may_give(work.buf.present())
+                && let Some(slot) = work.take(op)
+            {
+                work.buf.set(*field, slot);
             }
         }
         let Some(id) = self.fields.outcome else { return };
@@ -152,42 +156,59 @@ impl Schemas {
 
 impl Schema {
     /// The first case that applies; its form's groups are then in `work`.
-    fn choose<'a>(&'a self, action: Option<Slot>, work: &mut Work<'a>) -> Option<&'a Case> {
-        let candidates = match action {
-            None => &self.cases_for_others,
-            Some(slot) => {
-                let text = work.text(slot);
-                let found = if self.fold_actions {
-                    self.cases_by_action.get(fold(text).as_ref())
-                } else {
-                    self.cases_by_action.get(text)
-                };
-                found.unwrap_or(&self.cases_for_others)
-            }
-        };
+    fn choose<'a>(&'a self, index: SchemaIndex, action: Option<Slot>, work: &mut Work<'a>) -> Option<&'a Case> {
         let text = match &self.text {
             Some(operand) => look(operand, work.record, work.buf, work.memo).and_then(|it| work.single(it)),
             None => action,
         };
-        candidates.iter().map(|it| &self.cases[usize::from(*it)]).find(|case| {
-            if case.when.as_ref().is_some_and(|it| !it.holds(work.event())) {
-                return false;
+        match text.filter(|it| Some(*it) == action) {
+            Some(slot) if self.has_forms && matches!(work.buf.value(work.record, slot), Value::Text(_)) => {
+                self.choose_known(index, slot, work)
             }
-            let Some(form) = &case.form else { return true };
-            let Some(slot) = text else { return false };
-            let schemas = work.schemas;
-            let Value::Text(text) = work.buf.value(work.record, slot) else { return false };
-            let locations = work.memo.locations(&schemas.regexes, form.regex);
-            let fits = form.gate.open(text) && schemas.regexes[form.regex].captures_read(locations, text).is_some();
-            if fits {
-                work.form = Some((form, slot));
+            Some(_) | None => {
+                let found = self.candidates(action, work).iter().find_map(|it| {
+                    let case = &self.cases[usize::from(*it)];
+                    let applies = case.when.as_ref().is_none_or(|it| it.holds(work.event())) && case.fits(text, work);
+                    applies.then_some(case)
+                });
+                found
             }
-            fits
-        })
+        }
     }
-}
 
-impl Schema {
+    /// The same where the forms are tried on the action itself. A log has few actions and a schema dozens of forms, so
+    /// which of them fit is remembered by the action's text; the conditions are asked of every record.
+    fn choose_known<'a>(&'a self, index: SchemaIndex, action: Slot, work: &mut Work<'a>) -> Option<&'a Case> {
+        let mut known = std::mem::take(&mut work.memo.forms);
+        let fitting = match known.find(index, work.text(action)) {
+            Ok(fitting) => fitting,
+            Err(room) => {
+                let fitting = self.candidates(Some(action), work).iter();
+                room.extend(fitting.filter(|it| self.cases[usize::from(**it)].fits(Some(action), work)));
+                room
+            }
+        };
+        let cases = fitting.iter().map(|it| &self.cases[usize::from(*it)]);
+        let found = cases.into_iter().find(|it| it.when.as_ref().is_none_or(|it| it.holds(work.event())));
+        work.memo.forms = known;
+        if let Some(case) = found.filter(|it| it.form.as_ref().is_some_and(|it| it.groups.iter().any(Option::is_some)))
+        {
+            case.fits(Some(action), work);
+        }
+        found
+    }
+
+    /// The cases that might apply to an action, in the order written.
+    fn candidates(&self, action: Option<Slot>, work: &Work) -> &[u16] {
+        let Some(slot) = action else { return &self.cases_for_others };
+        let text = work.text(slot);
+        let found = match self.fold_actions {
+            true => self.cases_by_action.get(fold(text).as_ref()),
+            false => self.cases_by_action.get(text),
+        };
+        found.unwrap_or(&self.cases_for_others)
+    }
+
     /// The case's tags and those whose condition holds.
     fn tags(&self, case: Option<&Case>, work: &mut Work) -> Option<Slot> {
         let of_case = case.and_then(|it| it.tags);
@@ -206,6 +227,59 @@ impl Schema {
         }
         let len = work.buf.scratch.len() - start;
         if len > 0 { Some(Slot::list(Place::Scratch, start, len)) } else { of_case }
+    }
+}
+
+impl Case {
+    /// Whether its form, if it has one, fits the text; its groups are then in `work`.
+    fn fits<'a>(&'a self, text: Option<Slot>, work: &mut Work<'a>) -> bool {
+        let Some(form) = &self.form else { return true };
+        let Some(slot) = text else { return false };
+        let schemas = work.schemas;
+        let Value::Text(text) = work.buf.value(work.record, slot) else { return false };
+        let locations = work.memo.locations(&schemas.regexes, form.regex);
+        let fits = form.gate.open(text) && schemas.regexes[form.regex].get().captures_read(locations, text).is_some();
+        if fits {
+            work.form = Some((form, slot));
+        }
+        fits
+    }
+}
+
+/// Which cases' forms fit which actions: a bounded cache of a pure function. A collision overwrites.
+#[derive(Default)]
+pub(super) struct FormMemo(Vec<Known>);
+
+#[derive(Default)]
+struct Known {
+    /// One more than the schema's number; 0: nothing is known.
+    schema: u32,
+    action: String,
+    fitting: Vec<u16>,
+}
+
+impl FormMemo {
+    /// The cases that fit, or where to put them.
+    fn find(&mut self, schema: SchemaIndex, action: &str) -> Result<&mut Vec<u16>, &mut Vec<u16>> {
+        if self.0.is_empty() {
+            self.0.resize_with(ACTIONS_KNOWN_MAX, Known::default);
+        }
+        let number = u32::from(schema.0) + 1;
+        let hash = XxHash3_64::oneshot_with_seed(u64::from(number), action.as_bytes());
+        let known = &mut self.0[hash as usize % ACTIONS_KNOWN_MAX];
+        if known.schema == number && known.action == action {
+            return Ok(&mut known.fitting);
+        }
+        if action.len() > VALUE_BYTES_MAX {
+            known.action = String::new(); // a giant one is not kept
+            known.schema = 0;
+        } else {
+            known.schema = number;
+            known.action.clear();
+            known.action.push_str(action);
+        }
+        known.fitting.clear();
+        Err(&mut known.fitting)
     }
 }
 

@@ -42,13 +42,21 @@ fn syslog(text: &str, arrival: Arrival) -> Option<Timestamp> {
     let (clock, fraction) = word.split_once('.').unwrap_or((word, ""));
     let mut parts = clock.split(':').map(|it| it.parse::<i64>().ok());
     let time = (parts.next()??, parts.next()??, parts.next()??);
-    let micros = format!("{fraction:0<6.6}").parse::<i64>().ok()?;
+    let micros = micros(fraction)?;
     let at = |year: i64| Timestamp::from_civil((year, month, day), time, arrival.zone);
     let whole = match year {
         Some(year) => at(year),
         None => closest(arrival.received, &at),
     }?;
     Some(Timestamp::from_micros(whole.micros() + micros))
+}
+
+/// The digits behind a decimal point, to the microsecond.
+fn micros(fraction: &str) -> Option<i64> {
+    let digit = |it: &u8| it.is_ascii_digit().then(|| i64::from(it - b'0'));
+    let first = fraction.as_bytes().get(..6).unwrap_or(fraction.as_bytes());
+    let number = first.iter().try_fold(0, |sum, it| Some(sum * 10 + digit(it)?))?;
+    Some((first.len()..6).fold(number, |it, _| it * 10))
 }
 
 /// The time in the year that brings it closest to `received`: right on both sides of New Year, and 29 February is taken in

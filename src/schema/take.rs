@@ -10,14 +10,16 @@ use regex::CaptureLocations;
 
 use super::stamp::Format;
 use super::{Arrival, Form, Schemas};
+use crate::expr::pattern::Late;
 use crate::expr::plain::{Operand, Plain, fold};
 use crate::model::path::Steps;
-use crate::model::{Event, EventBuf, List, Place, Slot, Timestamp, Value, address, json};
+use crate::model::{Event, EventBuf, FieldId, List, Place, Slot, Timestamp, Value, address, json};
 
 pub(super) enum Op {
     Look(Operand),
     Constant(Slot),
-    First(Vec<Op>),
+    /// Each with the field without which it gives nothing, where that is one.
+    First(Vec<(Option<FieldId>, Op)>),
     When(Plain, Box<Op>),
     /// The group of that number among the schema's group names.
     Group(usize),
@@ -37,21 +39,76 @@ pub(super) enum Op {
     Trim(Box<Op>, Vec<char>),
 }
 
+impl Op {
+    pub(super) fn first(ops: Vec<Op>) -> Op {
+        let root = |op: &Op| {
+            let mut roots = Vec::new();
+            (op.roots(&mut roots) && roots.len() == 1).then(|| roots[0])
+        };
+        Op::First(ops.into_iter().map(|it| (root(&it), it)).collect())
+    }
+
+    /// Collects fields of which one must be there for the operation to give anything. False: it may do without.
+    pub(super) fn roots(&self, out: &mut Vec<FieldId>) -> bool {
+        match self {
+            Op::Look(operand) => {
+                out.push(operand.field);
+                true
+            }
+            Op::Constant(_) | Op::Group(_) => false,
+            Op::First(ops) => ops.iter().all(|it| it.1.roots(out)),
+            Op::All(ops) | Op::Join(ops, _) => ops.iter().all(|it| it.roots(out)),
+            Op::When(_, op)
+            | Op::Capture(op, _)
+            | Op::Lookup(op, _)
+            | Op::Except(op, _)
+            | Op::Address(op)
+            | Op::TimeAs(op, _)
+            | Op::Json(op, _)
+            | Op::Pairs(op, _)
+            | Op::Split(op, ..)
+            | Op::List(op, _)
+            | Op::Lower(op)
+            | Op::Trim(op, _) => op.roots(out),
+        }
+    }
+}
+
+/// Whether a text folds to one of the words, which are folded; without making the folded text where it is ASCII.
+fn is_one_of(text: &str, words: &[Box<str>]) -> bool {
+    if text.is_ascii() {
+        return words.iter().any(|it| it.len() == text.len() && text.eq_ignore_ascii_case(it));
+    }
+    let text = fold(text);
+    words.iter().any(|it| **it == *text)
+}
+
+/// `str::trim`, with one look at each end of a text that needs none.
+#[inline]
+fn trim(text: &str) -> &str {
+    let bytes = text.as_bytes();
+    match (bytes.first(), bytes.last()) {
+        (Some(first), Some(last)) if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
+        _ => text.trim(),
+    }
+}
+
 /// Memory that operations use again.
 #[derive(Default)]
 pub(super) struct TakeMemo {
     pub(super) text: String,
     slots: Vec<Slot>,
     locations: Vec<Option<CaptureLocations>>,
+    pub(super) forms: super::map::FormMemo,
 }
 
 impl TakeMemo {
     /// The locations kept for a pattern.
-    pub(super) fn locations(&mut self, regexes: &[regex::Regex], index: usize) -> &mut CaptureLocations {
+    pub(super) fn locations(&mut self, regexes: &[Late], index: usize) -> &mut CaptureLocations {
         if self.locations.len() <= index {
             self.locations.resize(regexes.len(), None);
         }
-        self.locations[index].get_or_insert_with(|| regexes[index].capture_locations())
+        self.locations[index].get_or_insert_with(|| regexes[index].get().capture_locations())
     }
 }
 
@@ -87,7 +144,9 @@ impl Work<'_> {
         match op {
             Op::Look(operand) => look(operand, self.record, self.buf, self.memo),
             Op::Constant(slot) => Some(*slot),
-            Op::First(ops) => ops.iter().find_map(|it| self.take(it)),
+            Op::First(ops) => ops
+                .iter()
+                .find_map(|(root, op)| if root.is_none_or(|it| self.buf.has(it)) { self.take(op) } else { None }),
             Op::When(condition, op) => {
                 if condition.holds(self.event()) {
                     self.take(op)
@@ -103,10 +162,7 @@ impl Work<'_> {
             }
             Op::Except(op, words) => {
                 let slot = self.take(op)?;
-                self.each(slot, &mut |work, it| {
-                    let text = fold(work.text(it).trim());
-                    (!words.iter().any(|word| **word == *text)).then_some(it)
-                })
+                self.each(slot, &mut |work, it| (!is_one_of(trim(work.text(it)), words)).then_some(it))
             }
             Op::Address(op) => {
                 let slot = self.take(op)?;
@@ -123,16 +179,23 @@ impl Work<'_> {
                 let slot = self.take(op)?;
                 self.each(slot, &mut |work, it| Some(work.lower(it)))
             }
-            Op::Trim(op, chars) => {
-                self.part(op, |text| Some(text.trim_matches(|it: char| it.is_whitespace() || chars.contains(&it))))
-            }
+            Op::Trim(op, chars) => self.part(op, |text| match chars.is_empty() {
+                true => Some(trim(text)),
+                false => Some(text.trim_matches(|it: char| it.is_whitespace() || chars.contains(&it))),
+            }),
         }
     }
 
     /// The operation's value as a time.
     pub(super) fn time(&mut self, op: &Op, arrival: Arrival) -> Option<Timestamp> {
         match op {
-            Op::First(ops) => ops.iter().find_map(|it| self.time(it, arrival)),
+            Op::First(ops) => {
+                ops.iter().find_map(
+                    |(root, op)| {
+                        if root.is_none_or(|it| self.buf.has(it)) { self.time(op, arrival) } else { None }
+                    },
+                )
+            }
             Op::When(condition, op) => {
                 if condition.holds(self.event()) {
                     self.time(op, arrival)
@@ -162,7 +225,7 @@ impl Work<'_> {
         let slot = self.take(op)?;
         self.first_of_each(slot, &mut |work, it| {
             let text = work.text(it);
-            let part = find(text)?.trim();
+            let part = trim(find(text)?);
             (!part.is_empty()).then(|| it.part(text, part))
         })
     }
@@ -185,7 +248,7 @@ impl Work<'_> {
                 Value::Bool(_) | Value::Null | Value::Json(_) | Value::List(_) => return None,
             };
             let locations = work.memo.locations(regexes, index);
-            regexes[index].captures_read(locations, text)?;
+            regexes[index].get().captures_read(locations, text)?;
             let (start, end) = locations.get(usize::from(locations.len() > 1))?;
             let part = text.get(start..end)?.trim();
             (!part.is_empty()).then(|| it.part(text, part))
@@ -194,6 +257,9 @@ impl Work<'_> {
 
     fn address(&mut self, slot: Slot) -> Option<Slot> {
         let text = self.text(slot);
+        if address::ipv4(text).is_some() {
+            return Some(slot.part(text, text)); // as std writes it already
+        }
         let found = address::parse(text)?;
         let plain = text.trim();
         // An IPv4 address as std writes it, perhaps before a port, is there already.
@@ -367,7 +433,7 @@ pub(super) fn look(operand: &Operand, record: &str, buf: &mut EventBuf, memo: &m
         Value::Json(_) if !operand.steps.is_empty() => step_into(slot, &operand.steps, record, buf, memo),
         _ if !operand.steps.is_empty() => None,
         Value::Null => None,
-        Value::Text(it) | Value::Number(it) => (!it.trim().is_empty()).then_some(slot),
+        Value::Text(it) | Value::Number(it) => (!trim(it).is_empty()).then_some(slot),
         Value::Json(raw) => (!is_empty_json(raw)).then_some(slot),
         Value::List(List(it)) => (!it.is_empty()).then_some(slot),
         Value::Bool(_) => Some(slot),

@@ -35,6 +35,9 @@ const META_TALLY: &str = "tally";
 /// Rises when the layout of records changes.
 const FORMAT: u32 = 1;
 
+/// What somebody does with a journal entry: its number and its bytes. An error ends the reading.
+pub type EachEntry<'a> = dyn FnMut(u64, &[u8]) -> Result<(), String> + 'a;
+
 /// The state directory.
 pub struct Store {
     folder: PathBuf,
@@ -280,11 +283,7 @@ impl Store {
     }
 
     /// Calls `each` with the entries from that number on, in order.
-    pub fn journal_from(
-        &self,
-        first: u64,
-        each: &mut dyn FnMut(u64, &[u8]) -> Result<(), String>,
-    ) -> Result<(), String> {
+    pub fn journal_from(&self, first: u64, each: &mut EachEntry<'_>) -> Result<(), String> {
         let transaction = self.database.begin_read().map_err(text)?;
         for row in transaction.open_table(JOURNAL).map_err(text)?.range(first..).map_err(text)? {
             let (key, value) = row.map_err(text)?;

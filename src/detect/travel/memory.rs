@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::geometry::distance_km;
 use super::{Kind, Spot};
-use crate::enrich::country::Country;
+use crate::model::country::Country;
 use crate::model::{Span, Timestamp};
 
 /// Lately seen stays of each [`Kind`]. Quotas, so that a token refreshed hourly from a cloud cannot push real places out.
@@ -30,6 +30,9 @@ const DAY_SECONDS: u32 = 86_400;
 /// What is remembered of one person, at most 2 KiB.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
+    /// The latest conflict that was told: whether its alert is still open.
+    #[serde(default)]
+    pub told: Option<Timestamp>,
     pub(super) stays: Vec<Stay>,
     places: Vec<Habit>,
     /// Least recently used first.

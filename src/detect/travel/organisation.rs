@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::geometry::distance_km;
 use super::{NetworkClass, Sighting, Spot};
-use crate::enrich::country::Country;
 use crate::limits;
+use crate::model::country::Country;
 use crate::model::{Span, Timestamp};
 
 /// What is learned from everybody; one for each rule.

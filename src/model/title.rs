@@ -5,9 +5,8 @@
 
 use std::ops::Range;
 
-use super::problem::nearest;
+use super::text::{cut, nearest, visible};
 use crate::limits;
-use crate::model::text::{cut, visible};
 
 /// Placeholders that are no fields: how many events, how long they took, how many different values, which, the kind's own
 /// sentence, the rule's id and severity.
@@ -22,7 +21,8 @@ pub struct Template {
 #[derive(Clone, PartialEq, Debug)]
 enum Part {
     Text(String),
-    Placeholder(String),
+    /// A name, and what stands there when nothing is known under it.
+    Placeholder(String, String),
 }
 
 /// What is wrong with a title, and which of its bytes.
@@ -64,9 +64,10 @@ impl Template {
             if !plain.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut plain)));
             }
-            let name = &text[found + 1..end];
+            let inside = &text[found + 1..end];
+            let (name, otherwise) = inside.split_once('|').unwrap_or((inside, "?"));
             check_name(name, found..end + 1)?;
-            parts.push(Part::Placeholder(name.to_string()));
+            parts.push(Part::Placeholder(name.to_string(), otherwise.to_string()));
             at = end + 1;
         }
         plain.push_str(&text[at..]);
@@ -90,20 +91,20 @@ impl Template {
     /// Everything in braces, in the order written.
     pub fn placeholders(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|it| match it {
-            Part::Placeholder(name) => Some(name.as_str()),
+            Part::Placeholder(name, _) => Some(name.as_str()),
             Part::Text(_) => None,
         })
     }
 
-    /// The title with values; one that `lookup` does not know becomes `?`.
+    /// The title with values; for one that `lookup` does not know, what the title says after `|`, or `?`.
     pub fn fill(&self, lookup: &mut dyn FnMut(&str) -> Option<String>) -> String {
         let mut out = String::new();
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
-                Part::Placeholder(name) => match lookup(name) {
+                Part::Placeholder(name, otherwise) => match lookup(name) {
                     Some(value) => out.push_str(&visible(cut(&value, limits::VALUE_BYTES_MAX))),
-                    None => out.push('?'),
+                    None => out.push_str(otherwise),
                 },
             }
         }
@@ -168,6 +169,7 @@ mod tests {
         check("{user.name}", "{source.ip} {{ \\u{202e}x");
         check("{{count}} is {count}}}", "{count} is 5}");
         check("{missing.field}!", "?!");
+        check("by {missing.field|somebody} now", "by somebody now");
         check("{actor} {a[type=User].id}", "? ?");
     }
 

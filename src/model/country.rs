@@ -10,6 +10,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use hashbrown::HashMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
@@ -31,14 +32,13 @@ impl Country {
         let table = table();
         if let [a, b] = *text.as_bytes() {
             let code = [a.to_ascii_uppercase(), b.to_ascii_uppercase()];
-            if let Ok(at) = table.rows.binary_search_by(|it| it.code.as_bytes().cmp(&code)) {
-                return Some(Country(at as u8));
+            if let Some(country) = code_place(code).and_then(|it| table.by_code[it]) {
+                return Some(country);
             }
         }
         let mut name = Name::default();
         name.normalise(text)?;
-        let at = table.aliases.binary_search_by(|it| it.0.as_bytes().cmp(name.bytes())).ok()?;
-        Some(table.aliases[at].1)
+        table.by_name.get(name.bytes()).copied()
     }
 
     /// ISO 3166-1 alpha-2.
@@ -106,8 +106,10 @@ impl<'de> Deserialize<'de> for Country {
 struct Table {
     /// By code.
     rows: Vec<Row>,
+    /// For each two letters: every login asks, so nothing is searched.
+    by_code: Vec<Option<Country>>,
     /// By normalised name.
-    aliases: Vec<(&'static str, Country)>,
+    by_name: HashMap<&'static [u8], Country>,
     /// rows × rows; 125 KB, most of it never touched.
     gaps: Vec<AtomicU16>,
 }
@@ -128,22 +130,32 @@ struct Disc {
 
 const UNKNOWN: u16 = u16::MAX;
 
+/// Where two capital letters stand in [`Table::by_code`].
+fn code_place([a, b]: [u8; 2]) -> Option<usize> {
+    (a.is_ascii_uppercase() && b.is_ascii_uppercase()).then(|| usize::from(a - b'A') * 26 + usize::from(b - b'A'))
+}
+
 fn table() -> &'static Table {
     static TABLE: OnceLock<Table> = OnceLock::new();
     TABLE.get_or_init(|| {
         let lines = |text: &'static str| text.lines().filter(|it| !it.starts_with('#') && !it.is_empty());
         let mut rows: Vec<Row> = lines(include_str!("../../geoip/countries.tsv")).map(row).collect();
         rows.sort_unstable_by_key(|it| it.code);
-        let mut aliases: Vec<(&str, Country)> = lines(include_str!("../../geoip/country_aliases.tsv"))
+        let by_name = lines(include_str!("../../geoip/country_aliases.tsv"))
             .filter_map(|line| {
                 let (name, code) = line.split_once('\t')?;
                 let at = rows.binary_search_by_key(&code, |it| it.code).ok()?;
-                Some((name, Country(at as u8)))
+                Some((name.as_bytes(), Country(at as u8)))
             })
             .collect();
-        aliases.sort_unstable();
+        let mut by_code = vec![None; 26 * 26];
+        for (at, row) in rows.iter().enumerate() {
+            if let Some(place) = row.code.as_bytes().try_into().ok().and_then(code_place) {
+                by_code[place] = Some(Country(at as u8));
+            }
+        }
         let gaps = (0..rows.len() * rows.len()).map(|_| AtomicU16::new(UNKNOWN)).collect();
-        Table { rows, aliases, gaps }
+        Table { rows, by_code, by_name, gaps }
     })
 }
 
@@ -318,7 +330,7 @@ mod tests {
     fn every_country_is_whole() {
         assert_eq!(table().rows.len(), 250);
         assert_eq!(table().rows.iter().filter(|it| it.centre.is_some()).count(), 246);
-        assert!(table().aliases.len() > 1500);
+        assert!(table().by_name.len() > 1500);
         for (at, row) in table().rows.iter().enumerate() {
             check(row.code, row.code);
             check(row.name, row.code);

@@ -1,0 +1,783 @@
+//! Conformance with the Sigma specification: a detection, and events that it takes or not. Written from the specification,
+//! run through the real import, the real decoder and the real matcher.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::engine::{Reader, Reading, RuleSet, Wanted};
+use crate::enrich::Enricher;
+use crate::enrich::geo::Geo;
+use crate::model::{Timestamp, Zone};
+
+/// A detection as YAML, and events that must match or must not.
+type Case<'a> = (&'a str, &'a [(&'a str, bool)]);
+
+fn yaml(index: usize, source: &str, detection: &str) -> String {
+    let detection = detection.trim_matches('\n').replace('\n', "\n    ");
+    format!("title: Case {index}\nlogsource:\n    {source}\ndetection:\n    {detection}\n")
+}
+
+fn file(name: &str, text: impl Into<String>) -> SigmaFile {
+    SigmaFile { name: name.into(), text: text.into() }
+}
+
+/// Which rules of an import an event satisfies, by id.
+struct Bench {
+    set: Arc<RuleSet>,
+    reader: Reader,
+}
+
+impl Bench {
+    fn new(import: &Import) -> Bench {
+        let mut rules = Vec::new();
+        for it in &import.turned {
+            let loaded = load_text(&it.file, &it.text);
+            assert!(loaded.problems.is_empty(), "{:?}\n{}", loaded.problems, it.text);
+            rules.extend(loaded.rules.into_iter().map(|it| it.value));
+        }
+        static SCHEMAS: OnceLock<Vec<crate::schema::file::Schema>> = OnceLock::new();
+        let schemas =
+            SCHEMAS.get_or_init(|| load(&[], Builtin::Schemas).schemas.into_iter().map(|it| it.value).collect());
+        let set = RuleSet::compile(rules, schemas, &Lists::default(), Wanted::ByRules);
+        let set = Arc::new(set.unwrap_or_else(|it| panic!("{it:?}")));
+        Bench { reader: Reader::new(set.clone(), Enricher::new(Arc::new(Geo::none()))), set }
+    }
+
+    fn matches(&mut self, event: &str) -> Vec<String> {
+        let reading = Reading { format: None, zone: Zone::UTC };
+        let received = Timestamp::from_micros(1_744_444_800_000_000);
+        let mut found = Vec::new();
+        let set = self.set.clone();
+        let mut scratch = set.matcher.new_scratch();
+        let read = self.reader.read(event, &reading, received, &mut |read, _| {
+            let mut numbers = Vec::new();
+            set.matcher.matches(read.event, &mut scratch, &mut numbers);
+            found.extend(numbers.iter().map(|it| set.rules[set.owners[*it as usize].0.index()].rule.id.clone()));
+        });
+        assert!(read.is_ok(), "{event}");
+        found
+    }
+}
+
+fn check_source(source: &str, cases: &[Case<'_>]) {
+    let files: Vec<SigmaFile> = cases
+        .iter()
+        .enumerate()
+        .map(|(index, it)| file(&format!("case_{index}.yml"), yaml(index, source, it.0)))
+        .collect();
+    let import = import(&files, &[]);
+    assert!(import.refused.is_empty(), "{:#?}", import.refused);
+    let mut bench = Bench::new(&import);
+    for (index, (detection, events)) in cases.iter().enumerate() {
+        for (event, expected) in *events {
+            let matches = bench.matches(event).contains(&format!("case-{index}"));
+            let text = &import.turned[index].text;
+            assert_eq!(matches, *expected, "{detection}\n--- on {event}\n{text}");
+        }
+    }
+}
+
+fn check(cases: &[Case<'_>]) {
+    check_source("category: test", cases);
+}
+
+/// A detection that must be refused, with a part of the reason.
+fn refused(detection: &str, reason: &str) {
+    let import = import(&[file("a.yml", yaml(0, "category: test", detection))], &[]);
+    assert!(import.turned.is_empty(), "{detection} was turned: {}", import.turned[0].text);
+    let found = &import.refused[0].reason;
+    assert!(found.contains(reason), "{detection}: {found}");
+}
+
+#[test]
+fn values() {
+    check(&[
+        // Text compares without case; the whole value.
+        (
+            "s:\n    a: Foo\ncondition: s",
+            &[
+                (r#"{"a":"foo"}"#, true),
+                (r#"{"a":"FOO"}"#, true),
+                (r#"{"a":"foo "}"#, false),
+                (r#"{"a":"xfoo"}"#, false),
+                (r#"{"b":"foo"}"#, false),
+                (r#"{"A":"foo"}"#, false),
+            ],
+        ),
+        // Numbers compare with numbers and with texts that say the same.
+        (
+            "s:\n    a: 4625\ncondition: s",
+            &[(r#"{"a":4625}"#, true), (r#"{"a":"4625"}"#, true), (r#"{"a":46250}"#, false)],
+        ),
+        (
+            "s:\n    a: '4625'\ncondition: s",
+            &[(r#"{"a":4625}"#, true), (r#"{"a":"4625"}"#, true), (r#"{"a":"04625"}"#, false)],
+        ),
+        (
+            "s:\n    a: true\ncondition: s",
+            &[(r#"{"a":true}"#, true), (r#"{"a":"True"}"#, true), (r#"{"a":false}"#, false), (r#"{"a":1}"#, false)],
+        ),
+        ("s:\n    a: 'true'\ncondition: s", &[(r#"{"a":true}"#, true), (r#"{"a":"TRUE"}"#, true)]),
+        // Null: absent or null. Empty: there, and empty.
+        (
+            "s:\n    b: 1\n    a: null\ncondition: s",
+            &[
+                (r#"{"b":1}"#, true),
+                (r#"{"b":1,"a":null}"#, true),
+                (r#"{"b":1,"a":""}"#, false),
+                (r#"{"b":1,"a":"x"}"#, false),
+            ],
+        ),
+        (
+            "s:\n    a: ''\ncondition: s",
+            &[(r#"{"a":""}"#, true), (r#"{"a":null}"#, false), (r#"{}"#, false), (r#"{"a":"x"}"#, false)],
+        ),
+        (
+            "s:\n    b: 1\n    a:\n        - null\n        - ''\n        - x\ncondition: s",
+            &[
+                (r#"{"b":1}"#, true),
+                (r#"{"b":1,"a":""}"#, true),
+                (r#"{"b":1,"a":"X"}"#, true),
+                (r#"{"b":1,"a":"y"}"#, false),
+            ],
+        ),
+        // Lists of values: one of them.
+        (
+            "s:\n    a:\n        - one\n        - 2\ncondition: s",
+            &[(r#"{"a":"ONE"}"#, true), (r#"{"a":2}"#, true), (r#"{"a":"three"}"#, false)],
+        ),
+        // Fields with several values: one of them.
+        ("s:\n    a: one\ncondition: s", &[(r#"{"a":["two","One"]}"#, true), (r#"{"a":["two"]}"#, false)]),
+        // Dots: nested, or in the key.
+        (
+            "s:\n    a.b.c: x\ncondition: s",
+            &[
+                (r#"{"a":{"b":{"c":"x"}}}"#, true),
+                (r#"{"a.b.c":"x"}"#, true),
+                (r#"{"a":{"b.c":"x"}}"#, true),
+                (r#"{"c":"x"}"#, false),
+            ],
+        ),
+        // Names that our schemas fill are the record's own here.
+        (
+            "s:\n    message: hello\ncondition: s",
+            &[(r#"{"message":"hello"}"#, true), (r#"{"message":"hallo"}"#, false)],
+        ),
+        (
+            "s:\n    user.name: ann\n    activity: x\ncondition: s",
+            &[(r#"{"user":{"name":"ann"},"activity":"x"}"#, true), (r#"{"user":{"name":"ann"}}"#, false)],
+        ),
+    ]);
+}
+
+#[test]
+fn wildcards_and_escapes() {
+    check(&[
+        (
+            "s:\n    a: 'prog?.exe'\ncondition: s",
+            &[(r#"{"a":"ProgA.exe"}"#, true), (r#"{"a":"prog.exe"}"#, false), (r#"{"a":"progAB.exe"}"#, false)],
+        ),
+        (
+            "s:\n    a: 'virus_V*.exe'\ncondition: s",
+            &[
+                (r#"{"a":"virus_v21.2.exe"}"#, true),
+                (r#"{"a":"virus_V.exe"}"#, true),
+                (r#"{"a":"virus_V1.exe.bak"}"#, false),
+            ],
+        ),
+        (
+            "s:\n    a: '*\\cmd.exe'\ncondition: s",
+            &[(r#"{"a":"C:\\Windows\\CMD.exe"}"#, true), (r#"{"a":"cmd.exe"}"#, false)],
+        ),
+        (
+            r"s:
+    a: 'C:\*'
+condition: s",
+            &[(r#"{"a":"C:*"}"#, true), (r#"{"a":"C:\\x"}"#, false)],
+        ),
+        (
+            r"s:
+    a: 'C:\\*'
+condition: s",
+            &[
+                (r#"{"a":"C:\\x"}"#, true),
+                (r#"{"a":"C:\\"}"#, true),
+                (r#"{"a":"C:x"}"#, false),
+                (r#"{"a":"C:*"}"#, false),
+            ],
+        ),
+        (
+            r"s:
+    a: 'C:\\\*'
+condition: s",
+            &[(r#"{"a":"C:\\*"}"#, true), (r#"{"a":"C:\\x"}"#, false)],
+        ),
+        // Two, three and four backslashes.
+        (
+            r"s:
+    a: 'a\b'
+condition: s",
+            &[(r#"{"a":"a\\b"}"#, true)],
+        ),
+        (
+            r"s:
+    a: 'a\\b'
+condition: s",
+            &[(r#"{"a":"a\\b"}"#, true), (r#"{"a":"a\\\\b"}"#, false)],
+        ),
+        (
+            r"s:
+    a: 'a\\\b'
+condition: s",
+            &[(r#"{"a":"a\\\\b"}"#, true), (r#"{"a":"a\\b"}"#, false)],
+        ),
+        (
+            r"s:
+    a: '\\\\host'
+condition: s",
+            &[(r#"{"a":"\\\\host"}"#, true), (r#"{"a":"\\host"}"#, false)],
+        ),
+        (
+            r"s:
+    a: 'x\?'
+condition: s",
+            &[(r#"{"a":"x?"}"#, true), (r#"{"a":"xy"}"#, false)],
+        ),
+        (
+            "s:\n    a: '*'\ncondition: s",
+            &[(r#"{"a":"anything"}"#, true), (r#"{"a":7}"#, true), (r#"{"b":"x"}"#, false)],
+        ),
+        ("s:\n    a|contains: 'x*y'\ncondition: s", &[(r#"{"a":"..X--Y.."}"#, true), (r#"{"a":"yx"}"#, false)]),
+        ("s:\n    a|startswith: 'a?c'\ncondition: s", &[(r#"{"a":"abcd"}"#, true), (r#"{"a":"acd"}"#, false)]),
+    ]);
+}
+
+#[test]
+fn modifiers() {
+    check(&[
+        ("s:\n    a|contains: Ev\ncondition: s", &[(r#"{"a":"the EVIL"}"#, true), (r#"{"a":"e v"}"#, false)]),
+        ("s:\n    a|startswith: Ev\ncondition: s", &[(r#"{"a":"evil"}"#, true), (r#"{"a":"the evil"}"#, false)]),
+        (
+            "s:\n    a|endswith: '\\Cmd.exe'\ncondition: s",
+            &[(r#"{"a":"C:\\cmd.exe"}"#, true), (r#"{"a":"C:\\cmd.exe.x"}"#, false)],
+        ),
+        (
+            "s:\n    a|contains:\n        - one\n        - two\ncondition: s",
+            &[(r#"{"a":"x two"}"#, true), (r#"{"a":"three"}"#, false)],
+        ),
+        (
+            "s:\n    a|contains|all:\n        - one\n        - two\ncondition: s",
+            &[(r#"{"a":"two one"}"#, true), (r#"{"a":"two"}"#, false)],
+        ),
+        ("s:\n    a|contains|cased: Ev\ncondition: s", &[(r#"{"a":"xEvil"}"#, true), (r#"{"a":"xevil"}"#, false)]),
+        ("s:\n    a|cased: Foo\ncondition: s", &[(r#"{"a":"Foo"}"#, true), (r#"{"a":"foo"}"#, false)]),
+        (
+            "s:\n    a|contains: 10\ncondition: s",
+            &[(r#"{"a":2101}"#, true), (r#"{"a":"x10"}"#, true), (r#"{"a":11}"#, false)],
+        ),
+        // Regular expressions: found anywhere, with case.
+        (
+            "s:\n    a|re: '^Foo[0-9]+'\ncondition: s",
+            &[(r#"{"a":"Foo12bar"}"#, true), (r#"{"a":"foo12"}"#, false), (r#"{"a":"xFoo1"}"#, false)],
+        ),
+        ("s:\n    a|re: 'b{2}'\ncondition: s", &[(r#"{"a":"abbc"}"#, true), (r#"{"a":"abc"}"#, false)]),
+        ("s:\n    a|re|i: '^foo$'\ncondition: s", &[(r#"{"a":"FOO"}"#, true), (r#"{"a":"FOOD"}"#, false)]),
+        ("s:\n    a|re|m: '^bar$'\ncondition: s", &[(r#"{"a":"foo\nbar\nx"}"#, true)]),
+        ("s:\n    a|re: '^bar$'\ncondition: s", &[(r#"{"a":"foo\nbar\nx"}"#, false)]),
+        ("s:\n    a|re|s: 'a.b'\ncondition: s", &[(r#"{"a":"a\nb"}"#, true)]),
+        ("s:\n    a|re: 'a.b'\ncondition: s", &[(r#"{"a":"a\nb"}"#, false)]),
+        ("s:\n    a|re|i|s: 'A.B'\ncondition: s", &[(r#"{"a":"a\nb"}"#, true)]),
+        (
+            "s:\n    a|re:\n        - ^x\n        - y$\ncondition: s",
+            &[(r#"{"a":"xz"}"#, true), (r#"{"a":"zy"}"#, true), (r#"{"a":"z"}"#, false)],
+        ),
+        (
+            "s:\n    a|cidr: 10.0.0.0/8\ncondition: s",
+            &[(r#"{"a":"10.255.1.2"}"#, true), (r#"{"a":"11.0.0.1"}"#, false), (r#"{"a":"x"}"#, false)],
+        ),
+        (
+            "s:\n    a|cidr:\n        - 192.168.0.0/16\n        - '2001:db8::/32'\ncondition: s",
+            &[(r#"{"a":"192.168.3.4"}"#, true), (r#"{"a":"2001:db8::7"}"#, true), (r#"{"a":"2001:db9::7"}"#, false)],
+        ),
+        (
+            "s:\n    a|lt: 5\ncondition: s",
+            &[(r#"{"a":4.9}"#, true), (r#"{"a":"4"}"#, true), (r#"{"a":5}"#, false), (r#"{"a":"x"}"#, false)],
+        ),
+        ("s:\n    a|lte: 5\ncondition: s", &[(r#"{"a":5}"#, true), (r#"{"a":5.1}"#, false)]),
+        ("s:\n    a|gt: 5\ncondition: s", &[(r#"{"a":6}"#, true), (r#"{"a":5}"#, false)]),
+        ("s:\n    a|gte: 5\ncondition: s", &[(r#"{"a":5}"#, true), (r#"{"a":4}"#, false), (r#"{}"#, false)]),
+        (
+            "s:\n    a|exists: true\ncondition: s",
+            &[(r#"{"a":"x"}"#, true), (r#"{"a":""}"#, true), (r#"{"a":{"b":1}}"#, true), (r#"{"b":1}"#, false)],
+        ),
+        ("s:\n    b: 1\n    a|exists: false\ncondition: s", &[(r#"{"b":1}"#, true), (r#"{"b":1,"a":"x"}"#, false)]),
+        (
+            "s:\n    a|fieldref: b\ncondition: s",
+            &[(r#"{"a":"x","b":"X"}"#, true), (r#"{"a":"x","b":"y"}"#, false), (r#"{"a":"x"}"#, false)],
+        ),
+        ("s:\n    c: 1\n    a|neq: x\ncondition: s", &[(r#"{"c":1,"a":"y"}"#, true), (r#"{"c":1,"a":"X"}"#, false)]),
+        (
+            "s:\n    c: 1\n    a|fieldref|neq: b\ncondition: s",
+            &[(r#"{"c":1,"a":"y","b":"x"}"#, true), (r#"{"c":1,"a":"x","b":"x"}"#, false)],
+        ),
+        // windash: any dash where a flag begins.
+        (
+            "s:\n    a|windash|contains: ' -enc '\ncondition: s",
+            &[
+                (r#"{"a":"ps -enc x"}"#, true),
+                (r#"{"a":"ps /ENC x"}"#, true),
+                (r#"{"a":"ps –enc x"}"#, true),
+                (r#"{"a":"ps —enc x"}"#, true),
+                (r#"{"a":"ps ―enc x"}"#, true),
+                (r#"{"a":"ps +enc x"}"#, false),
+            ],
+        ),
+        (
+            "s:\n    a|contains|windash: '-f -b'\ncondition: s",
+            &[(r#"{"a":"x /f -b"}"#, true), (r#"{"a":"x -f /b"}"#, true), (r#"{"a":"x /f /b"}"#, true)],
+        ),
+        (
+            "s:\n    a|windash|contains|all:\n        - ' -a-b '\n        - x\ncondition: s",
+            &[(r#"{"a":"x /a-b "}"#, true), (r#"{"a":"x -a/b "}"#, false), (r#"{"a":"y /a-b "}"#, false)],
+        ),
+        // Encodings.
+        ("s:\n    a|base64: foobar\ncondition: s", &[(r#"{"a":"Zm9vYmFy"}"#, true), (r#"{"a":"xZm9vYmFy"}"#, false)]),
+        ("s:\n    a|base64|contains: 'foo bar'\ncondition: s", &[(r#"{"a":"-Zm9vIGJhcg==-"}"#, true)]),
+        (
+            "s:\n    a|base64offset|contains: /bin/bash\ncondition: s",
+            &[
+                // One, two and three bytes before it.
+                (r#"{"a":"x L2Jpbi9iYXNo"}"#, true),
+                (r#"{"a":"eC9iaW4vYmFzaCB4"}"#, true),
+                (r#"{"a":"eHgvYmluL2Jhc2g="}"#, true),
+                (r#"{"a":"L2Jpbi9zaA=="}"#, false),
+            ],
+        ),
+        (
+            "s:\n    a|wide|base64offset|contains: http://\ncondition: s",
+            &[(r#"{"a":"aAB0AHQAcAA6AC8ALwB4AA=="}"#, true), (r#"{"a":"aHR0cDovLw=="}"#, false)],
+        ),
+        ("s:\n    a|utf16le|base64: cmd\ncondition: s", &[(r#"{"a":"YwBtAGQA"}"#, true)]),
+        ("s:\n    a|utf16be|base64: cmd\ncondition: s", &[(r#"{"a":"AGMAbQBk"}"#, true)]),
+        ("s:\n    a|utf16|base64: cmd\ncondition: s", &[(r#"{"a":"//5jAG0AZAA="}"#, true)]),
+        // Parts of a time as it is written.
+        (
+            "s:\n    a|hour: 3\ncondition: s",
+            &[(r#"{"a":"2025-04-12T03:02:55Z"}"#, true), (r#"{"a":"2025-04-12T13:03:03Z"}"#, false)],
+        ),
+        (
+            "s:\n    a|hour|gte: 22\ncondition: s",
+            &[(r#"{"a":"2025-04-12 23:02:55"}"#, true), (r#"{"a":"2025-04-12 21:59:59"}"#, false)],
+        ),
+        (
+            "s:\n    a|minute: 2\ncondition: s",
+            &[(r#"{"a":"2025-04-12T03:02:55Z"}"#, true), (r#"{"a":"2025-04-12T02:03:55Z"}"#, false)],
+        ),
+        (
+            "s:\n    a|day|lt: 3\ncondition: s",
+            &[(r#"{"a":"2025-04-02T03:02:55Z"}"#, true), (r#"{"a":"2025-02-12T02:03:55Z"}"#, false)],
+        ),
+        (
+            "s:\n    a|month: 12\ncondition: s",
+            &[(r#"{"a":"2025-12-02T03:02:55Z"}"#, true), (r#"{"a":"2025-02-12T02:03:55Z"}"#, false)],
+        ),
+        (
+            "s:\n    a|year: 2025\ncondition: s",
+            &[(r#"{"a":"2025-12-02T03:02:55Z"}"#, true), (r#"{"a":"2024-02-12T02:03:55Z"}"#, false)],
+        ),
+    ]);
+}
+
+#[test]
+fn detections() {
+    check(&[
+        // Maps: all of it. Lists of maps: one of them.
+        ("s:\n    a: 1\n    b: 2\ncondition: s", &[(r#"{"a":1,"b":2}"#, true), (r#"{"a":1}"#, false)]),
+        (
+            "s:\n    - a: 1\n      c: 3\n    - b: 2\ncondition: s",
+            &[(r#"{"a":1,"c":3}"#, true), (r#"{"b":2}"#, true), (r#"{"a":1}"#, false)],
+        ),
+        // Keywords: anywhere in the event's values.
+        (
+            "k:\n    - EVILSERVICE\n    - svchost.exe -n evil\ncondition: k",
+            &[
+                (r#"{"x":{"y":["an EvilService here"]}}"#, true),
+                (r#"{"evilservice":"x"}"#, false),
+                (r#"{"x":"none"}"#, false),
+                ("some text with SVCHOST.exe -n evil in it", true),
+            ],
+        ),
+        (
+            "k:\n    '|all':\n        - OabVirtualDirectory\n        - ' -ExternalUrl '\ncondition: k",
+            &[
+                (r#"{"a":"Set-OABVirtualDirectory -ExternalUrl http"}"#, true),
+                (r#"{"a":"oabvirtualdirectory","b":"x -ExternalUrl y"}"#, true),
+                (r#"{"a":"OabVirtualDirectory"}"#, false),
+            ],
+        ),
+        ("k:\n    - 'a*z'\ncondition: k", &[(r#"{"q":"--a..z--"}"#, true), (r#"{"q":"z a"}"#, false)]),
+        ("k:\n    - 'C:\\\"x'\ncondition: k", &[(r#"{"q":"run C:\\\"x\""}"#, true)]),
+        ("k:\n    '|re': 'ev[i1]l$'\ncondition: k", &[(r#"{"q":"ev1l"}"#, true), (r#"{"q":"ev1ls"}"#, false)]),
+        ("k:\n    - 4625\ncondition: k", &[(r#"{"q":{"w":4625}}"#, true), (r#"{"q":1}"#, false)]),
+        (
+            "k:\n    - word\n    - a: 1\ncondition: k",
+            &[(r#"{"a":1}"#, true), (r#"{"b":"WORDS"}"#, true), (r#"{"a":2}"#, false)],
+        ),
+        ("k: word\ncondition: k", &[(r#"{"b":"words"}"#, true), (r#"{"b":"wor"}"#, false)]),
+    ]);
+}
+
+#[test]
+fn conditions() {
+    let events = |condition: &str| {
+        format!("s_one:\n    a: 1\ns_two:\n    b: 1\nf_x:\n    c: 1\n_hidden:\n    d: 1\ncondition: {condition}")
+    };
+    let rows: &[(&str, &[(&str, bool)])] = &[
+        ("s_one and s_two", &[(r#"{"a":1,"b":1}"#, true), (r#"{"a":1}"#, false)]),
+        ("s_one or s_two", &[(r#"{"b":1}"#, true), (r#"{"c":1}"#, false)]),
+        ("s_one and not f_x", &[(r#"{"a":1}"#, true), (r#"{"a":1,"c":1}"#, false)]),
+        ("not s_one", &[(r#"{"b":1}"#, true), (r#"{"a":1}"#, false)]),
+        ("not (s_one or s_two)", &[(r#"{"c":1}"#, true), (r#"{"b":1}"#, false)]),
+        // `and` binds closer than `or`, `not` closer than both.
+        ("s_one or s_two and f_x", &[(r#"{"a":1}"#, true), (r#"{"b":1}"#, false), (r#"{"b":1,"c":1}"#, true)]),
+        ("(s_one or s_two) and f_x", &[(r#"{"a":1}"#, false), (r#"{"a":1,"c":1}"#, true)]),
+        ("not s_one and s_two", &[(r#"{"b":1}"#, true), (r#"{"a":1,"b":1}"#, false)]),
+        ("1 of s_*", &[(r#"{"b":1}"#, true), (r#"{"c":1}"#, false)]),
+        ("any of s_*", &[(r#"{"b":1}"#, true), (r#"{"c":1}"#, false)]),
+        ("all of s_*", &[(r#"{"a":1,"b":1}"#, true), (r#"{"b":1}"#, false)]),
+        ("1 of them", &[(r#"{"c":1}"#, true), (r#"{"d":1}"#, false)]),
+        ("all of them", &[(r#"{"a":1,"b":1,"c":1}"#, true), (r#"{"a":1,"b":1}"#, false)]),
+        ("all of s_* and not 1 of f_*", &[(r#"{"a":1,"b":1}"#, true), (r#"{"a":1,"b":1,"c":1}"#, false)]),
+        ("1 of s_*e or 1 of *_x", &[(r#"{"a":1}"#, true), (r#"{"c":1}"#, true), (r#"{"b":1}"#, false)]),
+        ("_hidden", &[(r#"{"d":1}"#, true)]),
+        ("s_one AND NOT f_x", &[(r#"{"a":1}"#, true), (r#"{"a":1,"c":1}"#, false)]),
+        ("\n    - s_one\n    - s_two", &[(r#"{"a":1}"#, true), (r#"{"b":1}"#, true), (r#"{"c":1}"#, false)]),
+    ];
+    let texts: Vec<String> = rows.iter().map(|it| events(it.0)).collect();
+    let cases: Vec<Case> = texts.iter().zip(rows).map(|(text, row)| (text.as_str(), row.1)).collect();
+    check(&cases);
+}
+
+#[test]
+fn what_cannot_be_turned() {
+    refused("s:\n    a|expand: '%Servers%'\ncondition: s", "placeholders");
+    refused("s:\n    a|week: 3\ncondition: s", "week");
+    refused("s:\n    a|frobnicate: 3\ncondition: s", "frobnicate");
+    refused("s:\n    a|re: 'x(?=y)'\ncondition: s", "look-ahead");
+    refused("s:\n    a|re: '[x'\ncondition: s", "unclosed");
+    refused("s:\n    a|cidr: 10.0.0.0/40\ncondition: s", "no network");
+    refused("s:\n    a|gt: many\ncondition: s", "a number");
+    refused("s:\n    a|contains: null\ncondition: s", "null");
+    refused("s:\n    a|base64: 'x*'\ncondition: s", "");
+    refused("s:\n    a: []\ncondition: s", "empty list");
+    refused("s:\n    a:\n        b: 1\ncondition: s", "neither text nor number");
+    refused("s:\n    a: 1\ncondition: t", "names `t`");
+    refused("s:\n    a: 1\ncondition: 1 of t*", "called like `t*`");
+    refused("s:\n    a: 1\ncondition: 2 of s*", "only `1 of`");
+    refused("s:\n    a: 1\ncondition: (s", "not closed");
+    refused("s:\n    a: 1\ncondition: s s", "not expected");
+    refused("s:\n    a: 1\ncondition: s | count() by b > 5", "aggregation");
+    refused("s:\n    a: 1", "without a condition");
+    refused("s:\n    '|cidr': 10.0.0.0/8\ncondition: s", "keyword");
+    refused(&format!("s:\n    a: 1\ncondition: {}s", "not ".repeat(500)), "nested");
+}
+
+#[test]
+fn sources() {
+    check_source(
+        "product: okta\n    service: okta",
+        &[
+            (
+                "s:\n    eventtype: user.account.lock\ncondition: s",
+                &[
+                    (
+                        r#"{"eventType":"user.account.lock","published":"2025-04-12T08:02:55Z","actor":{"alternateId":"ann@example.com"}}"#,
+                        true,
+                    ),
+                    (r#"{"eventType":"user.account.lock"}"#, true),
+                    (r#"{"eventtype":"user.account.lock"}"#, true),
+                    // Another vendor's record.
+                    (
+                        r#"{"eventType":"user.account.lock","eventName":"x","eventTime":"2025-04-12T08:02:55Z","eventSource":"iam.amazonaws.com"}"#,
+                        false,
+                    ),
+                ],
+            ),
+            (
+                "s:\n    target.displayName: Super Admin\ncondition: s",
+                &[(
+                    r#"{"eventType":"a","published":"2025-04-12T08:02:55Z","actor":{"id":"1"},"target":[{"displayName":"x"},{"displayName":"super admin"}]}"#,
+                    true,
+                )],
+            ),
+        ],
+    );
+    check_source(
+        "product: windows\n    service: security",
+        &[
+            (
+                "s:\n    EventID: 4625\n    TargetUserName|endswith: '$'\nf:\n    IpAddress: '-'\ncondition: s and not f",
+                &[
+                    (r#"{"EventID":4625,"TargetUserName":"PC$","Channel":"Security"}"#, true),
+                    (r#"{"EventID":4625,"TargetUserName":"PC$"}"#, true),
+                    (r#"{"EventID":4625,"TargetUserName":"PC$","IpAddress":"-"}"#, false),
+                    (r#"{"EventID":4625,"TargetUserName":"PC$","Channel":"System"}"#, false),
+                    (
+                        r#"{"winlog":{"event_id":4625,"channel":"Security","event_data":{"TargetUserName":"PC$","IpAddress":"10.0.0.1"}}}"#,
+                        true,
+                    ),
+                    (
+                        r#"{"winlog":{"event_id":4625,"channel":"Security","event_data":{"TargetUserName":"PC$","IpAddress":"-"}}}"#,
+                        false,
+                    ),
+                    (
+                        r#"{"Event":{"System":{"EventID":4625,"Channel":"Security"},"EventData":{"TargetUserName":"PC$"}}}"#,
+                        true,
+                    ),
+                ],
+            ),
+            (
+                "s:\n    EventID: 4738\n    PasswordLastSet: null\ncondition: s",
+                &[
+                    (r#"{"EventID":4738,"TargetUserName":"x"}"#, true),
+                    (r#"{"winlog":{"event_id":4738,"event_data":{"PasswordLastSet":"1"}}}"#, false),
+                ],
+            ),
+        ],
+    );
+    check_source(
+        "category: process_creation\n    product: windows",
+        &[(
+            "s:\n    Image|endswith: '\\cmd.exe'\ncondition: s",
+            &[
+                (r#"{"Image":"C:\\cmd.exe"}"#, true),
+                (r#"{"EventID":1,"Image":"C:\\cmd.exe","Computer":"x"}"#, true),
+                (r#"{"EventID":3,"Image":"C:\\cmd.exe","Computer":"x"}"#, false),
+                (r#"{"EventID":4688,"NewProcessName":"C:\\CMD.exe","Computer":"x"}"#, true),
+            ],
+        )],
+    );
+    check_source(
+        "category: webserver",
+        &[(
+            "s:\n    cs-method: POST\n    cs-uri-query|contains: '/wp-login'\n    sc-status: 200\ncondition: s",
+            &[
+                (r#"203.0.113.9 - - [12/Apr/2025:08:02:55 +0000] "POST /wp-login.php HTTP/1.1" 200 12 "-" "x""#, true),
+                (r#"203.0.113.9 - - [12/Apr/2025:08:02:55 +0000] "POST /wp-login.php HTTP/1.1" 403 12 "-" "x""#, false),
+                (r#"{"cs-method":"POST","cs-uri-query":"/wp-login","sc-status":200}"#, true),
+            ],
+        )],
+    );
+    check_source(
+        "product: azure\n    service: signinlogs",
+        &[(
+            "s:\n    ResultType: 50126\n    properties.riskState: atRisk\ncondition: s",
+            &[
+                (r#"{"ResultType":"50126","RiskState":"atRisk"}"#, true),
+                (r#"{"resultType":50126,"properties":{"riskState":"atRisk"}}"#, true),
+                (r#"{"resultType":0,"riskState":"atRisk"}"#, false),
+            ],
+        )],
+    );
+    check_source(
+        "product: linux\n    service: auth",
+        &[(
+            "k:\n    - 'maximum authentication attempts'\ncondition: k",
+            &[
+                (
+                    "Apr 12 08:02:55 host sshd[12]: error: maximum authentication attempts exceeded for root from 203.0.113.9 port 22 ssh2 [preauth]",
+                    true,
+                ),
+                ("Apr 12 08:02:55 host sshd[12]: Accepted password for ann from 203.0.113.9 port 22 ssh2", false),
+            ],
+        )],
+    );
+}
+
+/// The `detect` (or whole rule) of what a multi-document text becomes.
+fn turned(text: &str) -> Vec<crate::rule::file::Rule> {
+    let import = import(&[file("c.yml", text)], &[]);
+    assert!(import.refused.is_empty(), "{:#?}", import.refused);
+    let rules = import.turned.iter().map(|it| {
+        let loaded = load_text(&it.file, &it.text);
+        assert!(loaded.problems.is_empty(), "{:?}\n{}", loaded.problems, it.text);
+        loaded.rules[0].value.clone()
+    });
+    rules.collect()
+}
+
+const BASE: &str = "
+---
+title: Failed
+id: 53ba33fd-3a50-4468-a5ef-c583635cfa92
+name: failed
+logsource: {category: test}
+detection:
+    s: {a: failed}
+    condition: s
+---
+title: Good
+name: good
+logsource: {category: test}
+detection:
+    s: {a: good}
+    condition: s
+";
+
+fn correlation(body: &str) -> String {
+    let body = body.trim_matches('\n').replace('\n', "\n    ");
+    format!("title: Many\nid: B180ead8-d58f-40b2-ae54-c8940995b9b6\nlevel: high\ncorrelation:\n    {body}{BASE}")
+}
+
+#[test]
+fn correlations() {
+    use crate::detect::Detect;
+    use crate::model::Span;
+    let one = |body: &str| {
+        let rules = turned(&correlation(body));
+        // The rules a correlation counts give no alerts of their own; the others do.
+        rules.into_iter().find(|it| it.id.starts_with("b180")).unwrap()
+    };
+    let rule =
+        one("type: event_count\nrules:\n    - failed\ngroup-by:\n    - User\ntimespan: 5m\ncondition:\n    gte: 10");
+    assert_eq!(rule.detect, Detect::Count { at_least: 10, within: Span::from_secs(300) });
+    assert_eq!(rule.by[0].field(), "User");
+    assert_eq!(rule.severity, crate::model::Severity::High);
+    let rule = one("type: event_count\nrules:\n    - failed\n    - good\ntimespan: 1h\ncondition:\n    gt: 10");
+    assert_eq!(rule.detect, Detect::Count { at_least: 11, within: Span::from_secs(3600) });
+    let rule = one(
+        "type: event_count\nrules:\n    - 53ba33fd-3a50-4468-a5ef-c583635cfa92\ntimespan: 1d\ncondition:\n    eq: 3",
+    );
+    assert_eq!(rule.detect, Detect::Count { at_least: 3, within: Span::from_secs(86_400) });
+    let rule = one(
+        "type: value_count\nrules:\n    - failed\ngroup-by:\n    - Host\ntimespan: 30s\ncondition:\n    field: User\n    gte: 5",
+    );
+    assert_eq!(rule.detect, Detect::Distinct { field: "User".into(), at_least: 5, within: Span::from_secs(30) });
+    for (kind, is_ordered) in [("temporal", false), ("temporal_ordered", true)] {
+        let rule = one(&format!("type: {kind}\nrules:\n    - failed\n    - good\ngroup-by:\n    - User\ntimespan: 5m"));
+        let Detect::Sequence { steps, ordered, .. } = rule.detect else { panic!("{rule:?}") };
+        assert_eq!((steps.len(), ordered), (2, is_ordered));
+        assert_ne!(steps[0].when, steps[1].when);
+    }
+}
+
+#[test]
+fn correlations_of_correlations_and_aliases() {
+    use crate::detect::Detect;
+    let text = correlation(
+        "type: temporal_ordered\nrules:\n    - many_failed\n    - good\ngroup-by:\n    - User\ntimespan: 10m",
+    ) + "---
+title: Many failed
+name: many_failed
+correlation:
+    type: event_count
+    rules: [failed]
+    group-by: [User]
+    timespan: 10m
+    condition: {gte: 10}
+";
+    let rules = turned(&text);
+    assert_eq!(rules.len(), 1, "{rules:?}");
+    let Detect::Sequence { steps, .. } = &rules[0].detect else { panic!("{rules:?}") };
+    assert_eq!((steps[0].at_least, steps[1].at_least), (10, 1));
+    let rules = turned(&correlation(
+        "type: temporal\nrules:\n    - failed\n    - good\ngroup-by:\n    - who\ntimespan: 5m\naliases:\n    who:\n        failed: User\n        good: User",
+    ));
+    assert_eq!(rules[0].by[0].field(), "User");
+}
+
+#[test]
+fn correlations_that_cannot_be_turned() {
+    let reason = |body: &str| {
+        let import = import(&[file("c.yml", correlation(body))], &[]);
+        // The rules it names stand by themselves then.
+        assert_eq!(import.turned.len(), 2);
+        import.refused[0].reason.clone()
+    };
+    for (body, part) in [
+        ("type: value_avg\nrules: [failed]\ntimespan: 5m\ncondition: {field: n, gte: 5}", "no kind"),
+        ("type: value_percentile\nrules: [failed]\ntimespan: 5m\ncondition: {field: n, gte: 5}", "no kind"),
+        ("type: event_count\nrules: [failed]\ntimespan: 5m\ncondition: {lt: 5}", "does not happen"),
+        ("type: event_count\nrules: [failed]\ntimespan: 5m\ncondition: {gte: 0}", "holds always"),
+        ("type: event_count\nrules: [nobody]\ntimespan: 5m\ncondition: {gte: 5}", "nobody"),
+        ("type: event_count\nrules: [failed]\ntimespan: 5y\ncondition: {gte: 5}", "timespan"),
+        ("type: event_count\nrules: [failed]\ntimespan: 5m", "without a condition"),
+        ("type: value_count\nrules: [failed]\ntimespan: 5m\ncondition: {gte: 5}", "without a field"),
+        ("type: temporal\nrules: [failed, good]\ntimespan: 5m\ncondition: {gte: 1}", "not all"),
+        (
+            "type: temporal\nrules: [failed, good]\ngroup-by: [w]\ntimespan: 5m\naliases: {w: {failed: A, good: B}}",
+            "another field",
+        ),
+    ] {
+        assert!(reason(body).contains(part), "{body}: {}", reason(body));
+    }
+}
+
+#[test]
+fn what_is_kept() {
+    let text = "title: A {brace} \"quoted\"\nid: 53BA33fd-3a50-4468-a5ef-c583635cfa92\nstatus: test\nauthor: Ann\nlicense: MIT\ndate: 2025-04-12
+description: |
+    First line
+    and second.
+references:
+    - https://example.com/a
+    - \"https://example.com/\\n) Rule(\"
+tags: [attack.persistence, attack.t1098]
+falsepositives: [Admins, Tests]
+level: critical
+logsource: {product: okta}
+detection: {s: {a: 'x\"#y\\z'}, condition: s}
+";
+    let import = import(&[file("dir/My Rule.yml", text), file("other/my_rule.yml", text.replace("53BA", "63BA"))], &[]);
+    assert!(import.refused.is_empty(), "{:?}", import.refused);
+    let files: Vec<&str> = import.turned.iter().map(|it| it.file.as_str()).collect();
+    assert_eq!(files, ["my_rule.ron", "my_rule_2.ron"]);
+    let written = &import.turned[0].text;
+    for part in [
+        "// Imported from Sigma: dir/My Rule.yml\n",
+        "// author: Ann\n",
+        "// licence: MIT\n",
+        "// status: test\n",
+        "// date: 2025-04-12\n",
+        "// reference: https://example.com/a\n",
+        "// log source: product: okta\n",
+        "severity: Critical",
+        r#"tags: ["attack.persistence", "attack.t1098"]"#,
+        "First line and second.",
+        "False positives: Admins; Tests",
+        "53ba33fd-3a50-4468-a5ef-c583635cfa92",
+        "A {{brace}} ",
+    ] {
+        assert!(written.contains(part), "{part}\n{written}");
+    }
+    assert!(written.lines().filter(|it| it.contains(") Rule(")).all(|it| it.starts_with("//")), "{written}");
+}
+
+#[test]
+fn bad_files_are_told_and_never_panic() {
+    for text in [
+        "",
+        "---",
+        "- a",
+        "42",
+        "a: [",
+        "title: x",
+        "detection: 3",
+        "detection: {condition: s}",
+        "title: x\ndetection: {s: [[a]], condition: s}",
+        "title: x\ndetection: {s: {a: &x [*x]}, condition: s}",
+        "correlation: 3\ntitle: x",
+        "action: global\ntitle: x",
+        "\u{0}",
+        "a: b: c",
+        "title: x\nfilter: {rules: any}",
+        "? {a: b}\n: c",
+    ] {
+        let import = import(&[file("bad.yml", text)], &[]);
+        assert!(import.turned.is_empty(), "{text}: {:?}", import.turned);
+    }
+    // The same id twice: which of them an alert would be of, nobody could tell.
+    let one = "title: One\nid: aaaa\ndetection: {s: {a: 1}, condition: s}";
+    let import = import(&[file("1.yml", one), file("2.yml", one)], &[]);
+    assert_eq!((import.turned.len(), import.refused.len()), (1, 1));
+}

@@ -1,0 +1,176 @@
+//! What must not matter does not: the order of lines inside the lateness, how input is cut, who does the work.
+//!
+//! Each law plays a generated log twice, differently, and compares every byte of every alert but the places of its
+//! evidence. A law that fails names the seed; the same seed fails again.
+
+use crate::log::{Line, Random, generate, shuffle, strangers, text};
+use crate::play::{How, Played, play, play_all};
+use crate::program::{Folder, tripline};
+
+const SEEDS: std::ops::Range<u64> = 0..8;
+const LINES: usize = 400;
+const LATENESS_MS: u64 = 2_000;
+
+/// Plays the log of every seed plainly and in other ways, which must tell the same.
+fn check(law: &str, others: impl Fn(u64, &[Line], &Played) -> Vec<(String, Vec<String>)>) {
+    for seed in SEEDS {
+        let log = generate(seed, LINES);
+        let plain = play(text(&log).as_bytes(), &How::default());
+        assert!(plain.rules().len() >= 5, "{law}, SEED={seed}: a quiet log proves nothing: {:?}", plain.rules());
+        let expected = plain.lines();
+        for (what, found) in others(seed, &log, &plain) {
+            same(&format!("{law}, SEED={seed}, {what}"), &expected, &found);
+        }
+    }
+}
+
+/// Fails with the first difference and what stands before it, not with two books.
+fn same(what: &str, expected: &[String], found: &[String]) {
+    let Some(at) = (0..expected.len().max(found.len())).find(|it| expected.get(*it) != found.get(*it)) else { return };
+    let (was, now) = (expected.get(at).map_or("nothing", |it| it), found.get(at).map_or("nothing", |it| it));
+    let split = was.bytes().zip(now.bytes()).take_while(|(a, b)| a == b).count();
+    let shown =
+        |it: &str| String::from_utf8_lossy(&it.as_bytes()[split.saturating_sub(200)..]).chars().take(600).collect();
+    let (was, now): (String, String) = (shown(was), shown(now));
+    panic!("{what}: alert {at} of {} differs\n  was …{was}\n  now …{now}", expected.len());
+}
+
+#[test]
+fn lines_inside_the_lateness_may_come_in_any_order() {
+    check("shuffled", |seed, log, _| {
+        let played = |number: u64| {
+            let lines = shuffle(log, seed * 31 + number, LATENESS_MS);
+            let how = How { pieces: vec![[1 << 18, 700, 1_500, 5_000][number as usize]], ..How::default() };
+            play(text(&lines).as_bytes(), &how).lines()
+        };
+        (0..4).map(|it| (format!("shuffle {it}"), played(it))).collect()
+    });
+}
+
+#[test]
+fn lines_of_equal_stamps_may_come_in_any_order() {
+    for seed in SEEDS {
+        let mut log = generate(seed, LINES);
+        // Ten minutes become one second: nearly every stamp is there many times.
+        log.iter_mut().for_each(|it| it.at_ms /= 600_000);
+        let whole: Vec<Line> = log.iter().map(|it| on_the_second(it)).collect();
+        let expected = play(text(&whole).as_bytes(), &How::default()).lines();
+        assert!(expected.len() > 10, "SEED={seed}: a quiet log proves nothing");
+        for other in 0..4 {
+            let mut keyed: Vec<(u64, u64, Line)> = Vec::new();
+            let mut random = Random::new(seed * 97 + other);
+            // Up to two seconds late, which is still in time.
+            whole.iter().for_each(|it| keyed.push((it.at_ms + random.below(3) * 1_000, random.next(), it.clone())));
+            keyed.sort_by_key(|it| (it.0, it.1));
+            let lines: Vec<Line> = keyed.into_iter().map(|it| it.2).collect();
+            for pieces in [1 << 18, 1_000] {
+                let how = How { pieces: vec![pieces], ..How::default() };
+                let found = play(text(&lines).as_bytes(), &how).lines();
+                same(&format!("equal stamps, SEED={seed}, order {other}, pieces of {pieces}"), &expected, &found);
+            }
+        }
+    }
+}
+
+/// The line with another time in it: so many seconds after eight o'clock.
+fn on_the_second(line: &Line) -> Line {
+    let second = line.at_ms;
+    let clock = format!("08:{:02}:{:02}", second / 60 % 60, second % 60);
+    let mut text = line.text.clone();
+    // A stamp is `2025-04-14`, a `T` or a space, and eight characters of clock; some have a fraction.
+    let at = text.find("2025-04-").expect("every line has a stamp") + 11;
+    text.replace_range(at..at + 8, &clock);
+    if text[at + 8..].starts_with('.') {
+        text.replace_range(at + 9..at + 12, "000");
+    }
+    Line { at_ms: second * 1000, text }
+}
+
+#[test]
+fn however_many_shards_do_the_work() {
+    check("shards", |_, log, _| {
+        let log = text(log);
+        let played = |shards| play(log.as_bytes(), &How { shards, ..How::default() }).lines();
+        [2, 3, 8, 128].into_iter().map(|it| (format!("{it} shards"), played(it))).collect()
+    });
+}
+
+#[test]
+fn however_the_input_is_cut() {
+    check("cut", |seed, log, _| {
+        let log = text(log);
+        let mut random = Random::new(seed);
+        let mut pieces = vec![vec![300], vec![1_000, 1, 70_000], vec![4_096]];
+        pieces.push((0..50).map(|_| 1 + random.below(5_000) as usize).collect());
+        let played =
+            |pieces: &[usize]| play(log.as_bytes(), &How { pieces: pieces.to_vec(), ..How::default() }).lines();
+        pieces.iter().map(|it| (format!("pieces of {:?}", &it[..it.len().min(3)]), played(it))).collect()
+    });
+}
+
+/// But for travel: clocks of two machines may differ by more than that of one, so there two sources prove less.
+#[test]
+fn several_sources_are_one() {
+    let by_clock = |it: &String| !it.contains(r#""because":{"kind":"travel""#);
+    for seed in SEEDS {
+        let log = generate(seed, LINES);
+        let expected: Vec<String> =
+            play(text(&log).as_bytes(), &How::default()).lines().into_iter().filter(by_clock).collect();
+        let mut random = Random::new(seed);
+        let mut parts: Vec<Vec<Line>> = vec![Vec::new(); 3];
+        log.iter().for_each(|it| parts[random.below(3) as usize].push(it.clone()));
+        let parts: Vec<String> = parts.iter().map(|it| text(it)).collect();
+        let parts: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
+        let turns: [&[usize]; 3] = [&[0, 1, 2], &[0], &[2, 0, 0, 1, 0]];
+        for turns in turns {
+            let how = How { turns: turns.to_vec(), pieces: vec![2_000, 900], ..How::default() };
+            let found: Vec<String> = play_all(&parts, &how).lines().into_iter().filter(by_clock).collect();
+            same(&format!("sources, SEED={seed}, turns {turns:?}"), &expected, &found);
+        }
+    }
+}
+
+#[test]
+fn what_strangers_do_changes_nothing() {
+    check("strangers", |seed, log, _| {
+        let mut all = strangers(seed, LINES, log);
+        all.extend(log.iter().cloned());
+        all.sort_by_key(|it| it.at_ms);
+        let lines = play(text(&all).as_bytes(), &How::default()).lines();
+        vec![("with strangers".into(), lines.into_iter().filter(|it| !it.contains("stranger")).collect())]
+    });
+}
+
+#[test]
+fn a_second_time_is_the_same() {
+    check("again", |_, log, _| vec![("again".into(), play(text(log).as_bytes(), &How::default()).lines())]);
+}
+
+#[test]
+fn every_line_is_accepted_or_rejected() {
+    check("counts", |_, log, plain| {
+        let counts = plain.stats.counts;
+        assert_eq!(counts.received, counts.accepted + counts.rejected);
+        assert_eq!(counts.accepted, log.len() as u64);
+        assert_eq!(counts.unrecognised, 0, "the generator writes what the schemas know");
+        Vec::new()
+    });
+}
+
+/// Batches are large, so the log must be larger for several threads to have something to do.
+#[test]
+fn however_many_threads_read() {
+    let folder = Folder::new();
+    let log = generate(99, 8_000);
+    let file = folder.write("big.log", text(&shuffle(&log, 7, LATENESS_MS)).as_bytes());
+    let city = crate::program::fixture("city.mmdb").display().to_string();
+    let replay = |threads: &str| {
+        tripline(&["replay", &file, "--threads", threads, "--all-rules", "--geoip", &city, "-q"]).succeeds().stdout
+    };
+    let one = replay("1");
+    assert!(one.lines().count() > 500, "a quiet log proves nothing");
+    for threads in ["1", "2", "3", "8"] {
+        let found = replay(threads);
+        assert!(found == one, "{threads} threads tell otherwise than one");
+    }
+}
