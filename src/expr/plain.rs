@@ -13,8 +13,8 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::pattern::Late;
 use super::list::List;
+use super::pattern::Late;
 use super::{Expr, Literal, parse_network};
 use crate::model::path::Steps;
 use crate::model::{Event, FieldId, Value, address, json};
