@@ -61,7 +61,7 @@ const LIVE: [(&str, &str); 6] = [
 /// So many rules in one text; the same in every language.
 pub fn write(count: usize, language: Language, seed: u64) -> String {
     let mut random = Random(seed);
-    let mut out = String::new();
+    let mut out = String::from(if language == Language::Ron { "[\n" } else { "" });
     for number in 0..count {
         let shape = shape(number, &mut random);
         match language {
@@ -69,6 +69,7 @@ pub fn write(count: usize, language: Language, seed: u64) -> String {
             Language::Sigma => sigma(number, &shape, &mut out),
         }
     }
+    out.push_str(if language == Language::Ron { "]\n" } else { "" });
     out
 }
 
@@ -137,7 +138,7 @@ fn ron(number: usize, shape: &Shape, out: &mut String) {
     let when = if parts.len() == 1 { parts.remove(0) } else { format!("All([{}])", parts.join(", ")) };
     let _ = writeln!(
         out,
-        r#"Rule(id: "synthetic-{number}", title: "synthetic rule {number}", severity: Medium, when: {when}, detect: Each)"#
+        r#"Rule(id: "synthetic-{number}", title: "synthetic rule {number}", severity: Medium, when: {when}, detect: Each),"#
     );
 }
 

@@ -43,15 +43,22 @@ pub fn build(text: &str, without_case: bool) -> Result<regex::Regex, String> {
 }
 
 /// An expression that [`read`] has taken, built when first asked: most are of vendors that no line comes from.
+#[derive(Clone, Debug)]
 pub struct Late {
     text: Box<str>,
+    without_case: bool,
     built: OnceLock<regex::Regex>,
 }
 
 impl Late {
     pub fn new(text: &str) -> Result<Late, String> {
         read(text)?;
-        Ok(Late { text: text.into(), built: OnceLock::new() })
+        Ok(Late { text: text.into(), without_case: false, built: OnceLock::new() })
+    }
+
+    pub fn without_case(text: &str) -> Result<Late, String> {
+        read_without_case(text)?;
+        Ok(Late { text: text.into(), without_case: true, built: OnceLock::new() })
     }
 
     pub fn text(&self) -> &str {
@@ -60,7 +67,7 @@ impl Late {
 
     #[inline]
     pub fn get(&self) -> &regex::Regex {
-        self.built.get_or_init(|| build(&self.text, false).expect("`read` takes only what can be built"))
+        self.built.get_or_init(|| build(&self.text, self.without_case).expect("`read` takes only what can be built"))
     }
 }
 
@@ -100,7 +107,7 @@ fn weight(hir: &Hir) -> u64 {
         // Hundreds of ranges (`\w`) share most of their states: 20 KB built, whatever the shape.
         HirKind::Class(regex_syntax::hir::Class::Unicode(it)) => {
             let ranges = it.ranges().len() as u64;
-            (ranges * 8).min(ranges / 2 + 64) + 1
+            (ranges * 8).min(ranges / 4 + 32) + 1
         }
         HirKind::Class(regex_syntax::hir::Class::Bytes(it)) => it.ranges().len() as u64 + 1,
         HirKind::Repetition(it) => {

@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::list::List;
+use super::pattern::Late;
 use super::{Expr, Literal, parse_network};
 use crate::model::path::Steps;
 use crate::model::{Event, FieldId, Value, address, json};
@@ -47,7 +48,7 @@ enum Test {
     StartsWith(String, Case),
     EndsWith(String, Case),
     Glob(Vec<char>, Case),
-    Matches(regex::Regex),
+    Matches(Late),
     Cidr(Vec<(IpAddr, u8)>),
     Lt(f64),
     Le(f64),
@@ -113,11 +114,10 @@ impl Compile<'_> {
             Expr::EndsWith(field, part) => (field, Test::EndsWith(text(part), case)),
             Expr::Glob(field, pattern) => (field, Test::Glob(text(pattern).chars().collect(), case)),
             Expr::Matches(field, pattern) => {
-                let regex = regex::RegexBuilder::new(&pattern.0)
-                    .size_limit(crate::limits::REGEX_BYTES_MAX)
-                    .case_insensitive(case == Case::Folded)
-                    .build()
-                    .map_err(|it| format!("bad regular expression: {it}"))?;
+                let regex = match case {
+                    Case::Kept => Late::new(&pattern.0)?,
+                    Case::Folded => Late::without_case(&pattern.0)?,
+                };
                 (field, Test::Matches(regex))
             }
             Expr::Cidr(field, networks) => {
@@ -277,7 +277,7 @@ impl Test {
             Test::StartsWith(part, case) => seen(item, *case).starts_with(part.as_str()),
             Test::EndsWith(part, case) => seen(item, *case).ends_with(part.as_str()),
             Test::Glob(pattern, case) => glob(pattern, &seen(item, *case)),
-            Test::Matches(regex) => regex.is_match(item.text()),
+            Test::Matches(regex) => regex.get().is_match(item.text()),
             Test::Cidr(networks) => {
                 address::parse(item.text()).is_some_and(|it| networks.iter().any(|net| in_network(it, *net)))
             }
