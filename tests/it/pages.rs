@@ -375,13 +375,13 @@ fn ron(value: &impl Serialize) -> String {
 
 #[test]
 fn every_block_of_ron_loads() {
-    let block = Regex::new(r"(?ms)^```ron\n(.*?)^```$").unwrap();
+    let block = Regex::new(r"(?ms)^ *```ron\n(.*?)^ *```$").unwrap();
     let mut wrong = Vec::new();
     let folder = Folder::new();
     for (name, text) in pages() {
         for (number, it) in block.captures_iter(&text).enumerate() {
             let first = it[1].lines().find(|it| !it.trim().is_empty() && !it.trim_start().starts_with("//"));
-            if first.is_some_and(|it| it.starts_with('(')) {
+            if first.is_some_and(|it| it.trim_start().starts_with('(')) {
                 let file = folder.write(&format!("{number}.ron"), it[1].as_bytes());
                 let problem = problem_of_configuration(Path::new(&file));
                 wrong.extend(problem.map(|it| format!("{name}, block {number}: {it}")));
