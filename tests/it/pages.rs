@@ -464,8 +464,9 @@ fn example_logs_are_understood_and_make_alerts() {
         if providers.iter().any(String::is_empty) || own * 2 <= providers.len() {
             wrong.push(format!("{log}: {own} of {} records are {}", providers.len(), schema.id));
         }
-        // What an application says of itself alarms nobody.
-        if fired(&by_rules, &log).is_empty() && file != "keyrunner_app" {
+        // What an application says of itself alarms nobody, nor do lines of which only the address is understood.
+        let is_quiet = ["keyrunner_app", "text_address"].contains(&file.as_str());
+        if fired(&by_rules, &log).is_empty() && !is_quiet {
             wrong.push(format!("{log}: no rule fires"));
         }
     }
