@@ -6,6 +6,7 @@ mod fuzz;
 mod hostile;
 mod laws;
 mod log;
+mod pages;
 mod play;
 mod program;
 mod service;
