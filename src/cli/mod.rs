@@ -4,6 +4,7 @@ pub mod bench;
 pub mod check;
 pub mod geoip;
 pub mod import;
+pub mod init;
 pub mod normalize;
 pub mod notify;
 pub mod output;
@@ -139,6 +140,8 @@ pub enum Command {
     Rules(rules::RulesArgs),
     /// A stated workload through the real pipeline: events/s, ns/event by stage, memory
     Bench(bench::BenchArgs),
+    /// A first schema for a log of your own, from a sample of it
+    Init(init::InitArgs),
     /// Rules that others wrote, as rules of ours
     Import(import::ImportArgs),
     /// Ask the loaded geo databases
@@ -183,6 +186,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Test(args) => test::run(&common, args),
         Command::Rules(args) => rules::run(&common, args),
         Command::Bench(args) => bench::run(&common, args),
+        Command::Init(args) => init::run(&common, args),
         Command::Import(args) => import::run(&common, args),
         Command::Geoip(args) => geoip::run(&common, args),
     }

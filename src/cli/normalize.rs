@@ -81,7 +81,7 @@ pub fn run(common: &Common, args: NormalizeArgs) -> Exit {
 }
 
 /// Events as nested ECS objects.
-struct Writer<'a> {
+pub(super) struct Writer<'a> {
     set: &'a RuleSet,
     /// Mapped fields by name, so that objects come out in one order.
     fields: Vec<(&'a str, FieldId)>,
@@ -89,13 +89,13 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(set: &'a RuleSet, original: bool) -> Writer<'a> {
+    pub(super) fn new(set: &'a RuleSet, original: bool) -> Writer<'a> {
         let mut fields: Vec<(&str, FieldId)> = set.fields.all_mapped().filter(|it| it.0 != EVERY_VALUE).collect();
         fields.sort_unstable();
         Writer { set, fields, original }
     }
 
-    fn object(&self, read: &Read<'_>, line: &str) -> Json {
+    pub(super) fn object(&self, read: &Read<'_>, line: &str) -> Json {
         let mut object = Map::new();
         if let Some(time) = read.event.buf.time {
             object.insert("@timestamp".into(), time.to_string().into());

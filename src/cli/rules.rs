@@ -5,13 +5,18 @@ use serde_json::json;
 
 use super::{Common, Exit};
 use crate::config;
+use crate::rule::coverage::{Vendor, Verdict, page};
 use crate::rule::file::By;
+use crate::rule::load::Loaded;
 use crate::runtime::setup::load_rules;
 
 #[derive(Args, Debug)]
 pub struct RulesArgs {
     #[command(subcommand)]
     pub command: Option<RulesCommand>,
+    /// Which rules can fire for which vendor, what is missing where, and the holes
+    #[arg(long)]
+    pub coverage: bool,
     #[arg(long, value_enum)]
     pub output: Option<Listing>,
 }
@@ -48,6 +53,10 @@ pub fn run(common: &Common, args: RulesArgs) -> Exit {
             }
         };
     }
+    if args.coverage {
+        coverage(&loaded, &choice.only, args.output);
+        return Exit::Done;
+    }
     let chosen = loaded.rules.iter().filter(|it| choice.only.is_empty() || choice.only.contains(&it.value.id));
     let rows: Vec<_> = chosen
         .map(|it| {
@@ -82,4 +91,30 @@ pub fn run(common: &Common, args: RulesArgs) -> Exit {
         );
     }
     Exit::Done
+}
+
+/// For each vendor, what it says and which rules that is enough for.
+fn coverage(loaded: &Loaded, only: &[String], output: Option<Listing>) {
+    let schemas: Vec<_> = loaded.schemas.iter().map(|it| &it.value).collect();
+    let rules = loaded.rules.iter().map(|it| &it.value);
+    let rules: Vec<_> = rules.filter(|it| only.is_empty() || only.contains(&it.id)).collect();
+    if output != Some(Listing::Ndjson) {
+        print!("{}", page(&schemas, &rules));
+        return;
+    }
+    for schema in schemas {
+        let vendor = Vendor::of(schema);
+        let (mut can, mut cannot) = (Vec::new(), serde_json::Map::new());
+        for rule in &rules {
+            match vendor.judge(rule) {
+                Verdict::Can => can.push(rule.id.as_str()),
+                Verdict::Cannot(missing) => _ = cannot.insert(rule.id.clone(), missing.into()),
+            }
+        }
+        let object = json!({
+            "schema": schema.id, "title": schema.title, "activities": vendor.activities, "tags": vendor.tags,
+            "fires": can, "missing": cannot,
+        });
+        println!("{object}");
+    }
 }

@@ -11,6 +11,7 @@ mod explain;
 pub mod load;
 pub mod check;
 pub mod story;
+pub mod coverage;
 pub mod sigma;
 
 pub use explain::WRITTEN;

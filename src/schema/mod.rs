@@ -10,6 +10,7 @@
 pub mod compile;
 pub mod file;
 mod map;
+pub mod propose;
 mod recognise;
 mod stamp;
 mod take;

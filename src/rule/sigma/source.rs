@@ -16,7 +16,7 @@ pub struct LogSource {
 }
 
 /// Schemas that only say what is in a record, not whose it is.
-const GENERIC: [&str; 4] = ["ecs", "ocsf", "text.login", "keyrunner.app"];
+const GENERIC: [&str; 5] = ["access", "ecs", "ocsf", "text.login", "keyrunner.app"];
 
 /// Products (and services) whose records our schemas call something else: what their names begin with.
 const PROVIDERS: &[(&str, &[&str])] = &[
@@ -299,7 +299,9 @@ impl LogSource {
                 }
                 _ => {}
             }
-            paths.extend(CLOUD.iter().filter(|it| it.0 == product && it.1 == field).map(|it| it.2.to_string()));
+            // `google_workspace.admin`, `gcp.audit`: what stands before the dot is the product.
+            let family = product.split('.').next().unwrap_or(product);
+            paths.extend(CLOUD.iter().filter(|it| it.0 == family && it.1 == field).map(|it| it.2.to_string()));
         }
         if self.product == "gcp"
             && let Some(rest) = field.strip_prefix("data.")

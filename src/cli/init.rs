@@ -1,0 +1,208 @@
+//! `tripline init`: your own log in five minutes.
+//!
+//! Reads a sample, says which schema knows it, or drafts one that works at once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::normalize::Writer;
+use super::output::grouped;
+use super::replay::open;
+use super::{Common, Exit};
+use crate::engine::{Reader, RuleSet, Wanted};
+use crate::format::{Auto, Paths};
+use crate::model::{EventBuf, Fields};
+use crate::rule::coverage::{Vendor, Verdict};
+use crate::rule::load::{Sourced, load_text};
+use crate::rule::problem::Level;
+use crate::runtime::clock;
+use crate::runtime::setup::Setup;
+use crate::schema::file::Schema;
+use crate::schema::propose::propose;
+use crate::source::batch::LineBatch;
+
+/// Lines that are looked at.
+const SAMPLE_LINES_MAX: usize = 10_000;
+/// Schemas below this priority know records of any vendor, so they are no reason not to draft a better one.
+const GENERIC_BELOW: i32 = -50;
+
+#[derive(Args, Debug)]
+pub struct InitArgs {
+    /// A log that nothing knows yet (.gz and .zst as they are)
+    pub file: String,
+    /// Where the draft goes [default: the log's name, .ron]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+pub fn run(common: &Common, args: InitArgs) -> Exit {
+    let setup = match Setup::prepare(&common.choice(), Wanted::All) {
+        Ok(it) => it,
+        Err(refusal) => return common.refuse(&refusal),
+    };
+    let lines = match sample(&args.file, &setup) {
+        Ok(it) => it,
+        Err(exit) => return exit,
+    };
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    if lines.is_empty() {
+        eprintln!("tripline: {} has no lines to learn from", args.file);
+        return Exit::Problems;
+    }
+    let format = syntax(&lines);
+    let known = recognised(&setup, &lines);
+    println!("{} lines of {}, syntax: {format}", grouped(lines.len() as u64), args.file);
+    if let Some((id, count)) = known.iter().max_by_key(|it| *it.1)
+        && let Some(schema) = setup.loaded.schemas.iter().find(|it| it.value.id == *id)
+    {
+        let share = format!("{} of {} lines", grouped(*count as u64), grouped(lines.len() as u64));
+        if *count * 5 >= lines.len() * 4 && schema.value.priority > GENERIC_BELOW {
+            println!("the schema `{id}` ({}) knows {share}: nothing to do\n", schema.value.title);
+            show(&setup.set, &setup, &lines);
+            rules_for(&schema.value, &setup);
+            return Exit::Done;
+        }
+        println!("the general schema `{id}` reads {share}; one of its own will be more exact");
+    }
+    let id = id_of(&args.file);
+    let Some(proposal) = propose(&lines, format, &id) else {
+        eprintln!("tripline: nothing in these lines looks like a field, a time or a word that comes twice");
+        return Exit::Problems;
+    };
+    let out = args.out.unwrap_or_else(|| PathBuf::from(format!("{id}.ron")));
+    match finish(&setup, &proposal.text, &out, &lines) {
+        Ok(schema) => {
+            println!("\nthe draft is in {}:", out.display());
+            let width = proposal.roles.iter().map(|it| it.0.len()).max().unwrap_or(0);
+            for (field, path, about) in &proposal.roles {
+                println!("  {field:width$}  {path}  ({about})");
+            }
+            rules_for(&schema, &setup);
+            println!("\ntry it: tripline replay --rules {} {}", out.display(), args.file);
+            Exit::Done
+        }
+        Err((exit, what)) => {
+            eprintln!("tripline: {what}");
+            exit
+        }
+    }
+}
+
+/// Reads the draft back, tries it on the lines and writes it.
+fn finish(setup: &Setup, text: &str, out: &Path, lines: &[&str]) -> Result<Schema, (Exit, String)> {
+    let mut loaded = load_text(&out.display().to_string(), text);
+    let broken = loaded.problems.iter().find(|it| it.level == Level::Error).map(|it| it.show(false));
+    let schema = match (broken, loaded.schemas.pop()) {
+        (None, Some(Sourced { value, .. })) => value,
+        (problem, _) => {
+            return Err((Exit::Problems, format!("no working draft came out: {}", problem.unwrap_or_default())));
+        }
+    };
+    let mut all = setup.loaded.clone();
+    all.schemas.retain(|it| it.value.id != schema.id);
+    let lists = crate::matcher::Lists::default();
+    let schemas: Vec<Schema> = all.schemas.iter().map(|it| it.value.clone()).chain([schema.clone()]).collect();
+    let set = RuleSet::compile(Vec::new(), &schemas, &lists, Wanted::All)
+        .map_err(|it| (Exit::Problems, format!("no working draft came out: {}", it.problem)))?;
+    if std::fs::metadata(out).is_ok() {
+        return Err((Exit::Usage, format!("{} is there already; name another with --out", out.display())));
+    }
+    std::fs::write(out, text).map_err(|it| (Exit::InputOutput, format!("{}: {it}", out.display())))?;
+    println!();
+    show(&Arc::new(set), setup, lines);
+    Ok(schema)
+}
+
+fn sample(file: &str, setup: &Setup) -> Result<Vec<String>, Exit> {
+    let mut readers = open(&[file.to_string()], setup.config.limits.line.0 as usize)?;
+    let mut lines = Vec::new();
+    for reader in &mut readers {
+        let mut batch = LineBatch::default();
+        while lines.len() < SAMPLE_LINES_MAX {
+            match reader.next(&mut batch) {
+                Ok(true) => lines.extend(batch.lines().map(|it| it.text.to_string())),
+                Ok(false) => break,
+                Err(error) => {
+                    eprintln!("tripline: {error}");
+                    return Err(Exit::InputOutput);
+                }
+            }
+        }
+    }
+    lines.truncate(SAMPLE_LINES_MAX);
+    Ok(lines)
+}
+
+/// The syntax that most lines have.
+fn syntax(lines: &[&str]) -> &'static str {
+    let fields = Fields::default();
+    let paths = Paths::new(&fields);
+    let mut buf = EventBuf::new(0, "".into());
+    let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+    for line in lines {
+        buf.clear();
+        if let Ok(format) = Auto.decode(line, &paths, &mut buf) {
+            *counts.entry(format.name).or_default() += 1;
+        }
+    }
+    counts.into_iter().max_by_key(|it| it.1).map_or("text", |it| it.0)
+}
+
+/// How many lines each schema knows.
+fn recognised(setup: &Setup, lines: &[&str]) -> BTreeMap<String, usize> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut reader = Reader::new(setup.set.clone(), setup.enricher());
+    for line in lines {
+        let mut found = None;
+        let _ = reader.read(line, &setup.reading, clock::now(), &mut |read, _| found = found.or(read.schema));
+        if let Some(index) = found {
+            *counts.entry(setup.set.schemas.id(index).to_string()).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// Ten lines as they are understood.
+fn show(set: &Arc<RuleSet>, setup: &Setup, lines: &[&str]) {
+    let mut reader = Reader::new(set.clone(), setup.enricher());
+    let writer = Writer::new(set, false);
+    println!("the first lines, normalised:");
+    for line in lines.iter().take(10) {
+        let _ = reader.read(line, &setup.reading, clock::now(), &mut |read, _| {
+            println!("{}", writer.object(read, line));
+        });
+    }
+}
+
+/// Which rules can fire on records of a schema, and what the others lack.
+fn rules_for(schema: &Schema, setup: &Setup) {
+    let vendor = Vendor::of(schema);
+    let mut can = Vec::new();
+    let mut cannot = Vec::new();
+    for rule in setup.loaded.rules.iter().map(|it| &it.value) {
+        match vendor.judge(rule) {
+            Verdict::Can => can.push(rule.id.as_str()),
+            Verdict::Cannot(missing) => cannot.push((rule.id.as_str(), missing.join(", "))),
+        }
+    }
+    println!("\n{} rules can fire: {}", can.len(), can.join(", "));
+    if !cannot.is_empty() {
+        println!("{} cannot, for want of:", cannot.len());
+        let width = cannot.iter().map(|it| it.0.len()).max().unwrap_or(0);
+        cannot.iter().for_each(|it| println!("  {:width$}  {}", it.0, it.1));
+    }
+}
+
+/// The file's name without folder and endings, as an id.
+fn id_of(file: &str) -> String {
+    let name = Path::new(file).file_name().map(|it| it.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let stem = name.split('.').next().unwrap_or_default();
+    let id: String = stem.chars().map(|it| if it.is_ascii_alphanumeric() { it } else { '-' }).take(64).collect();
+    match id.trim_matches('-') {
+        "" => "own-log".to_string(),
+        it => it.to_string(),
+    }
+}
