@@ -79,9 +79,9 @@ impl Shard {
         }
     }
 
-    /// Lets time pass to `now`: hits whose release time is not later reach their detectors. `end`: the newest time that
-    /// anything said; after the end of all input nothing can be missed that was not yet due then.
-    pub fn advance(&mut self, now: Timestamp, end: Timestamp, sources: &[String], found: &mut Vec<Finding>) {
+    /// Lets time pass to `now`: hits whose release time is not later reach their detectors. `until`: nothing that happened
+    /// until then is still to come, so what was due then is missed.
+    pub fn advance(&mut self, now: Timestamp, until: Timestamp, sources: &[String], found: &mut Vec<Finding>) {
         let order = |it: &Waiting| (it.release, it.step, it.line_hash, it.batch, it.index);
         // Mostly sorted already, which this sort knows how to use.
         self.waiting.sort_by_key(order);
@@ -91,7 +91,7 @@ impl Shard {
             let slot = (batch - self.first_batch) as usize;
             let shared = self.batches[slot].0.clone();
             let hit = &shared.hits[index as usize];
-            self.lapse(hit.rule.index(), Timestamp::from_micros(hit.release.micros() - 1), found);
+            self.lapse(hit.rule.index(), Timestamp::from_micros(hit.release.micros() - 1), sources, found);
             self.feed(&shared, &shared.hits[index as usize], sources, found);
             self.batches[slot].1 -= 1;
         }
@@ -101,7 +101,7 @@ impl Shard {
             self.first_batch += 1;
         }
         for rule in 0..self.detectors.len() {
-            self.lapse(rule, now.min(end), found);
+            self.lapse(rule, until, sources, found);
             if now != Timestamp::MAX {
                 self.detectors[rule].forget(now);
             }
@@ -109,10 +109,12 @@ impl Shard {
     }
 
     /// Lets time pass for one rule.
-    fn lapse(&mut self, rule: usize, now: Timestamp, found: &mut Vec<Finding>) {
+    fn lapse(&mut self, rule: usize, now: Timestamp, sources: &[String], found: &mut Vec<Finding>) {
         self.detectors[rule].lapse(now, &mut self.lapses);
         for lapse in self.lapses.drain(..) {
             let values: Vec<String> = lapse.entity.split(List::SEPARATOR).map(str::to_string).collect();
+            let ring = self.shared_rings[rule].as_ref().unwrap_or(&self.rings[usize::from(lapse.partition)]);
+            let evidence = lapse.trip.marks.iter().filter_map(|it| ring.find(it.evidence, sources)).collect();
             found.push(Finding {
                 rule: RuleIndex(rule as u16),
                 entity: Entity { key: self.set.rules[rule].entity_key(&values), values },
@@ -123,7 +125,7 @@ impl Shard {
                 since: lapse.trip.since,
                 score: lapse.trip.score,
                 severity: lapse.trip.severity,
-                evidence: Vec::new(),
+                evidence,
                 because: because(lapse.trip.because, lapse.trip.numbers),
                 story: lapse.trip.story,
                 values: Vec::new(),

@@ -831,7 +831,8 @@ mod tests {
     fn examples_of_everything_can_be_read() {
         for (name, written) in super::super::explain::WRITTEN.iter().filter(|it| it.0 != "Rule") {
             let (when, by, detect) = match *name {
-                "Each" | "Count" | "Distinct" | "Sequence" | "Travel" => ("All([])", "\"source.ip\"", *written),
+                "Each" | "Count" | "Distinct" | "Sequence" | "Travel" | "Sum" | "Changed" | "Absence" | "Silence"
+                | "FirstSeen" | "Rare" | "Spike" | "Drop" | "OffHours" => ("All([])", "\"source.ip\"", *written),
                 "Fold" | "Exact" => ("All([])", *written, "Each"),
                 _ => (*written, "\"source.ip\"", "Each"),
             };

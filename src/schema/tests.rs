@@ -34,7 +34,8 @@ impl Bench {
     /// What comes out of a line: for each event, `field=text` in the order of names, `×n` for repeats.
     fn map(&mut self, line: &str) -> Vec<Vec<(String, String)>> {
         self.buf.clear();
-        let format = Auto::default().decode(line, &self.paths, &mut self.buf).unwrap_or_else(|it| panic!("{it:?}: {line}")).name;
+        let format =
+            Auto::default().decode(line, &self.paths, &mut self.buf).unwrap_or_else(|it| panic!("{it:?}: {line}")).name;
         let event = Event { record: line, buf: &self.buf };
         let Some(index) = self.schemas.recognise(event, format, &mut self.memo) else { return Vec::new() };
         let arrival = Arrival { zone: Zone::UTC, received: Timestamp::parse_iso("2025-04-12", Zone::UTC).unwrap() };
