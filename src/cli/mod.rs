@@ -8,6 +8,7 @@ pub mod output;
 pub mod replay;
 pub mod rules;
 pub mod run;
+pub mod score;
 pub mod test;
 
 use std::path::PathBuf;
@@ -136,6 +137,8 @@ pub enum Command {
     Rules(rules::RulesArgs),
     /// Ask the loaded geo databases
     Geoip(geoip::GeoipArgs),
+    /// Judge a series of numbers: CSV timestamp,value in, a score a row out
+    Score(score::ScoreArgs),
     /// Try a receiver: send a test alert, or see the message
     Notify(notify::NotifyArgs),
 }
@@ -166,6 +169,7 @@ pub fn run(cli: Cli) -> Exit {
     let Cli { command, common } = cli;
     match command {
         Command::Run(args) => run::run(&common, args),
+        Command::Score(args) => score::run(&common, args),
         Command::Notify(args) => notify::run(&common, args),
         Command::Replay(args) => replay::run(&common, args),
         Command::Normalize(args) => normalize::run(&common, args),

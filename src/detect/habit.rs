@@ -2,7 +2,7 @@
 //!
 //! Three or four simple predictions run side by side — the level, the last value, the same hour of the day, the same hour of the
 //! week — and the one that has been nearest lately is used. What keeps an attack from becoming the habit: every error is cut at
-//! four scales before anything learns from it, so one bucket moves little; the scale is floored by a slow one that is not cut,
+//! four scales before anything learns from it, so one bucket moves little; the scale is floored by a slow one that is cut at forty,
 //! so that a series that hardly ever moves does not cry at its first step; and only after a day's worth of buckets on a new
 //! level is that level the habit.
 
@@ -105,11 +105,13 @@ impl Habit {
             _ => 0,
         };
         let lately = age.max(0.05);
-        let track = |kept: &mut f32, off: f32| *kept += lately * (off.abs().min(cut) - *kept);
+        // Long enough to hold a morning: a level that fits all night must not be trusted at eight o'clock.
+        let long = age.max(0.004);
+        let track = |kept: &mut f32, off: f32| *kept += long * (off.abs().min(cut) - *kept);
         track(&mut self.level_error, value - self.level);
         track(&mut self.last_error, value - self.last);
         self.scale += age.max(0.02) * (error.abs().min(cut) - self.scale);
-        self.slow += age.max(0.002) * (error.abs() - self.slow);
+        self.slow += age.max(0.002) * (error.abs().min(10.0 * cut) - self.slow);
         self.last = value;
         if self.off.abs() >= SHIFT {
             // It has been so for long: that is what is usual now.
@@ -121,7 +123,7 @@ impl Habit {
         }
         self.level += lately * (value - self.level).clamp(-cut, cut);
         if let Some(profile) = &mut self.profile {
-            profile.learn(second, value, cut, lately, self.buckets);
+            profile.learn(second, value, cut, long, self.buckets);
         }
     }
 
@@ -153,12 +155,12 @@ impl Profile {
         (&self.day[place(second, 86_400, self.day.len())], &self.week[place(second, 604_800, self.week.len())])
     }
 
-    fn learn(&mut self, second: i64, value: f32, cut: f32, lately: f32, buckets: u32) {
+    fn learn(&mut self, second: i64, value: f32, cut: f32, long: f32, buckets: u32) {
         let (at_day, at_week) = (place(second, 86_400, self.day.len()), place(second, 604_800, self.week.len()));
         let off = value - self.base;
         let track = |kept: &mut f32, slot: &Slot| {
             if slot.seen >= 2 {
-                *kept += lately * ((off - slot.offset).abs().min(cut) - *kept);
+                *kept += long * ((off - slot.offset).abs().min(cut) - *kept);
             }
         };
         track(&mut self.day_error, &self.day[at_day]);

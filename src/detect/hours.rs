@@ -11,7 +11,7 @@ use std::hash::BuildHasherDefault;
 use serde::{Deserialize, Serialize};
 
 use super::firsts::group;
-use super::promise::{Budget, Rate, Tail};
+use super::promise::{Budget, PER_DEVIATION, Rate, Tail};
 use super::table::AlreadyHashed;
 use super::{Detector, Seen, Trip};
 use crate::limits;
@@ -90,6 +90,7 @@ impl Detector for Hours {
         }
         person.hour = hour;
         let group = groups.entry(group(seen.entity())).or_default();
+        group.budget.threshold(self.promise, seen.hit.release);
         let (own, all) = near(|it| u32::from(person.counts[it]), of_day);
         let (of_peers, of_all_peers) = near(|it| group.counts[it], of_day);
         if person.counts[of_day] == u8::MAX {
@@ -102,7 +103,8 @@ impl Detector for Hours {
         }
         let peers = (f64::from(of_peers) + 0.5) / (f64::from(of_all_peers) + 1.0);
         let chance = (f64::from(own) + PEERS_WEIGHT * peers) / (f64::from(all) + PEERS_WEIGHT);
-        let score = tail.judge(-chance.min(1.0).log10());
+        // A chance already, but a rough one: what it is worth in this log, the tail learns.
+        let score = tail.judge(-chance.min(1.0).log10() / PER_DEVIATION);
         if chance > CHANCE_MAX || !group.budget.admits(score, self.promise, seen.hit.release) {
             return;
         }

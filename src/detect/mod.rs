@@ -8,7 +8,7 @@ pub mod changed;
 pub mod count;
 pub mod distinct;
 pub mod firsts;
-mod habit;
+pub mod habit;
 mod hours;
 mod places;
 pub mod promise;

@@ -133,6 +133,8 @@ const WARM: f64 = 500.0;
 /// Scores remembered: older ones fade.
 const MEMORY: f64 = 200_000.0;
 const QUANTILE: f64 = 0.98;
+/// What a deviation is worth in decades before anything is known.
+pub const PER_DEVIATION: f64 = 0.6;
 
 impl Tail {
     /// −log10 of the chance of a raw score so large, then learns it.
@@ -178,11 +180,17 @@ impl Tail {
 
     fn own(&self, raw: f64) -> f64 {
         let threshold = self.threshold();
-        if raw <= threshold || self.excesses.len() < 10 {
+        let counted = || {
             let at = bin(raw);
             let above: f64 = self.bins.iter().skip(at + 1).map(|it| f64::from(*it)).sum();
             let here = self.bins.get(at).map_or(0.0, |it| f64::from(*it)) / 2.0;
-            return -((above + here + 0.5) / (self.total + 1.0)).log10();
+            -((above + here + 0.5) / (self.total + 1.0)).log10()
+        };
+        if raw <= threshold {
+            return counted();
+        }
+        if self.excesses.len() < 10 {
+            return counted().max(-(1.0 - QUANTILE).log10() + prior(raw) - prior(threshold));
         }
         let (shape, scale) = self.pareto();
         let x = (raw - threshold) / scale;
@@ -226,7 +234,7 @@ fn bin(raw: f64) -> usize {
 
 /// What standard deviations mean before anything is known: tails heavier than a normal one's.
 fn prior(raw: f64) -> f64 {
-    0.45 * raw
+    PER_DEVIATION * raw
 }
 
 #[cfg(test)]

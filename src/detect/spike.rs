@@ -37,7 +37,6 @@ pub struct Settings {
 pub struct Rates {
     settings: Settings,
     state: State,
-    lapsed: Timestamp,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -128,7 +127,7 @@ struct Judged {
 
 impl Rates {
     pub fn new(settings: Settings) -> Rates {
-        Rates { settings, state: State::default(), lapsed: Timestamp::MIN }
+        Rates { settings, state: State::default() }
     }
 
     fn judge(settings: &Settings, person: &Person) -> Option<Judged> {
@@ -144,7 +143,9 @@ impl Rates {
     /// Closes the person's bucket, and the empty ones up to `next`.
     fn close(settings: &Settings, tail: &mut Tail, profiles: &mut usize, person: &mut Person, next: i64) {
         let floor = settings.floor();
-        if let Some(judged) = Rates::judge(settings, person).filter(|it| it.deviations > 0.0) {
+        // What was told is no part of what is usual.
+        let told = person.low || person.told.is_some_and(|it| it.0 >= settings.start(person.bucket));
+        if let Some(judged) = Rates::judge(settings, person).filter(|it| it.deviations > 0.0 && !told) {
             tail.learn(judged.deviations);
         }
         let value = settings.transformed(person.amount);
@@ -210,6 +211,7 @@ impl Rates {
             scheduled: false,
         });
         if number > person.bucket {
+            state.budgets.entry(person.group).or_default().threshold(settings.promise, seen.hit.release);
             Rates::close(settings, &mut state.tail, &mut state.profiles, person, number);
         }
         // A late event counts where it can still be seen: who delays his lines must not be hidden by that.
@@ -347,10 +349,10 @@ impl Detector for Rates {
     }
 
     fn lapse(&mut self, now: Timestamp, found: &mut Vec<Lapse>) {
-        self.lapsed = self.lapsed.max(now);
         while let Some((bucket, _)) = self.state.due.first_key_value() {
             let bucket = *bucket;
-            if self.settings.start(bucket + 1) > now {
+            // The last microsecond of the bucket has passed.
+            if self.settings.start(bucket + 1).micros() - 1 > now.micros() {
                 return;
             }
             let keys = self.state.due.remove(&bucket).unwrap_or_default();

@@ -731,7 +731,7 @@ mod tests {
     }
 
     /// The tags of the command-line reference that this version has rules for.
-    const TAGS: [&str; 33] = [
+    const TAGS: [&str; 36] = [
         "admin-assigned",
         "role-changed",
         "login-success",
@@ -765,6 +765,9 @@ mod tests {
         "policy-weakened",
         "oauth-grant",
         "data-exported",
+        "new-location",
+        "rate-spike",
+        "source-silent",
     ];
 
     #[test]
