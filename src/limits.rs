@@ -60,6 +60,18 @@ pub const HELD_BYTES_MAX: usize = 64 << 20;
 pub const CLIENTS_MAX: usize = 10_000;
 /// Distinct values kept exactly for one entity of a `Distinct` rule. More: HyperLogLog, and the alert says so.
 pub const DISTINCT_EXACT_MAX: usize = 1024;
+/// Events of one entity of a `Sum` rule kept one by one, 48 bytes each. More: those of the same thousandth of the window are kept as one.
+pub const SUM_EVENTS_MAX: usize = 4096;
+/// Entities whose values a `FirstSeen` or `Rare` rule remembers, 72 bytes each. More: newcomers are not judged until somebody is forgotten.
+pub const FIRSTS_PEOPLE_MAX: usize = 1_000_000;
+/// Values of one entity of such a rule, 16 bytes each. More: those not seen for longest are forgotten.
+pub const FIRSTS_VALUES_EACH_MAX: usize = 4096;
+/// Values of all entities of such a rule. More: an entity's new value takes the place of its old ones.
+pub const FIRSTS_VALUES_MAX: usize = 4_000_000;
+/// Entities whose rate a `Spike` or `Drop` rule remembers, 100 bytes each. More: newcomers are not judged until somebody is forgotten.
+pub const HABITS_MAX: usize = 500_000;
+/// Of those, how many have a profile of the day and the week, 1.5 KiB each. More: the others are judged by their level alone.
+pub const HABIT_PROFILES_MAX: usize = 4096;
 /// Notifications waiting for one receiver. More: the oldest goes to the dead-letter file, and is counted.
 pub const OUTBOX_WAITING_MAX: usize = 100_000;
 /// Bytes of the notifications waiting for one receiver. More: as with too many of them.

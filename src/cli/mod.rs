@@ -12,6 +12,7 @@ pub mod replay;
 pub mod rules;
 pub mod run;
 pub mod state;
+pub mod score;
 pub mod test;
 
 use std::path::PathBuf;
@@ -148,6 +149,8 @@ pub enum Command {
     Geoip(geoip::GeoipArgs),
     /// What is remembered, and whether it is sound
     State(state::StateArgs),
+    /// Judge a series of numbers: CSV timestamp,value in, a score a row out
+    Score(score::ScoreArgs),
     /// Try a receiver: send a test alert, or see the message
     Notify(notify::NotifyArgs),
 }
@@ -179,6 +182,7 @@ pub fn run(cli: Cli) -> Exit {
     match command {
         Command::Run(args) => run::run(&common, args),
         Command::State(args) => state::run(&common, args),
+        Command::Score(args) => score::run(&common, args),
         Command::Notify(args) => notify::run(&common, args),
         Command::Replay(args) => replay::run(&common, args),
         Command::Normalize(args) => normalize::run(&common, args),

@@ -3,18 +3,31 @@
 //! A detector sees the hits of its rule in the order (release time, step, line hash), whatever order the lines arrived in,
 //! and is the only owner of what it remembers. Time is whatever the hits say; nothing here reads a clock.
 
+pub mod absence;
+pub mod changed;
 pub mod count;
 pub mod distinct;
+pub mod firsts;
+pub mod habit;
+mod hours;
 mod places;
+pub mod promise;
 pub mod sequence;
+pub mod silence;
+pub mod spike;
+pub mod sum;
 mod table;
 pub mod travel;
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use self::promise::Rate;
 use crate::expr::Expr;
-use crate::model::{Hit, HitBatch, Severity, Span, Timestamp};
+use crate::limits;
+use crate::model::{Carried, Hit, HitBatch, Severity, Span, Timestamp, text};
 
 /// How a rule decides, as written in its file.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -26,6 +39,58 @@ pub enum Detect {
     Count { at_least: u32, within: Span },
     /// At least so many different values of a field within a sliding window.
     Distinct { field: String, at_least: u32, within: Span },
+    /// At least so much of a field, added up within a sliding window.
+    Sum { field: String, at_least: f64, within: Span },
+    /// A field's value differs from the entity's last.
+    Changed { field: String },
+    /// One event that is not followed by another in time.
+    Absence { first: Expr, then: Expr, within: Span },
+    /// The entity has stopped.
+    Silence { after: Span },
+    /// A value that the entity has never shown since it was learned.
+    FirstSeen {
+        field: String,
+        /// How long each entity is learned before anything is told of it.
+        #[serde(default = "two_weeks")]
+        learn: Span,
+        /// A value not seen for so long is new again.
+        #[serde(default = "ninety_days", skip_serializing_if = "is_ninety_days")]
+        forget: Span,
+        /// Values worth telling; the others only teach. Empty: all.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        only: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        false_alerts: Option<Rate>,
+    },
+    /// A value new to the entity that hardly any of its peers has.
+    Rare {
+        field: String,
+        #[serde(default = "one_week")]
+        learn: Span,
+        #[serde(default = "once_a_week")]
+        false_alerts: Rate,
+    },
+    /// Many more events (or much more of a field) in a bucket of time than the entity's habit lets expect.
+    Spike {
+        #[serde(default = "five_minutes")]
+        bucket: Span,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        field: String,
+        #[serde(default = "once_a_week")]
+        false_alerts: Rate,
+    },
+    /// Many fewer.
+    Drop {
+        #[serde(default = "five_minutes")]
+        bucket: Span,
+        #[serde(default = "once_a_week")]
+        false_alerts: Rate,
+    },
+    /// At an hour at which the entity hardly ever does this.
+    OffHours {
+        #[serde(default = "once_a_week")]
+        false_alerts: Rate,
+    },
     /// Steps one after the other (or in any order) within a sliding window.
     Sequence {
         steps: Vec<Step>,
@@ -54,6 +119,32 @@ fn yes() -> bool {
     true
 }
 
+const DAY: Span = Span::from_secs(86_400);
+
+fn one_week() -> Span {
+    Span::from_micros(7 * DAY.micros())
+}
+
+fn two_weeks() -> Span {
+    Span::from_micros(14 * DAY.micros())
+}
+
+fn ninety_days() -> Span {
+    Span::from_micros(90 * DAY.micros())
+}
+
+fn is_ninety_days(span: &Span) -> bool {
+    *span == ninety_days()
+}
+
+fn five_minutes() -> Span {
+    Span::from_secs(300)
+}
+
+fn once_a_week() -> Rate {
+    Rate { count: 1.0, per: one_week() }
+}
+
 fn one() -> u32 {
     1
 }
@@ -66,6 +157,15 @@ impl Detect {
             Detect::Count { .. } => "count",
             Detect::Distinct { .. } => "distinct",
             Detect::Sequence { .. } => "sequence",
+            Detect::Sum { .. } => "sum",
+            Detect::Changed { .. } => "changed",
+            Detect::Absence { .. } => "absence",
+            Detect::Silence { .. } => "silence",
+            Detect::FirstSeen { .. } => "first-seen",
+            Detect::Rare { .. } => "rare",
+            Detect::Spike { .. } => "spike",
+            Detect::Drop { .. } => "drop",
+            Detect::OffHours { .. } => "off-hours",
             Detect::Travel {} => "travel",
         }
     }
@@ -73,17 +173,85 @@ impl Detect {
     /// The fields a hit must bring along for the detector, in the order in which it asks for them.
     pub fn fields(&self) -> Vec<String> {
         match self {
-            Detect::Each | Detect::Count { .. } | Detect::Sequence { .. } => Vec::new(),
-            Detect::Distinct { field, .. } => vec![field.clone()],
+            Detect::Each
+            | Detect::Count { .. }
+            | Detect::Sequence { .. }
+            | Detect::Absence { .. }
+            | Detect::Drop { .. }
+            | Detect::OffHours { .. }
+            | Detect::Silence { .. } => Vec::new(),
+            Detect::Spike { field, .. } if field.is_empty() => Vec::new(),
+            Detect::Distinct { field, .. }
+            | Detect::Sum { field, .. }
+            | Detect::FirstSeen { field, .. }
+            | Detect::Rare { field, .. }
+            | Detect::Spike { field, .. }
+            | Detect::Changed { field } => vec![field.clone()],
             Detect::Travel {} => places::FIELDS.map(String::from).into(),
+        }
+    }
+
+    /// The conditions that its steps add to the rule's own; a hit has one bit a step. Empty: the rule's is all there is.
+    pub fn steps(&self) -> Vec<&Expr> {
+        match self {
+            Detect::Sequence { steps, .. } => steps.iter().map(|it| &it.when).collect(),
+            Detect::Absence { first, then, .. } => vec![first, then],
+            Detect::Each
+            | Detect::Count { .. }
+            | Detect::Distinct { .. }
+            | Detect::Sum { .. }
+            | Detect::Changed { .. }
+            | Detect::Silence { .. }
+            | Detect::FirstSeen { .. }
+            | Detect::Rare { .. }
+            | Detect::Spike { .. }
+            | Detect::Drop { .. }
+            | Detect::OffHours { .. }
+            | Detect::Travel {} => Vec::new(),
+        }
+    }
+
+    /// How long an alert stays open without more of the same. What is silent ends its alert by speaking again, however
+    /// long that takes.
+    pub fn quiet(&self, of_rule: Span) -> Span {
+        match self {
+            Detect::Silence { .. } => of_rule.max(silence::FORGET),
+            // While it goes on, every bucket says so.
+            Detect::Spike { bucket, .. } | Detect::Drop { bucket, .. } => {
+                of_rule.max(Span::from_micros(bucket.micros().saturating_mul(3)))
+            }
+            Detect::Each
+            | Detect::Count { .. }
+            | Detect::Distinct { .. }
+            | Detect::Sum { .. }
+            | Detect::Changed { .. }
+            | Detect::Absence { .. }
+            | Detect::Sequence { .. }
+            | Detect::FirstSeen { .. }
+            | Detect::Rare { .. }
+            | Detect::OffHours { .. }
+            | Detect::Travel {} => of_rule,
         }
     }
 
     /// Whether the kind learns from all entities together, so that one owner must see all hits of the rule.
     pub fn sees_everybody(&self) -> bool {
         match self {
-            Detect::Each | Detect::Count { .. } | Detect::Distinct { .. } | Detect::Sequence { .. } => false,
-            Detect::Travel {} => true,
+            Detect::Each
+            | Detect::Count { .. }
+            | Detect::Distinct { .. }
+            | Detect::Sum { .. }
+            | Detect::Changed { .. }
+            | Detect::Absence { .. }
+            | Detect::Silence { .. }
+            | Detect::Sequence { .. } => false,
+            // Peers, pooled scores and a promise for all entities together need one owner.
+            Detect::FirstSeen { .. }
+            | Detect::Rare { .. }
+            | Detect::Spike { .. }
+            | Detect::Drop { .. }
+            | Detect::OffHours { .. }
+            | Detect::Travel {} => true,
         }
     }
 
@@ -100,6 +268,48 @@ impl Detect {
             Detect::Sequence { steps, within, ordered } => {
                 Box::new(table::Table::new(sequence::Sequence::new(steps, *within, *ordered)))
             }
+            Detect::Sum { field, at_least, within } => Box::new(table::Table::new(sum::Sum {
+                field: field.clone(),
+                at_least: *at_least,
+                within: *within,
+                quiet,
+            })),
+            Detect::Changed { field } => Box::new(table::Table::new(changed::Changed { field: field.clone() })),
+            Detect::Absence { within, .. } => Box::new(table::Table::new(absence::Absence { within: *within })),
+            Detect::Silence { after } => Box::new(table::Table::new(silence::Silence { after: *after })),
+            Detect::FirstSeen { field, learn, forget, only, false_alerts } => {
+                Box::new(firsts::Firsts::new(firsts::Settings {
+                    field: field.clone(),
+                    learn: *learn,
+                    forget: *forget,
+                    only: only.clone(),
+                    rare: false,
+                    promise: *false_alerts,
+                }))
+            }
+            Detect::Rare { field, learn, false_alerts } => Box::new(firsts::Firsts::new(firsts::Settings {
+                field: field.clone(),
+                learn: *learn,
+                forget: ninety_days(),
+                only: Vec::new(),
+                rare: true,
+                promise: Some(*false_alerts),
+            })),
+            Detect::Spike { bucket, field, false_alerts } => Box::new(spike::Rates::new(spike::Settings {
+                bucket: *bucket,
+                field: field.clone(),
+                down: false,
+                promise: *false_alerts,
+                quiet: self.quiet(quiet),
+            })),
+            Detect::Drop { bucket, false_alerts } => Box::new(spike::Rates::new(spike::Settings {
+                bucket: *bucket,
+                field: String::new(),
+                down: true,
+                promise: *false_alerts,
+                quiet: self.quiet(quiet),
+            })),
+            Detect::OffHours { false_alerts } => Box::new(hours::Hours::new(*false_alerts)),
             Detect::Travel {} => Box::new(places::Places::new(quiet)),
         }
     }
@@ -124,6 +334,47 @@ impl Seen<'_> {
     pub fn time(&self) -> Timestamp {
         self.mark.time
     }
+
+    /// The entity's values as the line has them, joined.
+    pub fn entity(&self) -> &str {
+        self.batch.str(self.hit.entity)
+    }
+
+    /// The detector's field at `index` as text, whatever it is. None when the line lacks it.
+    pub fn text(&self, index: usize) -> Option<Cow<'_, str>> {
+        match self.batch.values[self.hit.values as usize + index] {
+            Carried::Absent => None,
+            Carried::Text(range) => Some(self.batch.str(range).into()).filter(|it: &Cow<str>| !it.is_empty()),
+            Carried::Number(it) => Some(it.to_string().into()),
+        }
+    }
+}
+
+/// A stranger's text inside a sentence.
+fn brief(value: &str) -> &str {
+    text::cut(value, 80)
+}
+
+/// The first and the latest marks of many: more are not shown.
+fn few(marks: impl ExactSizeIterator<Item = Mark>) -> Vec<Mark> {
+    let (len, first) = (marks.len(), limits::EVIDENCE_LINES_MAX / 2);
+    let last = len.saturating_sub(limits::EVIDENCE_LINES_MAX - first);
+    marks.enumerate().filter(|(index, _)| *index < first || *index >= last).map(|(_, it)| it).collect()
+}
+
+/// A quantity of a field for people: bytes in their units, other numbers with few digits.
+fn shown(field: &str, value: f64) -> String {
+    let digits = |value: f64| match value.abs() {
+        it if it >= 100.0 || value.fract() == 0.0 => format!("{value:.0}"),
+        it if it >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    };
+    if !field.contains("bytes") {
+        return digits(value);
+    }
+    let units = ["bytes", "kB", "MB", "GB", "TB", "PB"];
+    let unit = (0..units.len() - 1).find(|it| value < 1000f64.powi(*it as i32 + 1)).unwrap_or(units.len() - 1);
+    format!("{} {}", digits(value / 1000f64.powi(unit as i32)), units[unit])
 }
 
 /// What a kind found, before names and lines are put to it.
@@ -175,6 +426,8 @@ pub struct Lapse {
     pub due: Timestamp,
     /// The entity's values as the last hit had them, joined as in [`Hit::entity`].
     pub entity: Box<str>,
+    /// Which of the partitions keeps the entity's evidence.
+    pub partition: u8,
     /// Of the last line known, and what it carried for the title.
     pub line_hash: u64,
     pub trip: Trip,
@@ -236,6 +489,76 @@ mod testing {
 
     pub fn time(second: i64) -> Timestamp {
         Timestamp::from_micros(second * 1_000_000)
+    }
+
+    pub fn second(time: Timestamp) -> i64 {
+        time.micros().div_euclid(1_000_000)
+    }
+
+    /// A hit to be.
+    #[derive(Clone)]
+    pub struct Event {
+        pub time: Timestamp,
+        pub release: Timestamp,
+        pub steps: u32,
+        pub entity: String,
+        pub value: Option<String>,
+    }
+
+    impl Event {
+        pub fn at(second: i64) -> Event {
+            Event { time: time(second), release: time(second), steps: 1, entity: "ann".into(), value: None }
+        }
+
+        pub fn of(second: i64, entity: &str, value: &str) -> Event {
+            Event { entity: entity.into(), value: Some(value.into()), ..Event::at(second) }
+        }
+    }
+
+    /// Feeds the events as a shard does, then lets time pass until that second: what was found, with its event's second, and what lapsed.
+    pub fn watch(mut detector: impl Detector, events: &[Event], until: i64) -> (Vec<(i64, Trip)>, Vec<Lapse>) {
+        let (mut trips, mut lapses) = (Vec::new(), Vec::new());
+        for (number, event) in events.iter().enumerate() {
+            feed(&mut detector, event, number as u64, &mut trips, &mut lapses);
+        }
+        detector.lapse(time(until), &mut lapses);
+        (trips, lapses)
+    }
+
+    pub fn feed(
+        detector: &mut impl Detector,
+        event: &Event,
+        number: u64,
+        trips: &mut Vec<(i64, Trip)>,
+        lapses: &mut Vec<Lapse>,
+    ) {
+        let mut batch = HitBatch::default();
+        let entity = batch.push(&event.entity);
+        let value = event.value.as_ref().map_or(Carried::Absent, |it| Carried::Text(batch.push(it)));
+        batch.values.push(value);
+        let hash = twox_hash::XxHash3_64::oneshot(event.entity.as_bytes());
+        let hit = Hit {
+            rule: RuleIndex(0),
+            steps: event.steps,
+            partition: 0,
+            entity_hash: hash,
+            entity_stable: hash,
+            entity,
+            time: event.time,
+            release: event.release,
+            line_hash: number,
+            line: number + 1,
+            source: 0,
+            text: TextRange::default(),
+            values: 0,
+            late: event.release > event.time,
+            suspect: false,
+        };
+        detector.lapse(Timestamp::from_micros(event.release.micros() - 1), lapses);
+        let mut found = Vec::new();
+        let mark = Mark { time: event.time, evidence: number };
+        detector.observe(&Seen { mark, hit: &hit, batch: &batch }, &mut found);
+        trips.extend(found.into_iter().map(|it| (second(event.time), it)));
     }
 
     /// The findings (second of the event, count) of events at those seconds.

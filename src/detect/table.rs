@@ -31,6 +31,10 @@ pub trait Kind: Send {
     fn lapse(&self, _memory: &mut Self::Memory, _due: Timestamp) -> Option<Lapse> {
         None
     }
+    /// Whether lines of past hits are asked for again.
+    fn looks_back(&self) -> bool {
+        true
+    }
 }
 
 pub struct Table<K: Kind> {
@@ -105,7 +109,7 @@ impl<K: Kind> Detector for Table<K> {
     }
 
     fn looks_back(&self) -> bool {
-        true
+        self.kind.looks_back()
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Engine {
     shards: Vec<Shard>,
     desk: Desk,
     now: Timestamp,
+    /// The latest time of which somebody said that it has passed.
+    passed: Timestamp,
     /// The latest time that was let pass, short of the end of everything.
     told_time: Timestamp,
     ready: Vec<HitBatch>,
@@ -51,6 +53,7 @@ impl Engine {
             shards: (0..shards.clamp(1, limits::PARTITIONS)).map(|_| Shard::new(set.clone())).collect(),
             desk: Desk::new(set.cards.clone()),
             now: Timestamp::MIN,
+            passed: Timestamp::MIN,
             told_time: Timestamp::MIN,
             ready: Vec::new(),
             found: Vec::new(),
@@ -106,6 +109,7 @@ impl Engine {
     /// Lets time pass to `now` although nothing was said: open alerts resolve.
     pub fn pass_time(&mut self, now: Timestamp, told: &mut Vec<Alert>) {
         self.now = self.now.max(now);
+        self.passed = self.passed.max(now);
         self.advance(told);
     }
 
@@ -204,8 +208,13 @@ impl Engine {
             now => now,
         };
         self.told_time = self.told_time.max(end);
+        // A line of the watermark's very time may still be in the next batch, and must find nothing lapsed that it prevents.
+        let until = match self.now {
+            Timestamp::MAX => end,
+            _ => self.passed.max(Timestamp::from_micros(self.watermark().micros().saturating_sub(1))),
+        };
         for shard in &mut self.shards {
-            shard.advance(self.now, end, &self.sources, &mut self.found);
+            shard.advance(self.now, until, &self.sources, &mut self.found);
         }
         if shards > 1 || self.found.len() > 1 {
             self.found.sort_by(|a, b| finding_order(a).cmp(&finding_order(b)));

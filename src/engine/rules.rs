@@ -10,7 +10,6 @@ use twox_hash::XxHash3_64;
 
 use super::canonical::{Compare, canonical};
 use crate::alert::RuleCard;
-use crate::detect::Detect;
 use crate::enrich::{self, GeoFields};
 use crate::expr::Expr;
 use crate::format::Paths;
@@ -191,7 +190,7 @@ fn card(rule: &Rule, title: &Template) -> RuleCard {
         severity: rule.severity,
         tags: rule.tags.clone(),
         by: rule.by.iter().map(|it| it.field().trim_start_matches('.').to_string()).collect(),
-        quiet: rule.quiet,
+        quiet: rule.detect.quiet(rule.quiet),
         kind: rule.detect.name(),
     }
 }
@@ -203,12 +202,10 @@ fn names_of(rules: &[Rule], titles: &[Template]) -> (BTreeSet<String>, Vec<Strin
         rule.when.fields(&mut |it| {
             names.insert(it.to_string());
         });
-        if let Detect::Sequence { steps, .. } = &rule.detect {
-            for step in steps {
-                step.when.fields(&mut |it| {
-                    names.insert(it.to_string());
-                });
-            }
+        for step in rule.detect.steps() {
+            step.fields(&mut |it| {
+                names.insert(it.to_string());
+            });
         }
         names.extend(rule.by.iter().map(|it| it.field().to_string()));
         names.extend(rule.detect.fields());
@@ -224,17 +221,14 @@ fn expressions(rules: &[Rule]) -> (Vec<Expr>, Vec<(RuleIndex, u32)>) {
     let mut owners = Vec::new();
     for (number, rule) in rules.iter().enumerate() {
         let index = RuleIndex(number as u16);
-        match &rule.detect {
-            Detect::Sequence { steps, .. } => {
-                for (step, it) in steps.iter().enumerate() {
-                    exprs.push(Expr::All(vec![rule.when.clone(), it.when.clone()]));
-                    owners.push((index, 1 << step));
-                }
-            }
-            Detect::Each | Detect::Count { .. } | Detect::Distinct { .. } | Detect::Travel {} => {
-                exprs.push(rule.when.clone());
-                owners.push((index, 1));
-            }
+        let steps = rule.detect.steps();
+        for (step, it) in steps.iter().enumerate() {
+            exprs.push(Expr::All(vec![rule.when.clone(), (*it).clone()]));
+            owners.push((index, 1 << step));
+        }
+        if steps.is_empty() {
+            exprs.push(rule.when.clone());
+            owners.push((index, 1));
         }
     }
     (exprs, owners)

@@ -93,16 +93,18 @@ impl Shard {
         }
     }
 
-    /// Lets time pass to `now`: hits whose release time is not later reach their detectors. `end`: the newest time that
-    /// anything said; after the end of all input nothing can be missed that was not yet due then.
-    pub fn advance(&mut self, now: Timestamp, end: Timestamp, sources: &[String], found: &mut Vec<Finding>) {
+    /// Lets time pass to `now`: hits whose release time is not later reach their detectors. `until`: nothing that happened
+    /// until then is still to come, so what was due then is missed.
+    pub fn advance(&mut self, now: Timestamp, until: Timestamp, sources: &[String], found: &mut Vec<Finding>) {
         if self.earliest <= now {
             self.feed_due(now, sources, found);
         }
-        for rule in 0..self.detectors.len() {
-            lapse(&self.set.rules[rule], &mut *self.detectors[rule], rule, now.min(end), &mut self.lapses, found);
+        let Shard { set, detectors, rings, shared_rings, lapses, .. } = self;
+        for (rule, detector) in detectors.iter_mut().enumerate() {
+            let rings = Rings { own: shared_rings[rule].as_ref(), partitions: rings };
+            lapse(&set.rules[rule], &mut **detector, rule, until, &rings, sources, lapses, found);
             if now != Timestamp::MAX {
-                self.detectors[rule].forget(now);
+                detector.forget(now);
             }
         }
     }
@@ -182,12 +184,13 @@ impl Shard {
             *waiting -= 1;
             let hit = &batch.hits[it.index as usize];
             let rule = hit.rule.index();
+            let before = Timestamp::from_micros(hit.release.micros() - 1);
+            let kept = Rings { own: shared_rings[rule].as_ref(), partitions: rings };
+            lapse(&set.rules[rule], &mut *detectors[rule], rule, before, &kept, sources, lapses, found);
             let ring = match &mut shared_rings[rule] {
                 Some(ring) => ring,
                 None => &mut rings[usize::from(hit.partition)],
             };
-            let before = Timestamp::from_micros(hit.release.micros() - 1);
-            lapse(&set.rules[rule], &mut *detectors[rule], rule, before, lapses, found);
             feed(&set.rules[rule], &mut *detectors[rule], ring, trips, batch, hit, sources, found);
         }
         self.hits += due.len() as u64;
@@ -203,18 +206,29 @@ impl Shard {
     }
 }
 
+/// Where the evidence of a rule is kept.
+struct Rings<'a> {
+    own: Option<&'a EvidenceRing>,
+    partitions: &'a [EvidenceRing],
+}
+
 /// Lets time pass for one rule.
+#[expect(clippy::too_many_arguments, reason = "the parts of a shard, borrowed apart")]
 fn lapse(
     rule: &Compiled,
     detector: &mut dyn Detector,
     number: usize,
     now: Timestamp,
+    rings: &Rings<'_>,
+    sources: &[String],
     lapses: &mut Vec<Lapse>,
     found: &mut Vec<Finding>,
 ) {
     detector.lapse(now, lapses);
     for lapse in lapses.drain(..) {
         let values: Vec<String> = lapse.entity.split(List::SEPARATOR).map(str::to_string).collect();
+        let ring = rings.own.unwrap_or(&rings.partitions[usize::from(lapse.partition)]);
+        let evidence = lapse.trip.marks.iter().filter_map(|it| ring.find(it.evidence, sources)).collect();
         found.push(Finding {
             rule: RuleIndex(number as u16),
             entity: Entity { key: rule.entity_key(&values), values },
@@ -225,7 +239,7 @@ fn lapse(
             since: lapse.trip.since,
             score: lapse.trip.score,
             severity: lapse.trip.severity,
-            evidence: Vec::new(),
+            evidence,
             because: because(lapse.trip.because, lapse.trip.numbers),
             story: lapse.trip.story,
             values: Vec::new(),

@@ -258,7 +258,7 @@ impl<'a> Checker<'a, '_> {
                 self.report(Place::Text("by", field), format!("`{field}` is given twice"), |it| it);
             }
             self.field("by", field);
-            if let Detect::Distinct { field: counted, .. } = &rule.detect
+            if let Detect::Distinct { field: counted, .. } | Detect::Changed { field: counted } = &rule.detect
                 && counted == by.field()
             {
                 let what = format!("`{field}` is in `by`, so each entity has one value of it and no more");
@@ -281,6 +281,41 @@ impl<'a> Checker<'a, '_> {
                 self.counting(*at_least, *within);
                 self.field("detect", field);
             }
+            Detect::Sum { field, at_least, within } => {
+                if !at_least.is_finite() || *at_least <= 0.0 {
+                    let what = format!("`at_least: {at_least}` is always reached");
+                    self.report(Place::Key("detect", "at_least"), what, |it| it.expected("a number above 0"));
+                }
+                if *within == Span::ZERO {
+                    self.window();
+                }
+                self.field("detect", field);
+            }
+            Detect::Changed { field } | Detect::FirstSeen { field, .. } | Detect::Rare { field, .. } => {
+                self.field("detect", field);
+            }
+            Detect::Spike { bucket, field, .. } => {
+                self.bucket(*bucket);
+                if !field.is_empty() {
+                    self.field("detect", field);
+                }
+            }
+            Detect::Drop { bucket, .. } => self.bucket(*bucket),
+            Detect::OffHours { .. } => {}
+            Detect::Absence { first, then, within } => {
+                if *within == Span::ZERO {
+                    self.window();
+                }
+                self.expr("detect", first);
+                self.expr("detect", then);
+            }
+            Detect::Silence { after } => {
+                if *after == Span::ZERO {
+                    self.report(Place::Key("detect", "after"), "a silence of no length is always there", |it| {
+                        it.expected("a duration such as \"15m\"")
+                    });
+                }
+            }
             Detect::Sequence { steps, within, ordered: _ } => {
                 if *within == Span::ZERO {
                     self.window();
@@ -298,6 +333,14 @@ impl<'a> Checker<'a, '_> {
         }
         if within == Span::ZERO {
             self.window();
+        }
+    }
+
+    fn bucket(&mut self, bucket: Span) {
+        if bucket < Span::from_secs(1) || bucket > Span::from_secs(86_400) {
+            self.report(Place::Key("detect", "bucket"), format!("a bucket of {bucket} shows no habit"), |it| {
+                it.expected("a duration from \"1s\" to \"1d\"")
+            });
         }
     }
 

@@ -14,7 +14,7 @@ use crate::model::Severity;
 use crate::model::text::nearest;
 
 /// How matchers and kinds are written: shown as help, and in `docs/rules.md`.
-pub const WRITTEN: [(&str, &str); 27] = [
+pub const WRITTEN: [(&str, &str); 36] = [
     ("All", "All([Eq(\"activity\", \"login.failure\"), Exists(\"user.name\")])"),
     ("Any", "Any([Eq(\"user.name\", \"root\"), Eq(\"user.name\", \"admin\")])"),
     ("Not", "Not(Eq(\"event.provider\", \"okta\"))"),
@@ -41,6 +41,18 @@ pub const WRITTEN: [(&str, &str); 27] = [
         "Sequence",
         "Sequence(steps: [(when: Eq(\"activity\", \"login.failure\"), at_least: 5), (when: Eq(\"activity\", \"login.success\"))], within: \"10m\")",
     ),
+    ("Sum", "Sum(field: \"source.bytes\", at_least: 1e9, within: \"1h\")"),
+    ("Changed", "Changed(field: \"user_agent.original\")"),
+    (
+        "Absence",
+        "Absence(first: Eq(\"activity\", \"mfa.disabled\"), then: Eq(\"activity\", \"mfa.enabled\"), within: \"1h\")",
+    ),
+    ("Silence", "Silence(after: \"15m\")"),
+    ("FirstSeen", "FirstSeen(field: \"source.geo.country_iso_code\", learn: \"14d\")"),
+    ("Rare", "Rare(field: \"source.as.number\", false_alerts: \"1/week\")"),
+    ("Spike", "Spike(bucket: \"5m\", false_alerts: \"1/week\")"),
+    ("Drop", "Drop(bucket: \"15m\", false_alerts: \"1/week\")"),
+    ("OffHours", "OffHours(false_alerts: \"1/week\")"),
     ("Travel", "Travel()"),
     ("Fold", "Fold(\"user.name\")"),
     ("Exact", "Exact(\"user.name\")"),

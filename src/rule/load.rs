@@ -731,7 +731,7 @@ mod tests {
     }
 
     /// The tags of the command-line reference that this version has rules for.
-    const TAGS: [&str; 33] = [
+    const TAGS: [&str; 36] = [
         "admin-assigned",
         "role-changed",
         "login-success",
@@ -765,6 +765,9 @@ mod tests {
         "policy-weakened",
         "oauth-grant",
         "data-exported",
+        "new-location",
+        "rate-spike",
+        "source-silent",
     ];
 
     #[test]
@@ -831,7 +834,8 @@ mod tests {
     fn examples_of_everything_can_be_read() {
         for (name, written) in super::super::explain::WRITTEN.iter().filter(|it| it.0 != "Rule") {
             let (when, by, detect) = match *name {
-                "Each" | "Count" | "Distinct" | "Sequence" | "Travel" => ("All([])", "\"source.ip\"", *written),
+                "Each" | "Count" | "Distinct" | "Sequence" | "Travel" | "Sum" | "Changed" | "Absence" | "Silence"
+                | "FirstSeen" | "Rare" | "Spike" | "Drop" | "OffHours" => ("All([])", "\"source.ip\"", *written),
                 "Fold" | "Exact" => ("All([])", *written, "Each"),
                 _ => (*written, "\"source.ip\"", "Each"),
             };

@@ -1,0 +1,314 @@
+//! "At most so many false alerts a week": a promise instead of a threshold.
+//!
+//! Nobody can say which score is extraordinary before the log has been seen, and a score that is in one organisation floods
+//! another. So the operator says how many false alerts are bearable, and two things keep that promise. [`Tail`] makes
+//! scores comparable: it learns how large the raw scores of a rule are, over all entities together, and turns each into
+//! −log10 of the chance of one so large. [`Budget`] holds the rate whatever the data do: a threshold that rises by one
+//! decade with each alert and sinks at the promised rate.
+//!
+//! The budget's bound needs no assumption about the scores but their cap: with a threshold θ that starts at θ₁, rises by 1 at
+//! each alert, sinks by the promised rate, and is exceeded by a score of at most S, alerts in a time T are at most
+//! rate · T + (S + 1 − θ₁). Here S = 12 and θ₁ = 5: eight alerts in a lifetime above the promise.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::SCORE_MAX;
+use crate::model::{Span, Timestamp};
+
+/// So many in a time: `"1/week"`, `"5/day"`, `"2/month"`.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Rate {
+    pub count: f64,
+    pub per: Span,
+}
+
+const UNITS: [(&str, i64); 5] =
+    [("hour", 3600), ("day", 86_400), ("week", 604_800), ("month", 30 * 86_400), ("year", 365 * 86_400)];
+
+impl Rate {
+    pub fn parse(text: &str) -> Option<Rate> {
+        let (count, per) = text.split_once('/')?;
+        let count: f64 = count.trim().parse().ok().filter(|it: &f64| it.is_finite() && *it > 0.0 && *it <= 1e6)?;
+        let per = UNITS.iter().find(|it| it.0 == per.trim())?.1;
+        Some(Rate { count, per: Span::from_secs(per) })
+    }
+
+    /// How many are due in a time.
+    pub fn over(self, span: Span) -> f64 {
+        self.count * span.micros() as f64 / self.per.micros() as f64
+    }
+}
+
+impl std::fmt::Display for Rate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let unit = UNITS.iter().find(|it| Span::from_secs(it.1) == self.per).map_or("week", |it| it.0);
+        write!(f, "{}/{unit}", self.count)
+    }
+}
+
+impl Serialize for Rate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Rate::parse(&text).ok_or_else(|| {
+            de::Error::custom(format!(
+                "`{text}` is no rate; write 1/week, 5/day or 2/month (per hour, day, week, month, year)"
+            ))
+        })
+    }
+}
+
+/// Holds the rate of alerts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Budget {
+    theta: f64,
+    /// Up to when the threshold has sunk.
+    at: Option<Timestamp>,
+    /// Alerts given, and candidates kept back.
+    pub used: u64,
+    pub kept_back: u64,
+}
+
+const THETA_FIRST: f64 = 5.0;
+/// A score that every thousandth event reaches is never worth an alert, however much of the budget is left.
+const THETA_LEAST: f64 = 3.0;
+const STEP: f64 = 1.0;
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget { theta: THETA_FIRST, at: None, used: 0, kept_back: 0 }
+    }
+}
+
+impl Budget {
+    /// How many alerts there may be in a lifetime above the promised rate.
+    pub const EXCESS_MAX: f64 = (SCORE_MAX + STEP - THETA_FIRST) / STEP;
+
+    /// Whether the score is worth an alert now; if so it is paid for. `now` never goes back (release times do not).
+    pub fn admits(&mut self, score: f64, rate: Rate, now: Timestamp) -> bool {
+        let admitted = score.min(SCORE_MAX) > self.threshold(rate, now);
+        if admitted {
+            self.theta += STEP;
+            self.used += 1;
+        } else if score > THETA_LEAST {
+            self.kept_back += 1;
+        }
+        admitted
+    }
+
+    /// What a score must exceed now.
+    pub fn threshold(&mut self, rate: Rate, now: Timestamp) -> f64 {
+        let since = self.at.map_or(Span::ZERO, |it| now.since(it));
+        self.theta = (self.theta - STEP * rate.over(since)).max(THETA_LEAST);
+        self.at = self.at.max(Some(now));
+        self.theta
+    }
+}
+
+/// How large the raw scores of a rule are, so that one can be called rare.
+///
+/// A histogram with bins a twelfth of a binary order apart tells of the bulk; above its 98 % quantile a generalised Pareto
+/// distribution, fitted to the latest excesses by probability-weighted moments, tells of what has been seen rarely or never.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Tail {
+    bins: Vec<f32>,
+    total: f64,
+    /// The largest latest raw scores above the quantile, oldest first.
+    excesses: Vec<f32>,
+    next: usize,
+}
+
+const BINS: usize = 176;
+/// The lower edge of the first bin, in binary orders.
+const LOWEST: f64 = -5.0;
+const PER_OCTAVE: f64 = 12.0;
+const EXCESSES: usize = 64;
+/// Before so many scores, and mixed in with their weight, the tail is taken to be that of the prior.
+const WARM: f64 = 500.0;
+/// Scores remembered: older ones fade.
+const MEMORY: f64 = 200_000.0;
+const QUANTILE: f64 = 0.98;
+/// What a deviation is worth in decades before anything is known.
+pub const PER_DEVIATION: f64 = 0.6;
+
+impl Tail {
+    /// −log10 of the chance of a raw score so large, then learns it.
+    pub fn judge(&mut self, raw: f64) -> f64 {
+        let score = self.score(raw);
+        self.learn(raw);
+        score
+    }
+
+    /// −log10 of the chance of a raw score at least so large, capped.
+    pub fn score(&self, raw: f64) -> f64 {
+        if raw <= 0.0 || !raw.is_finite() {
+            return if raw > 0.0 { SCORE_MAX } else { 0.0 };
+        }
+        let own = self.own(raw).clamp(0.0, SCORE_MAX);
+        let prior = prior(raw);
+        let weight = self.total / (self.total + WARM);
+        (own * weight + prior * (1.0 - weight)).clamp(0.0, SCORE_MAX)
+    }
+
+    pub fn learn(&mut self, raw: f64) {
+        if self.bins.is_empty() {
+            self.bins = vec![0.0; BINS];
+        }
+        let raw = if raw.is_finite() { raw } else { f64::from(f32::MAX) };
+        self.bins[bin(raw)] += 1.0;
+        self.total += 1.0;
+        if self.total > MEMORY {
+            self.bins.iter_mut().for_each(|it| *it *= 0.5);
+            self.total *= 0.5;
+        }
+        let threshold = self.threshold();
+        if raw > threshold {
+            let excess = (raw - threshold) as f32;
+            if self.excesses.len() < EXCESSES {
+                self.excesses.push(excess);
+            } else {
+                self.excesses[self.next] = excess;
+                self.next = (self.next + 1) % EXCESSES;
+            }
+        }
+    }
+
+    fn own(&self, raw: f64) -> f64 {
+        let threshold = self.threshold();
+        let counted = || {
+            let at = bin(raw);
+            let above: f64 = self.bins.iter().skip(at + 1).map(|it| f64::from(*it)).sum();
+            let here = self.bins.get(at).map_or(0.0, |it| f64::from(*it)) / 2.0;
+            -((above + here + 0.5) / (self.total + 1.0)).log10()
+        };
+        if raw <= threshold {
+            return counted();
+        }
+        if self.excesses.len() < 10 {
+            return counted().max(-(1.0 - QUANTILE).log10() + prior(raw) - prior(threshold));
+        }
+        let (shape, scale) = self.pareto();
+        let x = (raw - threshold) / scale;
+        let survival = if shape.abs() < 1e-6 {
+            -x / std::f64::consts::LN_10
+        } else {
+            -(1.0 + shape * x).max(1e-300).log10() / shape
+        };
+        -(1.0 - QUANTILE).log10() - survival
+    }
+
+    /// The upper edge of the bin in which the quantile lies.
+    fn threshold(&self) -> f64 {
+        let mut above = 0.0;
+        for (at, count) in self.bins.iter().enumerate().rev() {
+            above += f64::from(*count);
+            if above > self.total * (1.0 - QUANTILE) {
+                return ((at + 1) as f64 / PER_OCTAVE + LOWEST).exp2();
+            }
+        }
+        0.0
+    }
+
+    /// Shape and scale by probability-weighted moments; the shape is drawn to 0.2 with the weight of ten excesses.
+    fn pareto(&self) -> (f64, f64) {
+        let mut sorted: Vec<f64> = self.excesses.iter().map(|it| f64::from(*it)).collect();
+        sorted.sort_by(f64::total_cmp);
+        let n = sorted.len() as f64;
+        let mean = (sorted.iter().sum::<f64>() / n).max(1e-9);
+        let weighted: f64 =
+            sorted.iter().enumerate().map(|(at, it)| it * (n - 1.0 - at as f64) / (n - 1.0).max(1.0)).sum::<f64>() / n;
+        let fitted = 2.0 - mean / (mean - 2.0 * weighted).max(1e-9 * mean);
+        let shape = ((fitted.clamp(-1.0, 2.0) * n + 0.2 * 10.0) / (n + 10.0)).clamp(-0.2, 0.8);
+        (shape, mean * (1.0 - shape))
+    }
+}
+
+fn bin(raw: f64) -> usize {
+    ((raw.max(1e-9).log2() - LOWEST) * PER_OCTAVE).clamp(0.0, BINS as f64 - 1.0) as usize
+}
+
+/// What standard deviations mean before anything is known: tails heavier than a normal one's.
+fn prior(raw: f64) -> f64 {
+    PER_DEVIATION * raw
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_read_and_print() {
+        for text in ["1/week", "5/day", "0.5/month", "2/hour", "1/year"] {
+            assert_eq!(Rate::parse(text).unwrap().to_string(), text);
+        }
+        for bad in ["", "1", "week", "0/week", "-1/day", "1/decade", "inf/day", "1/week/day", "1e9/day"] {
+            assert_eq!(Rate::parse(bad), None, "{bad}");
+        }
+    }
+
+    /// Alerts of scores that arrive at such gaps (in minutes), and the time they took.
+    fn alerts(rate: Rate, scores: impl Iterator<Item = (f64, i64)>) -> (u64, Span) {
+        let (mut budget, mut minute) = (Budget::default(), 0);
+        for (score, gap) in scores {
+            minute += gap;
+            budget.admits(score, rate, Timestamp::from_micros(minute * 60_000_000));
+        }
+        (budget.used, Span::from_secs(minute * 60))
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_scores_exceed_the_bound(
+            scores in proptest::collection::vec((-5.0f64..40.0, 0i64..3000), 0..400), count in 0.1f64..20.0,
+        ) {
+            let rate = Rate { count, per: Span::from_secs(604_800) };
+            let (used, time) = alerts(rate, scores.into_iter());
+            proptest::prop_assert!(used as f64 <= rate.over(time) + Budget::EXCESS_MAX, "{} in {}", used, time);
+        }
+
+        #[test]
+        fn nor_does_an_adversary_who_knows_the_threshold(gaps in proptest::collection::vec(0i64..3000, 0..600), above in 0.0f64..12.0) {
+            let rate = Rate::parse("1/week").unwrap();
+            let (mut budget, mut minute) = (Budget::default(), 0);
+            for gap in gaps {
+                minute += gap;
+                let now = Timestamp::from_micros(minute * 60_000_000);
+                let score = budget.threshold(rate, now) + above;
+                budget.admits(score, rate, now);
+            }
+            let most = rate.over(Span::from_secs(minute * 60)) + Budget::EXCESS_MAX;
+            proptest::prop_assert!(budget.used as f64 <= most, "{} > {}", budget.used, most);
+        }
+    }
+
+    /// Numbers in (0, 1) from a seed.
+    fn uniform(seed: &mut u64) -> f64 {
+        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((*seed >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    }
+
+    #[test]
+    fn a_score_says_how_rare() {
+        // Exponential raw scores, whose tail is known: the share of scores above s must be about 10^-s.
+        let (mut tail, mut seed) = (Tail::default(), 7);
+        let mut above = [0u32; 5];
+        let n = 200_000;
+        for number in 0..n + 20_000 {
+            let score = tail.judge(-3.0 * uniform(&mut seed).ln());
+            if number >= 20_000 {
+                (1..=4).filter(|it| score > f64::from(*it as u32)).for_each(|it| above[it] += 1);
+            }
+        }
+        for (at, count) in above.iter().enumerate().skip(1) {
+            let expected = f64::from(n) * 10f64.powi(-(at as i32));
+            let ratio = f64::from(*count) / expected;
+            assert!((0.4..2.5).contains(&ratio), "above {at}: {count}, expected {expected}");
+        }
+        assert!(tail.score(f64::INFINITY) <= SCORE_MAX && tail.score(1e300) <= SCORE_MAX && tail.score(-1.0) == 0.0);
+    }
+}

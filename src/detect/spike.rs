@@ -1,0 +1,469 @@
+//! Many more events, or many fewer, than the entity's habit lets expect.
+//!
+//! Events are counted in buckets of time and their square root is compared with what [`Habit`] expects; sums of a field
+//! (bytes) are compared by their logarithm. How many deviations are too many is not for the author of a rule to guess:
+//! deviations of all entities together make the [`Tail`] that turns them into chances, and the [`Budget`] decides.
+//!
+//! A spike is told in the midst of its bucket, since a count only grows. A drop can only be told when its bucket is over,
+//! so buckets are closed by time alone. One owner sees all hits of the rule.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
+
+use serde::{Deserialize, Serialize};
+
+use super::count::seconds;
+use super::firsts::group;
+use super::habit::{Expected, Habit, WARM_UP};
+use super::promise::{Budget, Rate, Tail};
+use super::sum::number;
+use super::table::AlreadyHashed;
+use super::{Detector, Lapse, Seen, Trip, shown};
+use crate::limits;
+use crate::model::{Span, Timestamp};
+
+type Map<T> = HashMap<u64, T, BuildHasherDefault<AlreadyHashed>>;
+
+/// What the rule says.
+pub struct Settings {
+    pub bucket: Span,
+    /// Empty: events are counted.
+    pub field: String,
+    pub down: bool,
+    pub promise: Rate,
+    pub quiet: Span,
+}
+
+pub struct Rates {
+    settings: Settings,
+    state: State,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct State {
+    people: Map<Person>,
+    tail: Tail,
+    budgets: Map<Budget>,
+    profiles: usize,
+    swept: i64,
+    /// `Drop`: whose bucket of that number is to be closed when it is over.
+    due: BTreeMap<i64, Vec<u64>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Person {
+    entity: Box<str>,
+    group: u64,
+    partition: u8,
+    line_hash: u64,
+    habit: Habit,
+    /// The bucket being filled, and what is in it.
+    bucket: i64,
+    amount: f64,
+    /// The largest bucket, slowly forgotten.
+    most: f64,
+    /// When it was last told, and of how much.
+    told: Option<(Timestamp, f64)>,
+    /// `Drop`: the bucket before was low, and was told.
+    low: bool,
+    /// `Drop`: somebody will close its bucket.
+    scheduled: bool,
+}
+
+/// Fewer deviations are nothing to look at, and fewer events no spike whatever the habit.
+const DEVIATIONS_MIN: f64 = 3.0;
+const SPIKE_EVENTS_MIN: f64 = 8.0;
+/// A volume must be so many decades above the largest known one.
+const RECORD: f64 = 0.3;
+/// Who has fewer events a bucket than this is not missed.
+const DROP_EVENTS_MIN: f64 = 4.0;
+/// Before it has seen two days, nobody knows what an evening is.
+const DROP_WARM_UP: Span = Span::from_secs(2 * 86_400);
+/// After so many buckets without anything a habit has forgotten what was before.
+const EMPTY_MAX: i64 = 300;
+const FORGET: Span = Span::from_secs(60 * 86_400);
+
+impl Settings {
+    fn transformed(&self, amount: f64) -> f64 {
+        if self.field.is_empty() { (amount + 0.375).sqrt() } else { (amount + 1.0).log10() }
+    }
+
+    fn amount(&self, value: f64) -> f64 {
+        let value = value.max(0.0);
+        let amount = if self.field.is_empty() { value * value - 0.375 } else { 10f64.powf(value.min(300.0)) - 1.0 };
+        amount.max(0.0)
+    }
+
+    /// The mean error that chance alone makes: that of a Poisson count's root; a third of a decade's half for volumes.
+    fn floor(&self) -> f32 {
+        if self.field.is_empty() { 0.4 } else { 0.15 }
+    }
+
+    fn number(&self, time: Timestamp) -> i64 {
+        time.micros().div_euclid(self.bucket.micros())
+    }
+
+    fn start(&self, bucket: i64) -> Timestamp {
+        Timestamp::from_micros(bucket.saturating_mul(self.bucket.micros()))
+    }
+
+    fn second(&self, bucket: i64) -> i64 {
+        self.start(bucket).micros().div_euclid(1_000_000)
+    }
+
+    fn warm_up(&self) -> u32 {
+        match self.down {
+            true => WARM_UP.max((DROP_WARM_UP.micros() / self.bucket.micros()) as u32),
+            false => WARM_UP,
+        }
+    }
+}
+
+/// A bucket beside what was expected of it.
+struct Judged {
+    expected: Expected,
+    deviations: f64,
+}
+
+impl Rates {
+    pub fn new(settings: Settings) -> Rates {
+        Rates { settings, state: State::default() }
+    }
+
+    fn judge(settings: &Settings, person: &Person) -> Option<Judged> {
+        if person.habit.buckets < settings.warm_up() {
+            return None;
+        }
+        let expected = person.habit.expect(settings.second(person.bucket), settings.floor());
+        let off = settings.transformed(person.amount) - expected.value;
+        let deviations = if settings.down { -off } else { off } / expected.deviation;
+        Some(Judged { expected, deviations })
+    }
+
+    /// Closes the person's bucket, and the empty ones up to `next`.
+    fn close(settings: &Settings, tail: &mut Tail, profiles: &mut usize, person: &mut Person, next: i64) {
+        let floor = settings.floor();
+        // What was told is no part of what is usual.
+        let told = person.low || person.told.is_some_and(|it| it.0 >= settings.start(person.bucket));
+        if let Some(judged) = Rates::judge(settings, person).filter(|it| it.deviations > 0.0 && !told) {
+            tail.learn(judged.deviations);
+        }
+        let value = settings.transformed(person.amount);
+        if person.amount > 0.0 || settings.field.is_empty() {
+            person.habit.learn(settings.second(person.bucket), value as f32, floor);
+        }
+        person.most = (person.most * 0.999).max(value);
+        if settings.field.is_empty() {
+            let empty = (next - person.bucket - 1).min(EMPTY_MAX);
+            for bucket in next - empty..next {
+                person.habit.learn(settings.second(bucket), settings.transformed(0.0) as f32, floor);
+            }
+        }
+        person.bucket = next;
+        person.amount = 0.0;
+        let busy = person.habit.buckets >= WARM_UP
+            && person.habit.expect(settings.second(next), floor).value >= settings.transformed(DROP_EVENTS_MIN);
+        let short = settings.bucket.micros() <= 3_600_000_000;
+        if busy
+            && short
+            && settings.field.is_empty()
+            && !person.habit.has_profile()
+            && *profiles < limits::HABIT_PROFILES_MAX
+        {
+            person.habit.add_profile(24, 168);
+            *profiles += 1;
+        }
+    }
+
+    fn sweep(&mut self, now: Timestamp) {
+        let day = now.micros().div_euclid(86_400_000_000);
+        if day <= self.state.swept {
+            return;
+        }
+        self.state.swept = day;
+        let (settings, profiles) = (&self.settings, &mut self.state.profiles);
+        self.state.people.retain(|_, person| {
+            let stays = now.since(settings.start(person.bucket)) < FORGET;
+            *profiles -= usize::from(!stays && person.habit.has_profile());
+            stays
+        });
+    }
+
+    /// Takes the hit in. Whose bucket it is in, if it is known.
+    fn add(&mut self, seen: &Seen<'_>, amount: f64) -> Option<u64> {
+        let number = self.settings.number(seen.time());
+        let Rates { settings, state, .. } = self;
+        let key = seen.hit.entity_hash;
+        if !state.people.contains_key(&key) && state.people.len() >= limits::HABITS_MAX {
+            return None;
+        }
+        let person = state.people.entry(key).or_insert_with(|| Person {
+            entity: seen.entity().into(),
+            group: group(seen.entity()),
+            partition: seen.hit.partition,
+            line_hash: 0,
+            habit: Habit::default(),
+            bucket: number,
+            amount: 0.0,
+            most: 0.0,
+            told: None,
+            low: false,
+            scheduled: false,
+        });
+        if number > person.bucket {
+            state.budgets.entry(person.group).or_default().threshold(settings.promise, seen.hit.release);
+            Rates::close(settings, &mut state.tail, &mut state.profiles, person, number);
+        }
+        // A late event counts where it can still be seen: who delays his lines must not be hidden by that.
+        person.amount += amount;
+        person.line_hash = seen.hit.line_hash;
+        if settings.down && !person.scheduled {
+            person.scheduled = true;
+            state.due.entry(person.bucket).or_default().push(key);
+        }
+        Some(key)
+    }
+
+    fn close_all(&mut self, bucket: i64, keys: Vec<u64>, found: &mut Vec<Lapse>) {
+        // The order decides who may spend the budget, so it must not depend on how keys are hashed.
+        let mut keys: Vec<(Box<str>, u64)> =
+            keys.into_iter().filter_map(|it| Some((self.state.people.get(&it)?.entity.clone(), it))).collect();
+        keys.sort();
+        for (_, key) in keys {
+            let Rates { settings, state, .. } = self;
+            let Some(person) = state.people.get_mut(&key) else { continue };
+            if person.bucket == bucket {
+                let judged = Rates::judge(settings, person);
+                let lapse = judged.and_then(|it| low(settings, &mut state.budgets, &state.tail, person, &it));
+                found.extend(lapse);
+                Rates::close(settings, &mut state.tail, &mut state.profiles, person, bucket + 1);
+            }
+            let second = settings.second(person.bucket);
+            let missed = person.habit.expect(second, settings.floor()).value >= settings.transformed(DROP_EVENTS_MIN);
+            person.scheduled = missed || person.low || person.habit.has_profile();
+            if person.scheduled {
+                state.due.entry(person.bucket).or_default().push(key);
+            }
+        }
+    }
+}
+
+/// What a closed bucket of `Drop` has to say.
+fn low(
+    settings: &Settings,
+    budgets: &mut Map<Budget>,
+    tail: &Tail,
+    person: &mut Person,
+    judged: &Judged,
+) -> Option<Lapse> {
+    let end = settings.start(person.bucket + 1);
+    let lapse = |person: &Person, trip, over| Lapse {
+        due: end,
+        entity: person.entity.clone(),
+        partition: person.partition,
+        line_hash: person.line_hash,
+        trip,
+        over,
+    };
+    let usual = settings.amount(judged.expected.value);
+    if judged.deviations < DEVIATIONS_MIN || usual < DROP_EVENTS_MIN {
+        let over = std::mem::take(&mut person.low);
+        return over.then(|| lapse(person, Trip::exact(1, end, Vec::new()), true));
+    }
+    let score = tail.score(judged.deviations);
+    let budget = budgets.entry(person.group).or_default();
+    // While it lasts, it is the same alert and costs nothing more.
+    if !person.low && !budget.admits(score, settings.promise, end) {
+        return None;
+    }
+    person.low = true;
+    let trip = tell(settings, person, judged, score, Vec::new());
+    Some(lapse(person, trip, false))
+}
+
+fn tell(settings: &Settings, person: &Person, judged: &Judged, score: f64, marks: Vec<super::Mark>) -> Trip {
+    let Expected { value, deviation } = judged.expected;
+    let (expected, lower, upper) =
+        (settings.amount(value), settings.amount(value - 3.0 * deviation), settings.amount(value + 3.0 * deviation));
+    let round = |it: f64| number((it * 10.0).round() / 10.0);
+    let mut trip = Trip::exact(person.amount.max(1.0) as u64, settings.start(person.bucket), marks)
+        .because("bucket_s", seconds(settings.bucket))
+        .because("observed", round(person.amount))
+        .because("expected", round(expected))
+        .because("lower", round(lower))
+        .because("upper", round(upper))
+        .because("deviations", round(judged.deviations))
+        .because("learned_from_buckets", person.habit.buckets)
+        .because("false_alerts", settings.promise.to_string());
+    if !settings.field.is_empty() {
+        trip = trip.because("field", settings.field.as_str());
+    }
+    let amount = |it: f64| match settings.field.is_empty() {
+        true => format!("{it:.0}"),
+        false => shown(&settings.field, it),
+    };
+    let what = if settings.field.is_empty() { " events" } else { "" };
+    trip.story = Some(format!(
+        "{}{what} in {}; {} to {} expected, from {} such times",
+        amount(person.amount),
+        settings.bucket,
+        amount(lower),
+        amount(upper),
+        person.habit.buckets
+    ));
+    trip.score = (score * 1000.0).round() / 1000.0;
+    trip
+}
+
+impl Detector for Rates {
+    fn observe(&mut self, seen: &Seen<'_>, found: &mut Vec<Trip>) {
+        let amount = match self.settings.field.is_empty() {
+            true => 1.0,
+            false => match seen.batch.carried_f64(seen.hit, 0) {
+                Some(it) if it > 0.0 => it.min(1e15),
+                Some(_) | None => return,
+            },
+        };
+        self.sweep(seen.hit.release);
+        let Some(key) = self.add(seen, amount) else { return };
+        let Rates { settings, state, .. } = self;
+        let Some(person) = state.people.get_mut(&key).filter(|_| !settings.down) else { return };
+        let Some(judged) = Rates::judge(settings, person).filter(|it| it.deviations >= DEVIATIONS_MIN) else { return };
+        let large = match settings.field.is_empty() {
+            true => person.amount >= SPIKE_EVENTS_MIN,
+            false => settings.transformed(person.amount) > person.most + RECORD,
+        };
+        // An open alert is told again when it has doubled.
+        let open = person.told.filter(|it| seen.time().since(it.0) < settings.quiet);
+        let more = open.is_none_or(|it| person.amount >= 2.0 * it.1);
+        if !large || !more {
+            return;
+        }
+        let score = state.tail.score(judged.deviations);
+        let budget = state.budgets.entry(person.group).or_default();
+        if open.is_none() && !budget.admits(score, settings.promise, seen.hit.release) {
+            return;
+        }
+        person.told = Some((seen.time(), person.amount));
+        found.push(tell(settings, person, &judged, score, vec![seen.mark]));
+    }
+
+    fn lapse(&mut self, now: Timestamp, found: &mut Vec<Lapse>) {
+        while let Some((bucket, _)) = self.state.due.first_key_value() {
+            let bucket = *bucket;
+            // The last microsecond of the bucket has passed.
+            if self.settings.start(bucket + 1).micros() - 1 > now.micros() {
+                return;
+            }
+            let keys = self.state.due.remove(&bucket).unwrap_or_default();
+            self.close_all(bucket, keys, found);
+        }
+    }
+
+    fn forget(&mut self, _now: Timestamp) {}
+
+    fn save(&self) -> Vec<u8> {
+        postcard::to_allocvec(&self.state).expect("memories are plain data, and memory for them is there")
+    }
+
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.state = postcard::from_bytes(bytes).map_err(|it| it.to_string())?;
+        Ok(())
+    }
+
+    fn entities(&self) -> usize {
+        self.state.people.len()
+    }
+
+    fn looks_back(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::testing::{Event, second, watch};
+
+    fn settings(down: bool, field: &str) -> Settings {
+        let promise = Rate::parse("1/week").unwrap();
+        Settings { bucket: Span::from_secs(300), field: field.into(), down, promise, quiet: Span::from_secs(900) }
+    }
+
+    /// So many events in each five minutes.
+    fn events(counts: &[i64]) -> Vec<Event> {
+        let spread = |(bucket, count): (usize, &i64)| {
+            let (bucket, count) = (bucket as i64, *count);
+            (0..count).map(move |it| Event::of(bucket * 300 + it * 300 / count, "ann", "1000"))
+        };
+        counts.iter().enumerate().flat_map(spread).collect()
+    }
+
+    #[test]
+    fn a_spike_is_told_once_in_the_midst_of_it() {
+        let mut counts = vec![4; 100];
+        counts.extend([60, 70, 4, 4]);
+        let (trips, _) = watch(Rates::new(settings(false, "")), &events(&counts), 0);
+        let buckets: Vec<i64> = trips.iter().map(|it| it.0 / 300).collect();
+        assert!(buckets.iter().all(|it| *it == 100 || *it == 101) && !buckets.is_empty(), "{buckets:?}");
+        assert!(trips[0].1.count < 60 && trips[0].1.score > 4.0, "{:?}", trips[0].1);
+        let quiet = watch(Rates::new(settings(false, "")), &events(&[4; 300]), 0);
+        assert_eq!(quiet.0.len(), 0);
+        // Nothing is known yet.
+        let (trips, _) = watch(Rates::new(settings(false, "")), &events(&[4, 4, 4, 90]), 0);
+        assert_eq!(trips.len(), 0);
+    }
+
+    #[test]
+    fn a_volume_is_judged_by_its_order_of_magnitude() {
+        let mut all: Vec<Event> =
+            (0..400).map(|it| Event::of(it * 300, "ann", &(1000 + it % 7 * 900).to_string())).collect();
+        all.push(Event::of(400 * 300, "ann", "9000"));
+        let (trips, _) = watch(Rates::new(settings(false, "source.bytes")), &all, 0);
+        assert_eq!(trips.len(), 0);
+        all.push(Event::of(401 * 300, "ann", "900000000"));
+        let (trips, _) = watch(Rates::new(settings(false, "source.bytes")), &all, 0);
+        assert_eq!(trips.len(), 1);
+        assert!(trips[0].1.story.as_ref().unwrap().starts_with("900 MB in 5m"), "{:?}", trips[0].1.story);
+    }
+
+    #[test]
+    fn a_drop_is_told_by_time_and_ends() {
+        let mut counts = vec![100; 600];
+        counts.extend([0, 0, 100, 100]);
+        let all = events(&counts);
+        let (_, lapses) = watch(Rates::new(settings(true, "")), &all, 604 * 300);
+        let told: Vec<(i64, bool)> = lapses.iter().map(|it| (second(it.due) / 300, it.over)).collect();
+        assert_eq!(told, [(601, false), (602, false), (603, true)]);
+    }
+
+    #[test]
+    fn it_does_not_matter_when_somebody_looks_or_how_keys_are_hashed() {
+        let mut all = Vec::new();
+        for bucket in 0..700 {
+            for name in ["ann", "bob", "carol", "dave"] {
+                let count = if bucket > 650 { 1 } else { 30 };
+                all.extend((0..count).map(|it| Event::of(bucket * 300 + it * 9, name, "")));
+            }
+        }
+        all.sort_by_key(|it| it.time);
+        let shown =
+            |it: &[Lapse]| it.iter().map(|it| format!("{} {} {}", it.due, it.entity, it.over)).collect::<Vec<_>>();
+        let (_, once) = watch(Rates::new(settings(true, "")), &all, 700 * 300);
+        let mut detector = Rates::new(settings(true, ""));
+        let (mut trips, mut lapses) = (Vec::new(), Vec::new());
+        for (number, event) in all.iter().enumerate() {
+            crate::detect::testing::feed(&mut detector, event, number as u64, &mut trips, &mut lapses);
+            if number % 1000 == 0 {
+                let mut again = Rates::new(settings(true, ""));
+                again.restore(&detector.save()).unwrap();
+                detector = again;
+            }
+        }
+        for bucket in 600..=700 {
+            detector.lapse(settings(true, "").start(bucket), &mut lapses);
+        }
+        assert_eq!(shown(&once), shown(&lapses));
+        assert!(!once.is_empty());
+    }
+}
