@@ -223,6 +223,11 @@ impl Geo {
     fn find(&self, host: IpAddr, cache: &mut Cache) -> u32 {
         let mut records = [0; limits::GEO_FILES_MAX];
         for (record, database) in records.iter_mut().zip(self.databases.iter()) {
+            // Registries give reserved blocks to whoever administers them; the database inside this program, which comes
+            // from their books, must not put a home network into a country. A file of one's own may know better.
+            if database.file.is_none() && reserved(host).is_some() {
+                continue;
+            }
             match database.record(host) {
                 Ok(offset) => *record = offset.map_or(0, |it| it + 1),
                 Err(_) => cache.unreadable += 1,

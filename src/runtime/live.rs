@@ -74,6 +74,8 @@ const TICK: Duration = Duration::from_millis(50);
 const LIVE: Span = Span::from_secs(300);
 /// How often the page for machines learns something new.
 const PUBLISH_EVERY: Span = Span::from_micros(250_000);
+/// How often replaced geo databases are looked for.
+const GEO_LOOK_EVERY: Span = Span::from_secs(5);
 /// At the end, how long what is on its way may take.
 const SOURCES_PATIENCE: Duration = Duration::from_secs(2);
 const COURIER_PATIENCE: Duration = Duration::from_secs(6);
@@ -238,6 +240,8 @@ struct Service {
     fired: BTreeMap<String, u64>,
     generation: u64,
     reload_failures: u64,
+    geo_watch: crate::enrich::geo::Watch,
+    geo_looked_at: Timestamp,
 }
 
 /// What is on its way to the keeper.
@@ -376,6 +380,8 @@ impl Service {
             fired: BTreeMap::new(),
             generation: 1,
             reload_failures: 0,
+            geo_watch: setup.geo.watch(),
+            geo_looked_at: now,
             setup,
         })
     }
@@ -545,10 +551,29 @@ impl Service {
             }
             keep
         });
+        if now.since(self.geo_looked_at) >= GEO_LOOK_EVERY {
+            self.geo_looked_at = now;
+            self.look_at_geo(now);
+        }
         if now.since(self.published_at) >= PUBLISH_EVERY {
             self.published_at = now;
             let published = self.published();
             self.publish.send_replace(Arc::new(published));
+        }
+    }
+
+    /// A database file that was replaced is taken up; a broken one is refused, and the old one stays.
+    fn look_at_geo(&mut self, now: Timestamp) {
+        match self.setup.geo.reload(&mut self.geo_watch) {
+            None => {}
+            Some(Ok(geo)) => {
+                self.setup.geo = Arc::new(geo);
+                self.front = self.setup.front();
+            }
+            Some(Err(error)) => {
+                let text = format!("a geo database was refused, the old one stays: {error}");
+                self.told.push(own::alert("geo-refused", Severity::Medium, &text, now));
+            }
         }
     }
 
@@ -593,6 +618,7 @@ impl Service {
                 }
                 self.generation += 1;
                 self.front = setup.front();
+                self.geo_watch = setup.geo.watch();
                 let text = format!(
                     "reloaded: {} rules, {kept} of them unchanged and with their memory",
                     setup.set.rules.len()
