@@ -41,6 +41,16 @@ impl Played {
         self.alerts.iter().map(|it| bare(serde_json::to_value(it).expect("an alert is JSON"))).collect()
     }
 
+    /// The same without the kinds that judge a whole feed, or one against all others: those hear what anybody does.
+    pub fn own_lines(&self) -> Vec<String> {
+        const OF_ALL: [&str; 6] = ["silence", "first-seen", "rare", "spike", "drop", "off-hours"];
+        let alerts = self.alerts.iter().filter(|it| {
+            let kind = it.because.get("kind").and_then(Value::as_str).unwrap_or("");
+            !OF_ALL.contains(&kind)
+        });
+        alerts.map(|it| bare(serde_json::to_value(it).expect("an alert is JSON"))).collect()
+    }
+
     /// The rules that fired, each once.
     pub fn rules(&self) -> Vec<String> {
         let mut ids: Vec<String> = self.alerts.iter().map(|it| it.rule.id.clone()).collect();

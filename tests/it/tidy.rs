@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["model", "limits"]),
     ("deliver", &["store", "model", "limits"]),
     // Rule files say what detectors, schemas and the matcher can be told.
-    ("rule", &["matcher", "detect", "schema", "expr", "model", "limits"]),
+    ("rule", &["matcher", "enrich", "detect", "schema", "expr", "model", "limits"]),
     // Each section of the operator's file is defined by the stage it sets up.
     ("config", &["source", "deliver", "rule", "model", "limits"]),
     // A front takes the batches that sources make.
