@@ -75,8 +75,8 @@ pub struct Budget {
 }
 
 const THETA_FIRST: f64 = 5.0;
-/// A score that every thousandth event reaches is never worth an alert, however much of the budget is left.
-const THETA_LEAST: f64 = 3.0;
+/// A score that every hundredth event reaches is never worth an alert, however much of the budget is left.
+const THETA_LEAST: f64 = 2.0;
 const STEP: f64 = 1.0;
 
 impl Default for Budget {

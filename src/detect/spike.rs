@@ -75,6 +75,8 @@ const DEVIATIONS_MIN: f64 = 3.0;
 const SPIKE_EVENTS_MIN: f64 = 8.0;
 /// A volume must be so many decades above the largest known one.
 const RECORD: f64 = 0.3;
+/// A decade above it is worth so many deviations.
+const RECORD_WEIGHT: f64 = 10.0;
 /// Who has fewer events a bucket than this is not missed.
 const DROP_EVENTS_MIN: f64 = 4.0;
 /// Before it has seen two days, nobody knows what an evening is.
@@ -123,6 +125,9 @@ impl Settings {
 struct Judged {
     expected: Expected,
     deviations: f64,
+    /// What the tail judges: deviations, and for volumes how far above all that was before. A person's hours differ by
+    /// orders of magnitude, so deviations alone say little; records are rare for everybody.
+    raw: f64,
 }
 
 impl Rates {
@@ -137,7 +142,11 @@ impl Rates {
         let expected = person.habit.expect(settings.second(person.bucket), settings.floor());
         let off = settings.transformed(person.amount) - expected.value;
         let deviations = if settings.down { -off } else { off } / expected.deviation;
-        Some(Judged { expected, deviations })
+        let record = match settings.field.is_empty() {
+            true => 0.0,
+            false => (settings.transformed(person.amount) - person.most).max(0.0),
+        };
+        Some(Judged { expected, deviations, raw: deviations + RECORD_WEIGHT * record })
     }
 
     /// Closes the person's bucket, and the empty ones up to `next`.
@@ -146,7 +155,7 @@ impl Rates {
         // What was told is no part of what is usual.
         let told = person.low || person.told.is_some_and(|it| it.0 >= settings.start(person.bucket));
         if let Some(judged) = Rates::judge(settings, person).filter(|it| it.deviations > 0.0 && !told) {
-            tail.learn(judged.deviations);
+            tail.learn(judged.raw);
         }
         let value = settings.transformed(person.amount);
         if person.amount > 0.0 || settings.field.is_empty() {
@@ -270,7 +279,7 @@ fn low(
         let over = std::mem::take(&mut person.low);
         return over.then(|| lapse(person, Trip::exact(1, end, Vec::new()), true));
     }
-    let score = tail.score(judged.deviations);
+    let score = tail.score(judged.raw);
     let budget = budgets.entry(person.group).or_default();
     // While it lasts, it is the same alert and costs nothing more.
     if !person.low && !budget.admits(score, settings.promise, end) {
@@ -328,7 +337,7 @@ impl Detector for Rates {
         let Some(key) = self.add(seen, amount) else { return };
         let Rates { settings, state, .. } = self;
         let Some(person) = state.people.get_mut(&key).filter(|_| !settings.down) else { return };
-        let Some(judged) = Rates::judge(settings, person).filter(|it| it.deviations >= DEVIATIONS_MIN) else { return };
+        let Some(judged) = Rates::judge(settings, person).filter(|it| it.raw >= DEVIATIONS_MIN) else { return };
         let large = match settings.field.is_empty() {
             true => person.amount >= SPIKE_EVENTS_MIN,
             false => settings.transformed(person.amount) > person.most + RECORD,
@@ -339,7 +348,7 @@ impl Detector for Rates {
         if !large || !more {
             return;
         }
-        let score = state.tail.score(judged.deviations);
+        let score = state.tail.score(judged.raw);
         let budget = state.budgets.entry(person.group).or_default();
         if open.is_none() && !budget.admits(score, settings.promise, seen.hit.release) {
             return;
