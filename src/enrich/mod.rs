@@ -181,12 +181,10 @@ impl Whereabouts<'_> {
             it if it == fields.latitude => number(self.point.map(|it| it.0)),
             it if it == fields.longitude => number(self.point.map(|it| it.1)),
             it if it == fields.radius_km => number(self.radius_km.map(f64::from)),
-            it if it == fields.as_number => number(self.place.and_then(|it| it.asn).map(f64::from)),
-            it if it == fields.as_name => text(self.place.and_then(|it| it.as_org.as_deref()), batch),
-            it if it == fields.network => match self.place.filter(|it| !it.network.is_empty()) {
-                Some(place) => text(place.network.names().next(), batch),
-                None => Carried::Absent,
-            },
+            // Of networks, what the record says stands where no database knows better.
+            it if it == fields.as_number => Carried::Number(f64::from(self.place?.asn?)),
+            it if it == fields.as_name => text(Some(self.place?.as_org.as_deref()?), batch),
+            it if it == fields.network => text(Some(self.place?.network.names().next()?), batch),
             _ => return None,
         })
     }
@@ -197,5 +195,26 @@ impl Whereabouts<'_> {
 
     fn name(&self) -> Option<&str> {
         self.country.map(Country::name).or(self.country_name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_that_only_the_record_knows_is_not_lost() {
+        let mut fields = Fields::default();
+        fields.mapped("source.geo.country_iso_code");
+        let bytes = fields.mapped("source.bytes");
+        let geo = GeoFields::intern(&mut fields);
+        let asn = fields.mapped("source.as.number");
+        let mut buf = EventBuf::new(fields.len(), "".into());
+        buf.clear();
+        buf.set_text(asn, "64500");
+        let mut enricher = Enricher::new(Arc::new(Geo::shipped()));
+        let found = enricher.whereabouts(&geo, Event { record: "", buf: &buf });
+        assert_eq!(found.value(&geo, asn, &mut HitBatch::default()), None);
+        assert_eq!(found.value(&geo, bytes, &mut HitBatch::default()), None);
     }
 }
