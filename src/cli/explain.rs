@@ -148,6 +148,9 @@ impl Explain<'_> {
                 .enumerate()
                 .map(|(index, it)| (format!("step {}", index + 1), both(&rule.when, &it.when)))
                 .collect(),
+            Detect::Absence { first, then, .. } => {
+                vec![("first".into(), both(&rule.when, first)), ("then".into(), both(&rule.when, then))]
+            }
             _ => vec![("when".into(), rule.when.clone())],
         };
         let holds: Vec<bool> = parts.iter().map(|it| self.holds(&it.1, false, event)).collect();
@@ -226,6 +229,7 @@ impl Explain<'_> {
         let (within, wanted) = match &compiled.rule.detect {
             Detect::Count { at_least, within } => (*within, format!("{at_least} events")),
             Detect::Distinct { field, at_least, within } => (*within, format!("{at_least} different {field}")),
+            Detect::Sum { field, at_least, within } => (*within, format!("{at_least} of {field}")),
             Detect::Sequence { steps, within, .. } => (*within, format!("{} steps", steps.len())),
             _ => return,
         };
@@ -239,6 +243,10 @@ impl Explain<'_> {
             plural(before.len())
         );
         match &compiled.rule.detect {
+            Detect::Sum { field, .. } => {
+                let numbers = before.iter().flat_map(|it| &it.values).filter_map(|it| it.trim().parse::<f64>().ok());
+                println!("          {field} adds up to {}", numbers.sum::<f64>());
+            }
             Detect::Distinct { field, .. } => {
                 let mut values: Vec<&String> = before.iter().flat_map(|it| &it.values).collect();
                 values.sort();

@@ -238,7 +238,7 @@ mod tests {
     fn a_draft_works_at_once() {
         let line = |it: usize| {
             let action = ["signin", "signin", "apikey.create"][it % 3];
-            let state = if it % 2 == 0 { "failed" } else { "ok" };
+            let state = if it.is_multiple_of(2) { "failed" } else { "ok" };
             format!(
                 "{{\"at\":\"2025-04-12T08:02:{:02}Z\",\"login\":\"u{it}@example.com\",\"ip\":\"203.0.113.{it}\",\"op\":{{\"action\":\"{action}\",\"status\":\"{state}\"}}}}\n",
                 it % 60
