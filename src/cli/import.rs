@@ -125,3 +125,35 @@ fn report(common: &Common, import: &Import, folder: &Path) {
         println!("  {:width$}  {title}{}", it.origin, it.reason);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Cli, run as run_cli};
+    use super::*;
+    use clap::Parser;
+
+    #[test]
+    fn files_come_out_and_nothing_of_others_is_replaced() {
+        let folder = std::env::temp_dir().join(format!("tripline-import-{}", std::process::id()));
+        let (from, out) = (folder.join("from/deep"), folder.join("out"));
+        fs::create_dir_all(&from).unwrap();
+        let rule = "title: One\nid: one\nlogsource: {product: okta}\ndetection: {s: {a: 1}, condition: s}\n";
+        fs::write(from.join("one.yml"), rule).unwrap();
+        fs::write(from.join("two.yaml"), rule.replace("id: one", "id: two").replace("a: 1", "'a|expand': '%x%'"))
+            .unwrap();
+        fs::write(from.join("readme.md"), "no rule").unwrap();
+        let import = |more: &[&str]| {
+            let (from, out) = (folder.join("from").display().to_string(), out.display().to_string());
+            let args = ["tripline", "-q", "import", "sigma", &from, "--out", &out];
+            run_cli(Cli::parse_from(args.into_iter().chain(more.iter().copied())))
+        };
+        assert_eq!(import(&[]), Exit::Problems);
+        assert_eq!(import(&["--lenient"]), Exit::Done);
+        let written: Vec<_> = fs::read_dir(&out).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(written, ["one.ron"]);
+        fs::write(out.join("one.ron"), "// mine").unwrap();
+        assert_eq!(import(&["--lenient"]), Exit::InputOutput);
+        assert_eq!(fs::read_to_string(out.join("one.ron")).unwrap(), "// mine");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -206,3 +206,53 @@ fn id_of(file: &str) -> String {
         it => it.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Cli, run as run_cli};
+    use super::*;
+    use clap::Parser;
+
+    fn check(log: &str, expected: Exit, parts: &[&str]) {
+        let name = format!("tripline-init-{}-{}", std::process::id(), log.len());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let (file, out) = (folder.join("My app.log"), folder.join("draft.ron"));
+        std::fs::write(&file, log).unwrap();
+        let (file, out) = (file.display().to_string(), out.display().to_string());
+        let init = || run_cli(Cli::parse_from(["tripline", "init", &file, "--out", &out]));
+        assert_eq!(init(), expected);
+        let written = std::fs::read_to_string(&out).unwrap_or_default();
+        for part in parts {
+            assert!(written.contains(part), "{part}\n{written}");
+        }
+        if !parts.is_empty() {
+            let check = run_cli(Cli::parse_from(["tripline", "-q", "check", &out]));
+            assert_eq!(check, Exit::Done, "{written}");
+            assert_eq!(init(), Exit::Usage, "a draft that somebody may have corrected is not replaced");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_draft_works_at_once() {
+        let line = |it: usize| {
+            let action = ["signin", "signin", "apikey.create"][it % 3];
+            let state = if it.is_multiple_of(2) { "failed" } else { "ok" };
+            format!(
+                "{{\"at\":\"2025-04-12T08:02:{:02}Z\",\"login\":\"u{it}@example.com\",\"ip\":\"203.0.113.{it}\",\"op\":{{\"action\":\"{action}\",\"status\":\"{state}\"}}}}\n",
+                it % 60
+            )
+        };
+        let log: String = (0..90).map(line).collect();
+        check(&log, Exit::Done, &["id: \"my-app\"", "login.failure", "credential.created", "\"user.name\": \"login\""]);
+        check("", Exit::Problems, &[]);
+        check("1 2 3\n4 5 6\n", Exit::Problems, &[]);
+    }
+
+    #[test]
+    fn a_known_log_needs_none() {
+        let line = "2025-04-12 08:03:21 | 203.0.113.9 | ann@example.com | Brazil | Login failure\n";
+        check(&line.repeat(20), Exit::Done, &[]);
+    }
+}

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod check;
+pub mod explain;
 pub mod geoip;
 pub mod import;
 pub mod init;
@@ -141,6 +142,8 @@ pub enum Command {
     Rules(rules::RulesArgs),
     /// A stated workload through the real pipeline: events/s, ns/event by stage, memory
     Bench(bench::BenchArgs),
+    /// Why a line did, or did not, raise an alert (name rules with --rule)
+    Explain(explain::ExplainArgs),
     /// A first schema for a log of your own, from a sample of it
     Init(init::InitArgs),
     /// Rules that others wrote, as rules of ours
@@ -190,6 +193,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Test(args) => test::run(&common, args),
         Command::Rules(args) => rules::run(&common, args),
         Command::Bench(args) => bench::run(&common, args),
+        Command::Explain(args) => explain::run(&common, args),
         Command::Init(args) => init::run(&common, args),
         Command::Import(args) => import::run(&common, args),
         Command::Geoip(args) => geoip::run(&common, args),

@@ -9,7 +9,6 @@ use std::fmt::Write as _;
 
 use super::file::Rule;
 use crate::detect::Detect;
-use crate::enrich::is_geo_field;
 use crate::expr::{Expr, Literal};
 use crate::schema::file::{Case, Schema};
 
@@ -78,6 +77,7 @@ impl<'a> Vendor<'a> {
                     missing.extend(self.least(rule, &[&rule.when, &step.when]));
                 }
             }
+            Detect::Absence { first, .. } => missing = self.least(rule, &[&rule.when, first]),
             _ => missing = self.least(rule, &[&rule.when]),
         }
         missing.sort();
@@ -149,10 +149,15 @@ impl Kind<'_> {
         let root = field.split('[').next().unwrap_or(field).trim_start_matches('.');
         self.fields.contains(field)
             || self.fields.contains(root)
-            || is_geo_field(field) && self.fields.contains("source.ip")
+            || is_geo(field) && self.fields.contains("source.ip")
             || field == "tags" && !self.tags.is_empty()
             || !is_ecs(field) && self.words.contains(&format!("\"{root}"))
     }
+}
+
+/// What the geo database adds to an address.
+fn is_geo(field: &str) -> bool {
+    field.starts_with("source.geo.") || field.starts_with("source.as.")
 }
 
 /// Names that only a schema fills: that it reads a path of that name somewhere says nothing.
@@ -220,11 +225,7 @@ pub fn page(schemas: &[&Schema], rules: &[&Rule]) -> String {
 fn holes(vendors: &[Vendor<'_>], rules: &[&Rule]) -> String {
     let mut asked: BTreeSet<String> = BTreeSet::new();
     for rule in rules {
-        let steps = match &rule.detect {
-            Detect::Sequence { steps, .. } => steps.iter().map(|it| &it.when).collect(),
-            _ => Vec::new(),
-        };
-        steps.into_iter().chain([&rule.when]).for_each(|it| words_asked(it, &mut asked));
+        rule.detect.steps().into_iter().chain([&rule.when]).for_each(|it| words_asked(it, &mut asked));
     }
     let said: BTreeSet<&str> = vendors.iter().flat_map(|it| it.activities.iter().chain(&it.tags).copied()).collect();
     let list = |it: Vec<&str>| match it.is_empty() {

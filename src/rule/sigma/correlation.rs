@@ -41,10 +41,9 @@ pub fn turn(turner: &Turner<'_>, document: &Document<'_>) -> Result<Draft, Strin
             (Some(one_of(turner, &it)?), detect, ": {distinct} different values in {span}")
         }
         "value_sum" => {
-            let least = least(it.condition)?;
-            notes.extend(least.note);
+            let least = least_sum(it.condition)?;
             let field = write::text(&counted(turner, &it)?);
-            let detect = format!("Sum(field: {field}, at_least: {}, within: {within})", least.count);
+            let detect = format!("Sum(field: {field}, at_least: {least:?}, within: {within})");
             (Some(one_of(turner, &it)?), detect, " in {span}")
         }
         "temporal" | "temporal_ordered" => {
@@ -192,6 +191,22 @@ fn least(condition: Option<&Mapping<'_>>) -> Result<Least, String> {
         Some(0) => Err("a count of none holds always".into()),
         Some(count) => Ok(Least { count, note }),
         None => Err("fewer than so many: what does not happen cannot be told when it happens".into()),
+    }
+}
+
+/// The least sum; more than a number is the next one a float can be, for sums need not be whole.
+fn least_sum(condition: Option<&Mapping<'_>>) -> Result<f64, String> {
+    let condition = condition.ok_or("a correlation without a condition")?;
+    let mut bounds = condition.iter().filter(|it| it.0.as_str() != Some("field"));
+    let (Some((key, value)), None) = (bounds.next(), bounds.next()) else {
+        return Err("a sum with more or less than one bound".into());
+    };
+    let number = text_of(value).and_then(|it| it.parse::<f64>().ok()).filter(|it| it.is_finite() && *it > 0.0);
+    let number = number.ok_or("a sum is compared with a number above zero")?;
+    match key.as_str() {
+        Some("gte") => Ok(number),
+        Some("gt") => Ok(number.next_up()),
+        _ => Err("a sum that is not `gt` or `gte`: it passes every number on its way up".into()),
     }
 }
 

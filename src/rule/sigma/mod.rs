@@ -336,10 +336,7 @@ impl Turner<'_> {
             return Err(problem.what.clone());
         }
         let [rule] = loaded.rules.as_slice() else { return Err("what was written is not one rule".into()) };
-        let exprs = match &rule.value.detect {
-            crate::detect::Detect::Sequence { steps, .. } => steps.iter().map(|it| &it.when).collect(),
-            _ => vec![&rule.value.when],
-        };
+        let exprs = rule.value.detect.steps().into_iter().chain([&rule.value.when]);
         let mut fields = Fields::default();
         for expr in exprs {
             Plain::compile(expr, &mut |name| operand(name, &mut fields), &|name| Lists::default().get(name))?;

@@ -653,6 +653,13 @@ fn correlations() {
         "type: value_count\nrules:\n    - failed\ngroup-by:\n    - Host\ntimespan: 30s\ncondition:\n    field: User\n    gte: 5",
     );
     assert_eq!(rule.detect, Detect::Distinct { field: "User".into(), at_least: 5, within: Span::from_secs(30) });
+    let rule = one(
+        "type: value_sum\nrules:\n    - failed\ngroup-by:\n    - Host\ntimespan: 1h\ncondition:\n    field: bytes\n    gte: 1000000",
+    );
+    assert_eq!(
+        rule.detect,
+        Detect::Sum { field: "bytes".into(), at_least: 1_000_000.0, within: Span::from_secs(3600) }
+    );
     for (kind, is_ordered) in [("temporal", false), ("temporal_ordered", true)] {
         let rule = one(&format!("type: {kind}\nrules:\n    - failed\n    - good\ngroup-by:\n    - User\ntimespan: 5m"));
         let Detect::Sequence { steps, ordered, .. } = rule.detect else { panic!("{rule:?}") };
@@ -704,6 +711,8 @@ fn correlations_that_cannot_be_turned() {
         ("type: event_count\nrules: [failed]\ntimespan: 5m", "without a condition"),
         ("type: value_count\nrules: [failed]\ntimespan: 5m\ncondition: {gte: 5}", "without a field"),
         ("type: temporal\nrules: [failed, good]\ntimespan: 5m\ncondition: {gte: 1}", "not all"),
+        ("type: value_sum\nrules: [failed]\ntimespan: 5m\ncondition: {field: n, eq: 5}", "passes every number"),
+        ("type: value_sum\nrules: [failed]\ntimespan: 5m\ncondition: {field: n, gte: -1}", "above zero"),
         (
             "type: temporal\nrules: [failed, good]\ngroup-by: [w]\ntimespan: 5m\naliases: {w: {failed: A, good: B}}",
             "another field",
