@@ -225,7 +225,7 @@ impl Geo {
         for (record, database) in records.iter_mut().zip(self.databases.iter()) {
             // Registries give reserved blocks to whoever administers them; the database inside this program, which comes
             // from their books, must not put a home network into a country. A file of one's own may know better.
-            if database.file.is_none() && reserved(host).is_some() {
+            if database.shipped && reserved(host).is_some() {
                 continue;
             }
             match database.record(host) {

@@ -27,6 +27,8 @@ pub(super) struct Database {
     pub file: Option<PathBuf>,
     /// How the file looked just before it was read.
     pub stamp: Option<Stamp>,
+    /// It came with the program.
+    pub shipped: bool,
     bytes: usize,
     reader: Reader<Cow<'static, [u8]>>,
 }
@@ -88,7 +90,7 @@ const SAMPLE_NETWORKS: usize = 256;
 impl Database {
     pub fn shipped() -> Database {
         let reader = Reader::from_source(Cow::Borrowed(SHIPPED)).expect("the build's tests read the shipped database");
-        Database { file: None, stamp: None, bytes: SHIPPED.len(), reader }
+        Database { file: None, stamp: None, shipped: true, bytes: SHIPPED.len(), reader }
     }
 
     pub fn open(file: &Path) -> Result<Database, GeoError> {
@@ -112,7 +114,7 @@ impl Database {
             Some(kind) => kind.to_string(),
             None => format!("is no whole MaxMind database: {it}"),
         })?;
-        let database = Database { file, stamp, bytes: len, reader };
+        let database = Database { file, stamp, shipped: false, bytes: len, reader };
         database.sample().map_err(|it| format!("is damaged: {it}"))?;
         Ok(database)
     }
