@@ -1,0 +1,114 @@
+//! The service with a state directory: killed at any moment, it has lost nothing that it acknowledged and tells nothing that an
+//! uninterrupted run would not.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+
+use serde_json::Value;
+
+use crate::program::{Folder, PATIENCE, Running, tripline, wait_for};
+
+const RULE: &str = "repeated-login-failures";
+
+/// Forty users, seven failures each, mingled; no two lines of one time.
+fn log() -> Vec<String> {
+    let mut lines = Vec::new();
+    for turn in 0..7 {
+        for user in 0..40 {
+            let second = turn * 60 + user;
+            lines.push(format!(
+                "2025-04-14 08:{:02}:{:02} | 203.0.113.{user} | user{user}@example.com | Brazil | Login failure\n",
+                second / 60,
+                second % 60,
+            ));
+        }
+    }
+    lines
+}
+
+/// Sends what the service wants next, at most `most` lines; the last line it acknowledged.
+fn send(address: &str, lines: &[String], most: usize) -> usize {
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut heard = BufReader::new(client.try_clone().unwrap());
+    client.write_all(b"HELLO edge 1\n").unwrap();
+    let mut hear = || {
+        let mut line = String::new();
+        heard.read_line(&mut line).unwrap();
+        line.split_whitespace().last().and_then(|it| it.parse::<usize>().ok()).unwrap_or_else(|| panic!("{line:?}"))
+    };
+    let next = hear();
+    let until = (next - 1 + most).min(lines.len());
+    client.write_all(lines[next - 1..until].concat().as_bytes()).unwrap();
+    let mut acknowledged = next - 1;
+    while acknowledged < until {
+        acknowledged = hear();
+    }
+    acknowledged
+}
+
+fn ids(text: &str) -> BTreeSet<String> {
+    let alerts = text.lines().filter_map(|it| serde_json::from_str::<Value>(it).ok());
+    alerts.filter(|it| it["state"] == "firing").map(|it| it["id"].as_str().unwrap().to_string()).collect()
+}
+
+#[test]
+fn killed_again_and_again_it_tells_what_a_replay_tells() {
+    let folder = Folder::new();
+    let alerts = folder.path("alerts.ndjson");
+    let config = format!(
+        r#"(sources: [Tcp(listen: "127.0.0.1:0", ack: true)], receivers: {{"file": JsonFile(path: "{alerts}")}}, state: Dir("state"))"#
+    );
+    let config = folder.write("tripline.ron", config.as_bytes());
+    let lines = log();
+    let whole = folder.write("all.log", lines.concat().as_bytes());
+    let run = ["run", "--config", &config, "--rule", RULE];
+    let mut acknowledged = 0;
+    for most in [1, 30, 77, 5] {
+        let running = Running::start(&run);
+        let now = send(&running.address(), &lines, most);
+        assert!(now > acknowledged, "{now} after {acknowledged}");
+        acknowledged = now;
+        running.signal("KILL");
+        running.wait();
+    }
+    let running = Running::start(&run);
+    assert_eq!(send(&running.address(), &lines, lines.len()), lines.len());
+    let expected = ids(&tripline(&["replay", "-q", "--rule", RULE, &whole]).succeeds().stdout);
+    assert_eq!(expected.len(), 40);
+    wait_for("every alert", || (ids(&std::fs::read_to_string(&alerts).unwrap_or_default()) == expected).then_some(()));
+    running.signal("TERM");
+    running.wait().succeeds();
+    let state = folder.path("state");
+    assert!(tripline(&["state", "verify", &state]).succeeds().stdout.starts_with("sound"));
+    let status = tripline(&["state", "status", &state]).succeeds().stdout;
+    assert!(status.contains("client      edge committed up to line 280"), "{status}");
+    assert!(status.contains("identity    fired 40 = delivered 40 + pending 0"), "{status}");
+}
+
+#[test]
+fn a_damaged_state_is_set_aside_and_the_service_goes_on() {
+    let folder = Folder::new();
+    let config =
+        folder.write("tripline.ron", br#"(sources: [Tcp(listen: "127.0.0.1:0", ack: true)], state: Dir("state"))"#);
+    let run = ["run", "--config", &config, "--rule", RULE];
+    let running = Running::start(&run);
+    send(&running.address(), &log(), 20);
+    running.signal("TERM");
+    running.wait().succeeds();
+    let database = folder.path("state/state.redb");
+    let mut bytes = std::fs::read(&database).unwrap();
+    let half = bytes.len() / 2;
+    bytes.truncate(half);
+    std::fs::write(&database, bytes).unwrap();
+    tripline(&["state", "verify", &folder.path("state")]).exits(4);
+    let running = Running::start(&run);
+    running.complains("what was set aside", |it| it.contains("state.damaged-"));
+    let second = Running::start(&run);
+    second.wait().exits(4);
+    assert_eq!(send(&running.address(), &log(), 20), 20);
+    running.signal("TERM");
+    let done = running.wait().succeeds();
+    assert!(done.stdout.contains("tripline.state-damaged"), "{}", done.stdout);
+}
