@@ -10,6 +10,7 @@ pub mod normalize;
 pub mod notify;
 pub mod output;
 pub mod replay;
+mod report;
 pub mod rules;
 pub mod run;
 pub mod state;

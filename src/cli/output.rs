@@ -8,6 +8,8 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::report;
+
 use crate::deliver::terminal::{self, Look};
 use crate::engine::{Engine, Rejected, Stats};
 use crate::model::{Alert, State};
@@ -16,7 +18,8 @@ use std::time::Duration;
 /// Writes alerts and counts them.
 pub struct AlertWriter {
     out: Box<dyn Write>,
-    look: Look,
+    /// None: a page.
+    look: Option<Look>,
     firing_only: bool,
     /// Alerts that opened, by rule.
     pub fired: BTreeMap<String, u64>,
@@ -24,7 +27,21 @@ pub struct AlertWriter {
 
 impl AlertWriter {
     pub fn new(out: Box<dyn Write>, look: Look, firing_only: bool) -> AlertWriter {
-        AlertWriter { out, look, firing_only, fired: BTreeMap::new() }
+        AlertWriter { out, look: Some(look), firing_only, fired: BTreeMap::new() }
+    }
+
+    /// The same as one HTML page; [`AlertWriter::finish`] ends it.
+    pub fn page(mut out: Box<dyn Write>) -> io::Result<AlertWriter> {
+        out.write_all(report::head().as_bytes())?;
+        Ok(AlertWriter { out, look: None, firing_only: true, fired: BTreeMap::new() })
+    }
+
+    /// Nothing more comes.
+    pub fn finish(&mut self) -> io::Result<()> {
+        if self.look.is_none() {
+            self.out.write_all(report::foot(self.fired.values().sum()).as_bytes())?;
+        }
+        self.flush()
     }
 
     pub fn write(&mut self, alerts: &mut Vec<Alert>) -> io::Result<()> {
@@ -39,7 +56,8 @@ impl AlertWriter {
                 State::Resolved if self.firing_only => continue,
                 State::Resolved => {}
             }
-            self.out.write_all(terminal::compose(&alert, self.look).as_bytes())?;
+            let text = self.look.map_or_else(|| report::article(&alert), |look| terminal::compose(&alert, look));
+            self.out.write_all(text.as_bytes())?;
         }
         Ok(())
     }

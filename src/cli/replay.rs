@@ -45,6 +45,8 @@ pub struct ReplayArgs {
 pub enum Output {
     Text,
     Ndjson,
+    /// One page for a browser, with the alerts that opened
+    Html,
 }
 
 pub fn parse_span(text: &str) -> Result<Span, String> {
@@ -70,19 +72,30 @@ pub fn run(common: &Common, args: ReplayArgs) -> Exit {
         }
     };
     let look = match args.output {
-        Some(Output::Ndjson) => Look::Lines,
+        Some(Output::Ndjson | Output::Html) => Look::Lines,
         Some(Output::Text) | None if common.color.on_stdout() => Look::Color,
         Some(Output::Text) => Look::Plain,
         None if io::stdout().is_terminal() => Look::Plain,
         None => Look::Lines,
     };
-    let alerts = AlertWriter::new(Box::new(BufWriter::with_capacity(1 << 16, io::stdout())), look, args.firing_only);
+    let stdout = Box::new(BufWriter::with_capacity(1 << 16, io::stdout()));
+    let alerts = match args.output {
+        Some(Output::Html) => AlertWriter::page(stdout),
+        Some(Output::Text | Output::Ndjson) | None => Ok(AlertWriter::new(stdout, look, args.firing_only)),
+    };
+    let alerts = match alerts {
+        Ok(it) => it,
+        Err(error) => {
+            eprintln!("tripline: alerts could not be written: {error}");
+            return Exit::InputOutput;
+        }
+    };
     let mut sink = ReplaySink { alerts, rejects: &mut rejects, bar: bar(common, &readers) };
     let job = Replay { readers, lateness: args.lateness, threads: usize::from(args.threads), reference: clock::now() };
     let watch = Stopwatch::start();
     let result = replay(&setup, job, &mut sink);
     let took = watch.elapsed();
-    let flushed = sink.alerts.flush();
+    let flushed = sink.alerts.finish();
     if let Some(bar) = &sink.bar {
         bar.finish_and_clear();
     }

@@ -82,6 +82,7 @@ impl GeoFields {
 pub struct Enricher {
     geo: Arc<Geo>,
     cache: Cache,
+    texts: String,
 }
 
 /// What is known of where an event came from.
@@ -98,22 +99,26 @@ pub struct Whereabouts<'a> {
 
 impl Enricher {
     pub fn new(geo: Arc<Geo>) -> Enricher {
-        Enricher { geo, cache: Cache::default() }
+        Enricher { geo, cache: Cache::default(), texts: String::new() }
     }
 
-    /// Writes all geo fields that are known into the event.
+    /// Writes all geo fields that are known into the event. Texts go through a buffer that is kept, for what is known may
+    /// stand in the event itself, which cannot be read and written at once.
     pub fn fill(&mut self, fields: &GeoFields, record: &str, buf: &mut EventBuf) {
-        let found = self.whereabouts(fields, Event { record, buf });
-        let mut texts: [(FieldId, Option<String>); 6] = [
-            (fields.country_iso_code, found.code().map(str::to_string)),
-            (fields.country_name, found.name().map(str::to_string)),
-            (fields.city_name, found.city.map(str::to_string)),
-            (fields.as_name, found.place.and_then(|it| it.as_org.as_deref()).map(str::to_string)),
-            (fields.network, None),
-            (fields.as_number, None),
-        ];
-        texts[4].1 =
-            found.place.filter(|it| !it.network.is_empty()).map(|it| it.network.names().collect::<Vec<_>>().join(","));
+        let Enricher { geo, cache, texts } = self;
+        texts.clear();
+        let found = whereabouts(geo, cache, fields, Event { record, buf });
+        let organization = found.place.and_then(|it| it.as_org.as_deref());
+        let mut ranges = [0; 6];
+        for (index, text) in [found.code(), found.name(), found.city, organization].into_iter().enumerate() {
+            texts.push_str(text.unwrap_or(""));
+            ranges[index + 1] = texts.len();
+        }
+        for (index, name) in found.place.iter().flat_map(|it| it.network.names()).enumerate() {
+            texts.push_str(if index > 0 { "," } else { "" });
+            texts.push_str(name);
+        }
+        ranges[5] = texts.len();
         let numbers = [
             (fields.latitude, found.point.map(|it| it.0)),
             (fields.longitude, found.point.map(|it| it.1)),
@@ -121,9 +126,11 @@ impl Enricher {
             (fields.as_number, found.place.and_then(|it| it.asn).map(f64::from)),
         ];
         buf.unset(fields.location);
-        for (field, text) in texts {
-            if let Some(text) = text {
-                buf.set_text(field, &text);
+        let names = [fields.country_iso_code, fields.country_name, fields.city_name, fields.as_name, fields.network];
+        for (index, field) in names.into_iter().enumerate() {
+            let text = &texts[ranges[index]..ranges[index + 1]];
+            if !text.is_empty() {
+                buf.set_text(field, text);
             }
         }
         for (field, number) in numbers {
@@ -139,32 +146,35 @@ impl Enricher {
 
     /// What is known of where an event that was not filled came from.
     pub fn whereabouts<'a>(&'a mut self, fields: &GeoFields, event: Event<'a>) -> Whereabouts<'a> {
-        let place = event.text(fields.ip).and_then(address::parse);
-        let place = place.map(|it| self.geo.lookup(it, &mut self.cache).as_ref());
-        let said = event.text(fields.country_iso_code).or_else(|| event.text(fields.country_name));
-        let country = said.and_then(Country::find);
-        let city = event.text(fields.city_name);
-        let number = |field| event.get(field).and_then(crate::model::Value::as_f64);
-        let written = event.text(fields.location).and_then(|it| it.split_once(','));
-        let written = written.and_then(|(lat, lon)| Some((lat.trim().parse().ok()?, lon.trim().parse().ok()?)));
-        let point =
-            number(fields.latitude).zip(number(fields.longitude)).or(written).filter(|(lat, lon): &(f64, f64)| {
-                (-90.0..=90.0).contains(lat) && (-180.0..=180.0).contains(lon) && (*lat, *lon) != (0.0, 0.0)
-            });
-        let looked_up = place.and_then(|it| it.country_code.as_ref()).map(geo::CountryCode::as_str);
-        let agrees = said.is_none() || country.is_some() && looked_up.and_then(Country::find) == country;
-        let fitting = place.filter(|_| agrees);
-        let own_place = city.is_some() || point.is_some();
-        let spot = fitting.filter(|_| !own_place);
-        Whereabouts {
-            country: country.or_else(|| fitting.and(looked_up).and_then(Country::find)),
-            country_code: said.filter(|it| it.len() == 2).or(fitting.and(looked_up)),
-            country_name: said.filter(|it| it.len() > 2),
-            city: city.or_else(|| spot.and_then(|it| it.city.as_deref())),
-            point: point.or_else(|| spot.and_then(Place::point).map(|(lat, lon)| (f64::from(lat), f64::from(lon)))),
-            radius_km: number(fields.radius_km).map(|it| it as f32).or_else(|| spot.and_then(|it| it.radius_km)),
-            place,
-        }
+        whereabouts(&self.geo, &mut self.cache, fields, event)
+    }
+}
+
+fn whereabouts<'a>(geo: &Geo, cache: &'a mut Cache, fields: &GeoFields, event: Event<'a>) -> Whereabouts<'a> {
+    let place = event.text(fields.ip).and_then(address::parse);
+    let place = place.map(|it| geo.lookup(it, cache).as_ref());
+    let said = event.text(fields.country_iso_code).or_else(|| event.text(fields.country_name));
+    let country = said.and_then(Country::find);
+    let city = event.text(fields.city_name);
+    let number = |field| event.get(field).and_then(crate::model::Value::as_f64);
+    let written = event.text(fields.location).and_then(|it| it.split_once(','));
+    let written = written.and_then(|(lat, lon)| Some((lat.trim().parse().ok()?, lon.trim().parse().ok()?)));
+    let point = number(fields.latitude).zip(number(fields.longitude)).or(written).filter(|(lat, lon): &(f64, f64)| {
+        (-90.0..=90.0).contains(lat) && (-180.0..=180.0).contains(lon) && (*lat, *lon) != (0.0, 0.0)
+    });
+    let looked_up = place.and_then(|it| it.country_code.as_ref()).map(geo::CountryCode::as_str);
+    let agrees = said.is_none() || country.is_some() && looked_up.and_then(Country::find) == country;
+    let fitting = place.filter(|_| agrees);
+    let own_place = city.is_some() || point.is_some();
+    let spot = fitting.filter(|_| !own_place);
+    Whereabouts {
+        country: country.or_else(|| fitting.and(looked_up).and_then(Country::find)),
+        country_code: said.filter(|it| it.len() == 2).or(fitting.and(looked_up)),
+        country_name: said.filter(|it| it.len() > 2),
+        city: city.or_else(|| spot.and_then(|it| it.city.as_deref())),
+        point: point.or_else(|| spot.and_then(Place::point).map(|(lat, lon)| (f64::from(lat), f64::from(lon)))),
+        radius_km: number(fields.radius_km).map(|it| it as f32).or_else(|| spot.and_then(|it| it.radius_km)),
+        place,
     }
 }
 

@@ -89,14 +89,14 @@ fn reply_to(head: &[u8], published: &Published) -> String {
     let path = target.split('?').next().unwrap_or("");
     let known = ["/health", "/ready", "/metrics"].contains(&path);
     match (method, path) {
-        ("GET" | "HEAD", "/health") => {
+        ("GET", "/health") => {
             let status = if published.reasons.is_empty() { "ok" } else { "degraded" };
             let body = serde_json::json!({"status": status, "reasons": published.reasons});
             response(200, "application/json", &format!("{body}\n"))
         }
-        ("GET" | "HEAD", "/ready") if published.ready => response(200, "text/plain", "ready\n"),
-        ("GET" | "HEAD", "/ready") => response(503, "text/plain", "not ready\n"),
-        ("GET" | "HEAD", "/metrics") => response(200, "text/plain; version=0.0.4; charset=utf-8", &published.metrics),
+        ("GET", "/ready") if published.ready => response(200, "text/plain", "ready\n"),
+        ("GET", "/ready") => response(503, "text/plain", "not ready\n"),
+        ("GET", "/metrics") => response(200, "text/plain; version=0.0.4; charset=utf-8", &published.metrics),
         _ if known => response(405, "text/plain", "only GET\n"),
         ("", _) => response(400, "text/plain", "this is no HTTP request\n"),
         _ => response(404, "text/plain", "there are /health, /ready and /metrics\n"),
