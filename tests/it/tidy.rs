@@ -116,8 +116,11 @@ const ONCE: &[Once] = &[
         ],
     },
     Once { what: "a panic is left in", signs: &[".unwrap()", "todo!(", "unimplemented!(", "dbg!("], places: &[] },
-    // When whoever reads standard output has left.
-    Once { what: "the process ends", signs: &["process::exit", "process::abort"], places: &["main.rs"] },
+    Once {
+        what: "the process ends",
+        signs: &["process::exit", "process::abort"],
+        places: &[("main.rs", "whoever reads standard output has left")],
+    },
 ];
 
 #[test]
