@@ -61,8 +61,7 @@ pub fn run(common: &Common, args: RulesArgs) -> Exit {
     let rows: Vec<_> = chosen
         .map(|it| {
             let rule = &it.value;
-            let on =
-                rule.enabled || !it.builtin || choice.all_rules || config.all_rules || config.enable.contains(&rule.id);
+            let on = choice.turns_on(it, &config);
             (it, rule, on, rule.by.iter().map(By::field).collect::<Vec<_>>())
         })
         .collect();

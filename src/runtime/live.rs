@@ -104,7 +104,7 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
         surroundings.say(&format!("health and metrics on http://{}", listener.local_addr()?));
         tokio::spawn(web::serve(listener, published));
     }
-    let opened = Opened::open(&setup, &live)?;
+    let opened = Opened::open(&setup)?;
     let mut post = Post::start(&setup, live.look, opened.store.is_some())?;
     let line_bytes_max = setup.config.limits.line.0 as usize;
     let ledger = opened.ledger.clone();
@@ -286,7 +286,7 @@ struct Opened {
 }
 
 impl Opened {
-    fn open(setup: &Setup, _live: &Live) -> Result<Opened, LiveError> {
+    fn open(setup: &Setup) -> Result<Opened, LiveError> {
         let Some(config::State::Dir(folder)) = &setup.config.state else {
             return Ok(Opened {
                 store: None,

@@ -31,6 +31,19 @@ pub struct Choice {
     pub geoip: Vec<PathBuf>,
 }
 
+impl Choice {
+    /// Whether a loaded rule is on: rules of one's own are, built-in ones where they or somebody says so.
+    pub fn turns_on(&self, rule: &Sourced<Rule>, config: &Config) -> bool {
+        let Sourced { value, builtin, .. } = rule;
+        match self.only.is_empty() {
+            true => {
+                value.enabled || !builtin || self.all_rules || config.all_rules || config.enable.contains(&value.id)
+            }
+            false => self.only.contains(&value.id),
+        }
+    }
+}
+
 /// Everything a run needs that does not change while it runs.
 pub struct Setup {
     pub config: Config,
@@ -127,17 +140,7 @@ fn chosen(rules: &[Sourced<Rule>], choice: &Choice, config: &Config) -> Result<V
         let hint = hint.map_or(String::new(), |it| format!("; did you mean `{it}`?"));
         return Err(Refusal::of(format!("there is no rule `{unknown}`{hint} (`tripline rules` lists them)")));
     }
-    let on = |it: &&Sourced<Rule>| match choice.only.is_empty() {
-        true => {
-            it.value.enabled
-                || !it.builtin
-                || choice.all_rules
-                || config.all_rules
-                || config.enable.contains(&it.value.id)
-        }
-        false => choice.only.contains(&it.value.id),
-    };
-    Ok(rules.iter().filter(on).map(|it| it.value.clone()).collect())
+    Ok(rules.iter().filter(|it| choice.turns_on(it, config)).map(|it| it.value.clone()).collect())
 }
 
 fn unknown_format(name: &str) -> String {
