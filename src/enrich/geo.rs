@@ -16,7 +16,7 @@ mod cache;
 mod database;
 mod record;
 #[cfg(test)]
-mod sample;
+pub mod sample;
 #[cfg(test)]
 mod tests;
 

@@ -4,6 +4,7 @@
 //! the bytes come from, and how their sender is told that they arrived.
 
 pub mod batch;
+pub mod download;
 pub mod receipt;
 pub mod frame;
 mod document;

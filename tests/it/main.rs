@@ -3,6 +3,7 @@
 //! One binary, because every further one is linked again. What a single file can test of itself is tested there.
 
 mod durable;
+mod fetch;
 mod fuzz;
 mod hostile;
 mod laws;

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 /// Which modules a module may use. Stages know the nouns, the expressions and the limits, never each other.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("limits", &[]),
+    ("tls", &[]),
     ("model", &["limits"]),
     ("expr", &["model", "limits"]),
-    ("source", &["model", "limits"]),
+    ("source", &["model", "tls", "limits"]),
     ("format", &["model", "limits"]),
     ("schema", &["expr", "model", "limits"]),
     ("enrich", &["model", "limits"]),
@@ -20,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("detect", &["expr", "model", "limits"]),
     ("alert", &["model", "limits"]),
     ("store", &["model", "limits"]),
-    ("deliver", &["store", "model", "limits"]),
+    ("deliver", &["store", "model", "tls", "limits"]),
     // Rule files say what detectors, schemas and the matcher can be told.
     ("rule", &["matcher", "enrich", "detect", "schema", "expr", "model", "limits"]),
     // Each section of the operator's file is defined by the stage it sets up.
