@@ -92,7 +92,7 @@ pub const MEMORY_BYTES_MAX: u64 = 512 << 20;
 pub const JOURNAL_BYTES_MAX: usize = 64 << 20;
 /// A commit that has grown so large is waited for.
 pub const GROUP_BYTES_MAX: usize = 4 << 20;
-/// HTTP connections at once. More: refused with 503.
+/// HTTP connections at once. One more: the one that has been here longest is closed.
 pub const WEB_CONNECTIONS_MAX: usize = 64;
 /// An HTTP request's head. More: 431.
 pub const WEB_HEAD_BYTES_MAX: usize = 8 << 10;

@@ -3,12 +3,14 @@
 //! It must answer when everything else is in trouble, so it asks nobody: the service publishes what there is to know, and a
 //! request copies it. HTTP/1.1, GET only, one request a connection, with limits on everything a stranger can stretch.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::limits;
@@ -36,25 +38,25 @@ pub async fn bind(listen: &str) -> Result<TcpListener, String> {
     Ok(listener)
 }
 
-/// Answers until the task is dropped.
+/// Answers until the task is dropped. Where all places are taken, the connection that has been here longest gives up its own:
+/// who means it sends his request at once, and a crowd that only holds on cannot keep him out.
 pub async fn serve(listener: TcpListener, published: watch::Receiver<Arc<Published>>) {
-    let places = Arc::new(Semaphore::new(limits::WEB_CONNECTIONS_MAX));
     let mut tasks = tokio::task::JoinSet::new();
+    let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
     loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
         while tasks.try_join_next().is_some() {}
-        let Ok((mut stream, _)) = listener.accept().await else { continue };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            let busy = response(503, "text/plain", "too many connections\n");
-            // Whoever is refused and does not listen loses nothing.
-            let _ = timeout(Duration::from_millis(100), stream.write_all(busy.as_bytes())).await;
-            continue;
-        };
+        oldest_first.retain(|it| !it.is_finished());
+        if oldest_first.len() >= limits::WEB_CONNECTIONS_MAX
+            && let Some(oldest) = oldest_first.pop_front()
+        {
+            oldest.abort();
+        }
         let published = published.clone();
-        tasks.spawn(async move {
+        oldest_first.push_back(tasks.spawn(async move {
             // A client that is too slow, or gone, is its own problem.
             let _ = timeout(PATIENCE * 2, answer(stream, published)).await;
-            drop(place);
-        });
+        }));
     }
 }
 
@@ -154,6 +156,16 @@ mod tests {
         let mut reply = String::new();
         stream.read_to_string(&mut reply).await.unwrap();
         assert!(reply.ends_with("{\"status\":\"ok\",\"reasons\":[]}\n"), "{reply}");
+        // A crowd that holds on and says nothing, twice as many as there are places.
+        let mut crowd = Vec::new();
+        for _ in 0..2 * limits::WEB_CONNECTIONS_MAX {
+            crowd.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut reply = String::new();
+        timeout(PATIENCE / 2, stream.read_to_string(&mut reply)).await.unwrap().unwrap();
+        assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
         server.abort();
         assert!(bind("0.0.0.0:0").await.is_err());
     }
