@@ -7,8 +7,9 @@ use clap::{Args, Subcommand};
 use super::{Common, Exit};
 use crate::config::{self, State};
 use crate::rule::problem::Refusal;
+use crate::runtime::books::{Status, date};
 use crate::runtime::clock;
-use crate::runtime::keeper::{STATUS_FILE, Status, date};
+use crate::runtime::keeper::STATUS_FILE;
 use crate::store::{Store, StoreError, verify};
 
 #[derive(Args, Debug)]
@@ -60,7 +61,7 @@ fn status(folder: &Path) -> Exit {
     let known = match Store::open(folder, &date(clock::now())) {
         Ok(opened) => {
             opened.set_aside.iter().for_each(|it| eprintln!("tripline: {it}"));
-            Status::of(&opened.store)
+            Status::of(&opened.store).map_err(String::from)
         }
         // A service has it open: it writes what it knows a few times a second.
         Err(StoreError::InUse(_)) => std::fs::read_to_string(folder.join(STATUS_FILE))

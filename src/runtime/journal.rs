@@ -10,7 +10,7 @@ use crate::engine::order::{Track, renumber};
 use crate::engine::save::RuleName;
 use crate::engine::{Counts, Engine, Judged};
 use crate::model::{Alert, HitBatch, Span, Timestamp};
-use crate::store::{Store, snapshot};
+use crate::store::{Fault, Store};
 
 /// One thing the engine was told. `now` is the time it had reached before: time passes without entries of its own.
 #[derive(Debug, Serialize, Deserialize)]
@@ -85,16 +85,21 @@ pub fn recover(
     told: &mut Vec<Alert>,
 ) -> Result<(Engine, Recovered), String> {
     let mut done = Recovered::default();
-    let mut snapshots = snapshot::list(store.folder()).map_err(|it| it.to_string())?;
+    let mut snapshots = store.snapshots().map_err(|it| it.to_string())?;
     loop {
         let mut engine = fresh();
         let mut news = Vec::new();
         let first = match snapshots.pop() {
             None => 1,
             Some((number, file)) => {
-                let restored = snapshot::read(&file).and_then(|bytes| engine.restore(&bytes, &mut news));
+                let restored = match store.read_snapshot(&file) {
+                    Ok(bytes) => engine.restore(&bytes, &mut news),
+                    Err(Fault::Damage(problem)) => Err(problem),
+                    // What cannot be read now may be read tomorrow: it stays where it is.
+                    Err(Fault::Disk(problem)) => return Err(problem),
+                };
                 if let Err(problem) = restored {
-                    let aside = snapshot::set_aside(&file, date).map_err(|it| it.to_string())?;
+                    let aside = store.set_snapshot_aside(&file, date).map_err(|it| it.to_string())?;
                     done.complaints.push(format!("a snapshot was damaged ({problem}); it is now {}", aside.display()));
                     continue;
                 }

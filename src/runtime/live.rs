@@ -12,10 +12,12 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval, timeout, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
+use super::books::{self, Books, Status, StoredLedger};
+use super::clock::{Now, Step, Trusted};
 use super::journal::{self, Entry};
-use super::keeper::{self, Keeper, Message, Status, StoredLedger};
+use super::keeper::{Keeper, Message};
 use super::setup::Setup;
 use super::{clock, own};
 use crate::config;
@@ -33,6 +35,7 @@ use crate::source::frame::Framer;
 use crate::source::receipt::Receipt;
 use crate::source::tcp::{Acknowledge, Ledger, Listener, NoLedger, TcpSettings};
 use crate::source::{self, SourceConfig, SourceError};
+use crate::store::disk::Real;
 use crate::store::{Group, OutboxRow, Store, StoreError};
 use crate::web::{self, Published};
 
@@ -73,14 +76,20 @@ const TICK: Duration = Duration::from_millis(50);
 /// A source whose lines come within this of their own times lives now; its time passes with the wall clock.
 const LIVE: Span = Span::from_secs(300);
 /// How often the page for machines learns something new.
-const PUBLISH_EVERY: Span = Span::from_micros(250_000);
+const PUBLISH_EVERY: Duration = Duration::from_millis(250);
 /// How often replaced geo databases are looked for.
-const GEO_LOOK_EVERY: Span = Span::from_secs(5);
+const GEO_LOOK_EVERY: Duration = Duration::from_secs(5);
+/// After a start, how long sources of the life before have to come back before what they said is taken as complete.
+const COMES_BACK: Duration = Duration::from_secs(8);
+/// A longer time between two looks, and it was we who did not listen.
+const ASLEEP: Duration = Duration::from_secs(1);
+/// A wall clock that was set is believed when it agrees with some source, or after so long.
+const STEP_SETTLES: Duration = Duration::from_secs(600);
 /// At the end, how long what is on its way may take.
 const SOURCES_PATIENCE: Duration = Duration::from_secs(2);
 const COURIER_PATIENCE: Duration = Duration::from_secs(6);
 /// A connection that was silent for so long gives its number back.
-const FORGET_SOURCE: Span = Span::from_secs(3600);
+const FORGET_SOURCE: Duration = Duration::from_secs(3600);
 
 /// Runs until the input ends or SIGTERM or SIGINT comes.
 pub fn run(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) -> Result<(Engine, Stats), LiveError> {
@@ -133,11 +142,14 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
                 }
             }
             batch = inbox.recv() => match batch {
-                Some(batch) => service.take(batch, &mut post, surroundings).await?,
+                Some(batch) => {
+                    service.take(batch, clock::both(), surroundings);
+                    service.tell(&mut post, surroundings).await?;
+                }
                 None => break true,
             },
             _ = ticks.tick() => {
-                service.tick(clock::now());
+                service.tick(clock::both());
                 service.tell(&mut post, surroundings).await?;
                 while let Ok(sentence) = service.sentences.try_recv() {
                     surroundings.say(&sentence);
@@ -153,7 +165,8 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
         stop.send_replace(true);
         let patience = clock::steady() + SOURCES_PATIENCE;
         while let Ok(Some(batch)) = timeout_at(patience, inbox.recv()).await {
-            service.take(batch, &mut post, surroundings).await?;
+            service.take(batch, clock::both(), surroundings);
+            service.tell(&mut post, surroundings).await?;
         }
         service.flush();
     }
@@ -222,7 +235,7 @@ fn blocking(
 }
 
 /// Front and engine, and which source is which.
-struct Service {
+pub struct Service {
     setup: Setup,
     front: Front,
     engine: Engine,
@@ -230,49 +243,78 @@ struct Service {
     feeds: HashMap<Arc<str>, Feed>,
     judged: Judged,
     told: Vec<Alert>,
-    last_tick: Timestamp,
+    trusted: Trusted,
+    last_tick: Instant,
+    /// When the wall clock was last set.
+    stepped_at: Option<Instant>,
     recorder: Option<Recorder>,
     /// What the keeper has to say to the operator.
     sentences: mpsc::UnboundedReceiver<String>,
     publish: watch::Sender<Arc<Published>>,
-    published_at: Timestamp,
+    published_at: Option<Instant>,
     rejected: BTreeMap<&'static str, u64>,
     fired: BTreeMap<String, u64>,
     generation: u64,
     reload_failures: u64,
     geo_watch: crate::enrich::geo::Watch,
-    geo_looked_at: Timestamp,
+    geo_looked_at: Instant,
 }
 
 /// What is on its way to the keeper.
-struct Recorder {
+pub struct Recorder {
     group: Group,
     receipts: Vec<Receipt>,
     to: mpsc::Sender<Message>,
     status: watch::Receiver<Status>,
-    /// Journal bytes since the last snapshot.
+    /// Journal bytes since the last snapshot, and how many make one due.
     journaled: usize,
+    snapshot_after: usize,
+    /// How many new databases have had one.
+    begun_anew: u64,
 }
 
 impl Recorder {
+    pub fn new(to: mpsc::Sender<Message>, status: watch::Receiver<Status>, snapshot_after: usize) -> Recorder {
+        let begun_anew = status.borrow().begun_anew;
+        Recorder { group: Group::default(), receipts: Vec::new(), to, status, journaled: 0, snapshot_after, begun_anew }
+    }
+
     fn entry(&mut self, bytes: Vec<u8>) {
         self.journaled += bytes.len();
         self.group.entries.push(bytes);
     }
 
-    /// Sends what there is, if the keeper has a hand free; waits for it only when there is much.
-    async fn send(&mut self) {
+    /// Sends what there is, if the keeper has a hand free. False: there is much, and it must be waited for.
+    pub fn offer(&mut self) -> bool {
         if self.group.is_empty() && self.receipts.is_empty() {
+            return true;
+        }
+        match self.to.clone().try_reserve_owned() {
+            Ok(place) => {
+                place.send(self.message());
+                true
+            }
+            Err(_) => self.group.bytes() < limits::GROUP_BYTES_MAX,
+        }
+    }
+
+    fn message(&mut self) -> Message {
+        Message::Group(std::mem::take(&mut self.group), std::mem::take(&mut self.receipts))
+    }
+
+    /// A snapshot, if one is due and the keeper has a hand free: after many entries, and where a damaged database was replaced
+    /// by a new one, which knows nothing of what came before.
+    pub fn offer_snapshot(&mut self, engine: &Engine) {
+        let begun_anew = self.status.borrow().begun_anew;
+        let is_due = self.journaled >= self.snapshot_after || begun_anew > self.begun_anew;
+        // What is not yet on its way to the journal must not be in a snapshot.
+        if !is_due || !self.group.is_empty() {
             return;
         }
-        let message =
-            |it: &mut Recorder| Message::Group(std::mem::take(&mut it.group), std::mem::take(&mut it.receipts));
-        if self.group.bytes() >= limits::GROUP_BYTES_MAX {
-            let message = message(self);
-            // The keeper outlives the service.
-            let _ = self.to.send(message).await;
-        } else if let Ok(place) = self.to.clone().try_reserve() {
-            place.send(message(self));
+        if let Ok(place) = self.to.clone().try_reserve_owned() {
+            place.send(Message::Snapshot(engine.save()));
+            (self.journaled, self.begun_anew) = (0, begun_anew);
+            self.entry(Entry::Rules(engine.rule_names()).encode());
         }
     }
 }
@@ -295,23 +337,25 @@ impl Opened {
                 set_aside: Vec::new(),
             });
         };
-        let opened = Store::open(folder, &keeper::date(clock::now())).map_err(LiveError::State)?;
+        let opened = Store::open(folder, &books::date(clock::now())).map_err(LiveError::State)?;
         let clients = opened.store.clients().map_err(|problem| unusable(folder, problem))?;
         let stored = Arc::new(StoredLedger::of(clients));
         Ok(Opened { ledger: stored.clone(), stored, store: Some(opened.store), set_aside: opened.set_aside })
     }
 }
 
-fn unusable(folder: &std::path::Path, problem: String) -> LiveError {
-    LiveError::State(StoreError::Unusable { folder: folder.display().to_string(), problem })
+fn unusable(folder: &std::path::Path, problem: impl std::fmt::Display) -> LiveError {
+    LiveError::State(StoreError::Unusable { folder: folder.display().to_string(), problem: problem.to_string() })
 }
 
 /// One connection, file or stdin.
 struct Feed {
     number: u16,
     lateness: Span,
-    heard: Timestamp,
+    heard: Instant,
     idle: bool,
+    /// Its latest lines came about when they say they happened.
+    lives: bool,
 }
 
 impl Service {
@@ -337,7 +381,7 @@ impl Service {
                 setup.keys = crate::engine::HashKeys(keys.0, keys.1);
                 let set = setup.set.clone();
                 let fresh = || Engine::new(set.clone(), 1);
-                let (engine, recovered) = journal::recover(&store, &keeper::date(now), &fresh, &mut told)
+                let (engine, recovered) = journal::recover(&store, &books::date(now), &fresh, &mut told)
                     .map_err(|it| unusable(&folder, it))?;
                 if recovered.snapshot.is_some() || recovered.entries > 0 {
                     surroundings.say(&format!("remembered: {} journal entries since the snapshot", recovered.entries));
@@ -345,12 +389,12 @@ impl Service {
                 complaints.extend(recovered.complaints);
                 let (to, inbox) = mpsc::channel(1);
                 let (status_to, status) = watch::channel(Status::of(&store).map_err(|it| unusable(&folder, it))?);
-                let names: Vec<String> = post.receivers.iter().map(|it| it.name.clone()).collect();
+                let names: Vec<String> = post.book.receivers.iter().map(|it| it.name.clone()).collect();
                 let reports = post.reports.take().unwrap_or_else(|| mpsc::channel(1).1);
-                let keeper = Keeper::new(store, opened.stored, post.courier.clone(), &names, status_to, say)
+                let books = Books::open(store, Arc::new(Real), keys, opened.stored, &names, status_to, say)
                     .map_err(|it| unusable(&folder, it))?;
-                tokio::spawn(keeper.run(inbox, reports));
-                let mut recorder = Recorder { group: Group::default(), receipts: Vec::new(), to, status, journaled: 0 };
+                tokio::spawn(Keeper::new(books, post.courier.clone()).run(inbox, reports));
+                let mut recorder = Recorder::new(to, status, limits::JOURNAL_BYTES_MAX);
                 recorder.entry(Entry::Rules(engine.rule_names()).encode());
                 (engine, Some(recorder))
             }
@@ -359,49 +403,61 @@ impl Service {
             surroundings.say(complaint);
             told.push(own::alert("state-damaged", Severity::High, complaint, now));
         }
-        // Sources of the life before may come back; those that do not fall idle and hold nothing up.
+        let mut service =
+            Service::new(setup, readings, live.lateness, engine, recorder, sentences, publish, clock::both());
+        service.told = told;
+        Ok(service)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a service is made of")]
+    pub fn new(
+        setup: Setup,
+        readings: Vec<(Reading, Span, Option<String>)>,
+        lateness: Span,
+        engine: Engine,
+        recorder: Option<Recorder>,
+        sentences: mpsc::UnboundedReceiver<String>,
+        publish: watch::Sender<Arc<Published>>,
+        now: Now,
+    ) -> Service {
+        // Sources of the life before may come back, and have a while for it; those that do not hold nothing up.
         let feed = |(number, name): (u16, String)| {
-            (Arc::from(name), Feed { number, lateness: live.lateness, heard: now, idle: false })
+            let lives = false;
+            (Arc::from(name), Feed { number, lateness, heard: now.steady + COMES_BACK, idle: false, lives })
         };
-        let feeds = engine.open_sources().into_iter().map(feed).collect();
-        Ok(Service {
+        Service {
             front: setup.front(),
+            feeds: engine.open_sources().into_iter().map(feed).collect(),
+            trusted: Trusted::start(now, engine.now()),
             engine,
             readings,
-            feeds,
             judged: Judged::default(),
-            told,
-            last_tick: Timestamp::MIN,
+            told: Vec::new(),
+            last_tick: now.steady,
+            stepped_at: None,
             recorder,
             sentences,
             publish,
-            published_at: Timestamp::MIN,
+            published_at: None,
             rejected: BTreeMap::new(),
             fired: BTreeMap::new(),
             generation: 1,
             reload_failures: 0,
             geo_watch: setup.geo.watch(),
-            geo_looked_at: now,
+            geo_looked_at: now.steady,
             setup,
-        })
+        }
     }
 
-    async fn take(
-        &mut self,
-        mut batch: LineBatch,
-        post: &mut Post,
-        surroundings: &mut dyn Surroundings,
-    ) -> Result<(), LiveError> {
-        let now = clock::now();
+    /// A batch of lines: judged, and what came of it recorded.
+    pub fn take(&mut self, mut batch: LineBatch, now: Now, surroundings: &mut dyn Surroundings) {
+        let now = self.look(now);
         let receipt = batch.receipt.take();
         if let Some(client) = receipt.as_ref().and_then(|it| it.client.clone()) {
             // Who says its name keeps it over connections.
             batch.name = format!("client:{client}").into();
         }
         self.judge(batch, now);
-        if now.since(self.last_tick).to_std() >= TICK {
-            self.tick(now);
-        }
         let name = self.engine.source_name(self.judged.source);
         for reject in self.judged.rejects.drain(..) {
             *self.rejected.entry(reject.reason).or_default() += 1;
@@ -417,11 +473,32 @@ impl Service {
             (None, Some(receipt)) => receipt.committed(),
             (_, None) => {}
         }
-        self.tell(post, surroundings).await
+        if now.steady.saturating_duration_since(self.last_tick) >= TICK {
+            self.pass(now);
+        }
     }
 
     /// Lets everybody know: by way of the keeper where there is one.
     async fn tell(&mut self, post: &mut Post, surroundings: &mut dyn Surroundings) -> Result<(), LiveError> {
+        self.count_fired();
+        if self.recorder.is_none() {
+            return post.tell(&mut self.told, surroundings).await;
+        }
+        if post.courier.is_none() && !self.told.is_empty() {
+            surroundings.told(&self.told)?;
+        }
+        self.record(&post.book);
+        let Some(recorder) = &mut self.recorder else { return Ok(()) };
+        if !recorder.offer() {
+            let message = recorder.message();
+            // The keeper outlives the service.
+            let _ = recorder.to.send(message).await;
+        }
+        recorder.offer_snapshot(&self.engine);
+        Ok(())
+    }
+
+    fn count_fired(&mut self) {
         for alert in self.told.iter().filter(|it| it.state == crate::model::State::Firing) {
             match self.fired.get_mut(&alert.rule.id) {
                 Some(count) => *count += 1,
@@ -430,20 +507,19 @@ impl Service {
                 }
             }
         }
-        let Some(recorder) = &mut self.recorder else {
-            return post.tell(&mut self.told, surroundings).await;
-        };
-        if post.courier.is_none() && !self.told.is_empty() {
-            surroundings.told(&self.told)?;
-        }
-        let now = clock::now();
+    }
+
+    /// What is to be told becomes notifications, in the group with the lines that led to it.
+    pub fn record(&mut self, book: &Book) {
+        let Some(recorder) = &mut self.recorder else { return };
+        let now = self.trusted.wall();
         for alert in self.told.drain(..) {
             let alert = Arc::new(alert);
-            let receivers = post.routes.receivers_for(&alert);
+            let receivers = book.routes.receivers_for(&alert);
             recorder.group.suppressed += u64::from(receivers.is_empty());
             for index in receivers {
-                let receiver = &post.receivers[index];
-                let note = Note::new(receiver, alert.clone(), Moment { now, look: post.look });
+                let receiver = &book.receivers[index];
+                let note = Note::new(receiver, alert.clone(), Moment { now, look: book.look });
                 recorder.group.notes.push(OutboxRow {
                     receiver: receiver.name.clone(),
                     key: note.key,
@@ -453,18 +529,10 @@ impl Service {
                 });
             }
         }
-        recorder.send().await;
-        if recorder.journaled >= limits::JOURNAL_BYTES_MAX && recorder.group.is_empty() {
-            recorder.journaled = 0;
-            let snapshot = self.engine.save();
-            let _ = recorder.to.send(Message::Snapshot(snapshot)).await;
-            recorder.entry(Entry::Rules(self.engine.rule_names()).encode());
-        }
-        Ok(())
     }
 
     /// Judges what still waits for its time.
-    fn flush(&mut self) {
+    pub fn flush(&mut self) {
         for feed in self.feeds.values_mut().filter(|it| !it.idle) {
             feed.idle = true;
             if let Some(recorder) = &mut self.recorder {
@@ -493,7 +561,7 @@ impl Service {
         let _ = timeout(Duration::from_secs(3), send).await;
     }
 
-    fn judge(&mut self, mut batch: LineBatch, now: Timestamp) {
+    fn judge(&mut self, mut batch: LineBatch, now: Now) {
         let (reading, lateness, name) = &self.readings[usize::from(batch.source)];
         let name: Arc<str> = name.as_deref().map_or_else(|| batch.name.clone(), Arc::from);
         let engine = &mut self.engine;
@@ -502,28 +570,57 @@ impl Service {
             if let Some(recorder) = recorder {
                 recorder.entry(Entry::Source { name: name.to_string(), lateness: *lateness }.encode());
             }
-            Feed { number: engine.add_source(&name, *lateness), lateness: *lateness, heard: now, idle: false }
+            let number = engine.add_source(&name, *lateness);
+            Feed { number, lateness: *lateness, heard: now.steady, idle: false, lives: false }
         });
-        feed.heard = now;
+        feed.heard = now.steady;
+        feed.lateness = *lateness;
         feed.idle = false;
         batch.source = feed.number;
-        self.front.judge(&batch, reading, Some(now), now, &mut self.judged);
+        self.front.judge(&batch, reading, Some(now.wall), now.wall, &mut self.judged);
         if let Some(recorder) = &mut self.recorder {
             recorder.entry(Entry::batch(&mut self.judged, self.engine.now()));
         }
         self.engine.observe(&mut self.judged, &mut self.told);
+        feed.lives =
+            self.engine.newest(feed.number).is_some_and(|it| now.wall.since(it) <= LIVE && it.since(now.wall) <= LIVE);
+    }
+
+    /// The time as far as the clocks can be trusted. Where somebody set the wall clock, sources have to say anew that they
+    /// live now: or a clock that is wrong by a day would end everything that is open.
+    fn look(&mut self, now: Now) -> Now {
+        let (now, step) = self.trusted.look(now);
+        if let Some(Step(micros)) = step {
+            self.stepped_at = Some(now.steady);
+            let by = micros as f64 / 1e6;
+            let text =
+                format!("the wall clock was set by {by:+.0} s; time goes on as the steady clock and the sources say");
+            self.told.push(own::alert("clock-step", Severity::Medium, &text, now.wall));
+        }
+        now
     }
 
     /// Lets time pass where nothing was said.
-    fn tick(&mut self, now: Timestamp) {
-        self.last_tick = now;
+    pub fn tick(&mut self, now: Now) {
+        let now = self.look(now);
+        self.pass(now);
+    }
+
+    fn pass(&mut self, now: Now) {
+        let asleep = now.steady.saturating_duration_since(self.last_tick);
+        self.last_tick = now.steady;
+        if asleep >= ASLEEP {
+            // Nobody was silent: we did not listen.
+            self.feeds.values_mut().for_each(|it| it.heard += asleep);
+        }
+        let unsettled = self.stepped_at.filter(|it| now.steady.saturating_duration_since(*it) < STEP_SETTLES);
         let mut lives = false;
         let mut lateness = Span::ZERO;
         for feed in self.feeds.values_mut() {
             lateness = lateness.max(feed.lateness);
-            lives |=
-                self.engine.newest(feed.number).is_some_and(|it| feed.heard.since(it) <= LIVE && it.since(now) <= LIVE);
-            if !feed.idle && now.since(feed.heard) >= feed.lateness.max(Span::from_micros(TICK.as_micros() as i64)) {
+            lives |= feed.lives && unsettled.is_none_or(|it| feed.heard > it);
+            let silent = now.steady.saturating_duration_since(feed.heard);
+            if !feed.idle && silent >= feed.lateness.to_std().max(TICK) {
                 feed.idle = true;
                 if let Some(recorder) = &mut self.recorder {
                     recorder.entry(Entry::Idle { source: feed.number, now: self.engine.now() }.encode());
@@ -533,16 +630,16 @@ impl Service {
         }
         if lives {
             let before = self.told.len();
-            self.engine.pass_time(now.minus(lateness), &mut self.told);
+            self.engine.pass_time(now.wall.minus(lateness), &mut self.told);
             if let Some(recorder) = &mut self.recorder
                 && self.told.len() > before
             {
-                recorder.entry(Entry::Time { now: now.minus(lateness) }.encode());
+                recorder.entry(Entry::Time { now: now.wall.minus(lateness) }.encode());
             }
         }
         let (engine, told, recorder) = (&mut self.engine, &mut self.told, &mut self.recorder);
         self.feeds.retain(|_, feed| {
-            let keep = now.since(feed.heard) < FORGET_SOURCE;
+            let keep = now.steady.saturating_duration_since(feed.heard) < FORGET_SOURCE;
             if !keep {
                 if let Some(recorder) = recorder {
                     recorder.entry(Entry::End { source: feed.number, now: engine.now() }.encode());
@@ -551,12 +648,12 @@ impl Service {
             }
             keep
         });
-        if now.since(self.geo_looked_at) >= GEO_LOOK_EVERY {
-            self.geo_looked_at = now;
-            self.look_at_geo(now);
+        if now.steady.saturating_duration_since(self.geo_looked_at) >= GEO_LOOK_EVERY {
+            self.geo_looked_at = now.steady;
+            self.look_at_geo(now.wall);
         }
-        if now.since(self.published_at) >= PUBLISH_EVERY {
-            self.published_at = now;
+        if self.published_at.is_none_or(|it| now.steady.saturating_duration_since(it) >= PUBLISH_EVERY) {
+            self.published_at = Some(now.steady);
             let published = self.published();
             self.publish.send_replace(Arc::new(published));
         }
@@ -663,14 +760,19 @@ fn readings(setup: &Setup, live: &Live) -> Result<Vec<(Reading, Span, Option<Str
     live.sources.iter().map(reading).collect()
 }
 
+/// Who hears of what.
+pub struct Book {
+    pub receivers: Vec<Arc<Receiver>>,
+    pub routes: Routes,
+    pub look: Look,
+}
+
 /// Routes and the courier, or the terminal where there are no receivers.
 struct Post {
-    receivers: Vec<Arc<Receiver>>,
-    routes: Routes,
+    book: Book,
     courier: Option<courier::Handle>,
     /// What became of notifications, for the keeper.
     reports: Option<mpsc::Receiver<courier::Report>>,
-    look: Look,
     outbox: bool,
 }
 
@@ -687,7 +789,7 @@ impl Post {
         let names: Vec<&str> = receivers.iter().map(|it| it.name.as_str()).collect();
         let routes = Routes::resolve(&setup.config.routes, &names).map_err(refused)?;
         if receivers.is_empty() {
-            return Ok(Post { receivers, routes, courier: None, reports: None, look, outbox });
+            return Ok(Post { book: Book { receivers, routes, look }, courier: None, reports: None, outbox });
         }
         let wall: Wall = Arc::new(clock::now);
         let transports = receivers
@@ -704,7 +806,8 @@ impl Post {
         for work in works {
             tokio::spawn(work);
         }
-        Ok(Post { receivers, routes, courier: Some(handle), reports: outbox.then_some(reports), look, outbox })
+        let book = Book { receivers, routes, look };
+        Ok(Post { book, courier: Some(handle), reports: outbox.then_some(reports), outbox })
     }
 
     /// Hands alerts to everybody who should hear of them.
@@ -717,15 +820,15 @@ impl Post {
             alerts.clear();
             return Ok(result?);
         };
-        let moment = Moment { now: clock::now(), look: self.look };
+        let moment = Moment { now: clock::now(), look: self.book.look };
         for alert in alerts.drain(..) {
             let alert = Arc::new(alert);
-            for receiver in self.routes.receivers_for(&alert) {
-                let note = Note::new(&self.receivers[receiver], alert.clone(), moment);
+            for receiver in self.book.routes.receivers_for(&alert) {
+                let note = Note::new(&self.book.receivers[receiver], alert.clone(), moment);
                 if courier.send(receiver, note).await.is_err() {
                     surroundings.say(&format!(
                         "receiver `{}` has ended; alert {} was not sent",
-                        self.receivers[receiver].name, alert.id
+                        self.book.receivers[receiver].name, alert.id
                     ));
                 }
             }

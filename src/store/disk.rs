@@ -1,24 +1,83 @@
-//! The database's file, behind a seam that a test can break.
+//! The disk, behind a seam that a test can break.
+//!
+//! Everything the store asks of a file system is here, so that a simulated one can lose, tear, reorder and refuse what the
+//! real one only loses in bad nights. A name is durable only after [`Disk::sync_folder`], as POSIX has it.
 
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use redb::{Builder, Database, DatabaseError};
 
-/// Opens the database at a path, on whatever disk.
-pub type OpenDisk = dyn Fn(&Path) -> Result<Database, DatabaseError>;
+/// What the store needs of a disk.
+pub trait Disk: Send + Sync {
+    /// Opens the database at a path, and makes it where it is not there: its name is durable then.
+    fn database(&self, path: &Path) -> Result<Database, DatabaseError>;
+    /// Makes a folder for its owner only, if it is not there.
+    fn make_folder(&self, folder: &Path) -> io::Result<()>;
+    /// The files of a folder, in any order.
+    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
+    fn read(&self, file: &Path) -> io::Result<Vec<u8>>;
+    /// Writes a whole file, and makes its bytes durable, but not its name.
+    fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn remove(&self, file: &Path) -> io::Result<()>;
+    /// Makes the names in a folder durable.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+}
 
 /// Memory for pages of the database. Reads are few; the journal is written and forgotten.
 const CACHE_BYTES: usize = 16 << 20;
 
-/// The real disk. The file is for its owner only.
-pub fn real(path: &Path) -> Result<Database, DatabaseError> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let io = |it: std::io::Error| DatabaseError::Storage(redb::StorageError::Io(it));
-    let is_new = !path.exists();
-    if is_new {
-        let file =
-            std::fs::OpenOptions::new().create_new(true).read(true).write(true).mode(0o600).open(path).map_err(io)?;
-        drop(file);
+/// The disk of this machine. Files are for their owner only.
+pub struct Real;
+
+impl Disk for Real {
+    fn database(&self, path: &Path) -> Result<Database, DatabaseError> {
+        let io = |it: io::Error| DatabaseError::Storage(redb::StorageError::Io(it));
+        if !path.exists() {
+            owner_only(path).map_err(io)?;
+            self.sync_folder(path.parent().unwrap_or(Path::new("."))).map_err(io)?;
+        }
+        Builder::new().set_cache_size(CACHE_BYTES).create(path)
     }
-    Builder::new().set_cache_size(CACHE_BYTES).create(path)
+
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        use std::os::unix::fs::DirBuilderExt;
+        if folder.is_dir() {
+            return Ok(());
+        }
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        fs::read_dir(folder)?.map(|it| Ok(it?.path())).collect()
+    }
+
+    fn read(&self, file: &Path) -> io::Result<Vec<u8>> {
+        fs::read(file)
+    }
+
+    fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = owner_only(file)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, file: &Path) -> io::Result<()> {
+        fs::remove_file(file)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
+}
+
+fn owner_only(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    fs::OpenOptions::new().create(true).truncate(true).read(true).write(true).mode(0o600).open(path)
 }

@@ -11,13 +11,14 @@ pub mod disk;
 pub mod record;
 pub mod snapshot;
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
+use disk::{Disk, Real};
 use record::{Damaged, open as open_record, seal};
 
 /// Sequence number to what the engine was told.
@@ -32,6 +33,13 @@ const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const META_FORMAT: &str = "format";
 const META_KEYS: &str = "keys";
 const META_TALLY: &str = "tally";
+const META_NEXT_JOURNAL: &str = "next-journal";
+/// The number of the last group.
+const META_GROUP: &str = "group";
+/// How often it was opened.
+const META_OPENED: &str = "opened";
+/// The database, in its folder.
+const FILE: &str = "state.redb";
 /// Rises when the layout of records changes.
 const FORMAT: u32 = 1;
 
@@ -41,9 +49,11 @@ pub type EachEntry<'a> = dyn FnMut(u64, &[u8]) -> Result<(), String> + 'a;
 /// The state directory.
 pub struct Store {
     folder: PathBuf,
+    disk: Arc<dyn Disk>,
     database: Database,
     next_journal: u64,
     next_outbox: u64,
+    last_group: u64,
 }
 
 /// What of the fates of notifications is known. fired = delivered + pending + suppressed + expired, at any moment: it
@@ -76,6 +86,9 @@ pub struct OutboxRow {
 /// Everything that becomes durable together.
 #[derive(Default, Debug)]
 pub struct Group {
+    /// Rises from group to group; 0 where nobody counts. A group that was written although its commit seemed to fail is
+    /// known by it when it comes again.
+    pub number: u64,
     /// Journal entries, encoded.
     pub entries: Vec<Vec<u8>>,
     pub notes: Vec<OutboxRow>,
@@ -114,6 +127,74 @@ pub enum StoreError {
     Damaged { folder: String, problem: String },
 }
 
+/// Why something could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The disk did not do it. What is on it may be whole, and the next try may go well.
+    #[error("{0}")]
+    Disk(String),
+    /// What is there is not what was written.
+    #[error("{0}")]
+    Damage(String),
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Fault {
+        match error.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Fault::Damage(error.to_string()),
+            _ => Fault::Disk(error.to_string()),
+        }
+    }
+}
+
+impl From<redb::Error> for Fault {
+    fn from(error: redb::Error) -> Fault {
+        match error {
+            redb::Error::Io(it) => Fault::from(it),
+            // It failed before, and stays closed until it is opened anew.
+            redb::Error::PreviousIo | redb::Error::DatabaseClosed => Fault::Disk(error.to_string()),
+            other => Fault::Damage(other.to_string()),
+        }
+    }
+}
+
+/// Each of redb's own error types is a part of its whole one.
+macro_rules! faults {
+    ($($part:ty),*) => {$(
+        impl From<$part> for Fault {
+            fn from(error: $part) -> Fault {
+                Fault::from(redb::Error::from(error))
+            }
+        }
+    )*};
+}
+
+faults!(redb::StorageError, redb::TableError, redb::TransactionError, redb::CommitError, redb::DatabaseError);
+
+impl From<Damaged> for Fault {
+    fn from(damaged: Damaged) -> Fault {
+        Fault::Damage(damaged.to_string())
+    }
+}
+
+impl From<postcard::Error> for Fault {
+    fn from(error: postcard::Error) -> Fault {
+        Fault::Damage(error.to_string())
+    }
+}
+
+impl From<String> for Fault {
+    fn from(what: String) -> Fault {
+        Fault::Damage(what)
+    }
+}
+
+impl From<Fault> for String {
+    fn from(fault: Fault) -> String {
+        fault.to_string()
+    }
+}
+
 /// A store that was opened, and what had to be set aside to open it.
 pub struct Opened {
     pub store: Store,
@@ -125,97 +206,116 @@ impl Store {
     /// Opens the state in a folder, making both where they are not there. A damaged database is set aside under a name with
     /// `date` in it, and a new one begun. Only another process or a folder that cannot be written is an error.
     pub fn open(folder: &Path, date: &str) -> Result<Opened, StoreError> {
-        Store::open_on(folder, date, &disk::real)
+        Store::open_on(folder, date, Arc::new(Real))
     }
 
     /// The same on a disk of the caller's.
-    pub fn open_on(folder: &Path, date: &str, disk: &disk::OpenDisk) -> Result<Opened, StoreError> {
+    pub fn open_on(folder: &Path, date: &str, disk: Arc<dyn Disk>) -> Result<Opened, StoreError> {
         let unusable = |it: io::Error| StoreError::Unusable { folder: show(folder), problem: it.to_string() };
-        make_folder(folder).map_err(unusable)?;
-        let mut set_aside = Vec::new();
-        let path = folder.join("state.redb");
-        match Store::try_open(folder, disk) {
-            Ok(store) => return Ok(Opened { store, set_aside }),
-            Err(StoreError::Damaged { problem, .. }) => {
-                let aside = free_name(folder, &format!("state.damaged-{date}"));
-                fs::rename(&path, &aside).map_err(unusable)?;
-                set_aside.push(format!(
-                    "the state was damaged ({problem}); it is now {}, and a new one was begun",
-                    show(&aside)
-                ));
+        disk.make_folder(folder).map_err(unusable)?;
+        let problem = match Store::try_open(folder, &disk) {
+            Ok(store) => {
+                store.sweep();
+                return Ok(Opened { store, set_aside: Vec::new() });
             }
+            Err(StoreError::Damaged { problem, .. }) => problem,
             Err(other) => return Err(other),
-        }
-        let store = Store::try_open(folder, disk)?;
-        Ok(Opened { store, set_aside })
+        };
+        let aside = free_name(&*disk, folder, &format!("state.damaged-{date}")).map_err(unusable)?;
+        disk.rename(&folder.join(FILE), &aside).map_err(unusable)?;
+        disk.sync_folder(folder).map_err(unusable)?;
+        let store = Store::try_open(folder, &disk)?;
+        let sentence =
+            format!("the state was damaged ({problem}); it is now {}, and a new one was begun", show(&aside));
+        Ok(Opened { store, set_aside: vec![sentence] })
     }
 
-    fn try_open(folder: &Path, disk: &disk::OpenDisk) -> Result<Store, StoreError> {
-        let damaged = |problem: String| StoreError::Damaged { folder: show(folder), problem };
-        let path = folder.join("state.redb");
-        let mut database = guarded(|| disk(&path)).map_err(damaged)?.map_err(|error| match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(show(folder)),
-            redb::DatabaseError::Storage(redb::StorageError::Io(it)) if !is_damage(&it) => {
-                StoreError::Unusable { folder: show(folder), problem: it.to_string() }
+    fn try_open(folder: &Path, disk: &Arc<dyn Disk>) -> Result<Store, StoreError> {
+        let path = folder.join(FILE);
+        let opened = guarded(|| match disk.database(&path) {
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) => Ok(None),
+            Err(error) => Err(Fault::from(error)),
+            Ok(mut database) => {
+                if !database.check_integrity()? {
+                    return Err(Fault::Damage("its pages do not have their checksums".into()));
+                }
+                let (folder, disk) = (folder.to_path_buf(), disk.clone());
+                let mut store = Store { folder, disk, database, next_journal: 1, next_outbox: 1, last_group: 0 };
+                store.prepare()?;
+                Ok(Some(store))
             }
-            other => damaged(other.to_string()),
-        })?;
-        let sound = guarded(|| database.check_integrity()).map_err(damaged)?.map_err(|it| damaged(it.to_string()))?;
-        if !sound {
-            return Err(damaged("its pages do not have their checksums".into()));
+        });
+        match opened {
+            Ok(Some(store)) => Ok(store),
+            Ok(None) => Err(StoreError::InUse(show(folder))),
+            // A disk that fails is no damage: setting aside what is whole would be our own doing.
+            Err(Fault::Disk(problem)) => Err(StoreError::Unusable { folder: show(folder), problem }),
+            Err(Fault::Damage(problem)) => Err(StoreError::Damaged { folder: show(folder), problem }),
         }
-        let mut store = Store { folder: folder.to_path_buf(), database, next_journal: 1, next_outbox: 1 };
-        guarded(|| store.prepare()).map_err(damaged)?.map_err(damaged)?;
-        Ok(store)
+    }
+
+    /// Removes what a crash left half-written. That it is there harms nobody, so that it stays does not, either.
+    fn sweep(&self) {
+        for file in self.disk.list(&self.folder).unwrap_or_default() {
+            if file.to_str().is_some_and(|it| it.ends_with(snapshot::UNFINISHED)) {
+                let _ = self.disk.remove(&file);
+            }
+        }
     }
 
     /// Makes the tables, checks every record, and finds where to go on.
-    fn prepare(&mut self) -> Result<(), String> {
+    fn prepare(&mut self) -> Result<(), Fault> {
         let transaction = self.begin()?;
         {
-            let mut meta = transaction.open_table(META).map_err(text)?;
-            let known = meta
-                .get(META_FORMAT)
-                .map_err(text)?
-                .map(|it| open_record(META_FORMAT.as_bytes(), it.value()).map(<[u8]>::to_vec));
-            match known.transpose().map_err(text)? {
+            let mut meta = transaction.open_table(META)?;
+            let known =
+                meta.get(META_FORMAT)?.map(|it| open_record(META_FORMAT.as_bytes(), it.value()).map(<[u8]>::to_vec));
+            match known.transpose()? {
                 None => {
                     let sealed = seal(META_FORMAT.as_bytes(), &FORMAT.to_le_bytes());
-                    meta.insert(META_FORMAT, sealed.as_slice()).map_err(text)?;
+                    meta.insert(META_FORMAT, sealed.as_slice())?;
                 }
                 Some(bytes) if bytes == FORMAT.to_le_bytes() => {}
-                Some(_) => return Err("it was written by another version of tripline".into()),
+                Some(_) => return Err(Fault::Damage("it was written by another version of tripline".into())),
             }
-            transaction.open_table(CLIENTS).map_err(text)?;
-            let journal = transaction.open_table(JOURNAL).map_err(text)?;
-            self.next_journal = journal.last().map_err(text)?.map_or(1, |it| it.0.value() + 1);
-            let outbox = transaction.open_table(OUTBOX).map_err(text)?;
-            self.next_outbox = outbox.last().map_err(text)?.map_or(1, |it| it.0.value() + 1);
+            // Every opening is a commit with something in it: what the system's cache shows after a failed sync is not
+            // yet on the disk, and may be believed only after a sync that worked.
+            let opened = number_in(&meta, META_OPENED)?;
+            put_number(&mut meta, META_OPENED, opened + 1)?;
+            transaction.open_table(CLIENTS)?;
+            let journal = transaction.open_table(JOURNAL)?;
+            self.next_journal = journal.last()?.map_or(1, |it| it.0.value() + 1);
+            let outbox = transaction.open_table(OUTBOX)?;
+            self.next_outbox = outbox.last()?.map_or(1, |it| it.0.value() + 1);
         }
-        transaction.commit().map_err(text)?;
+        transaction.commit()?;
         self.verify_records().map(|_| ())?;
         // Numbers are never used twice, also when the rows that had them are gone.
         let tally = self.tally()?;
         self.next_outbox = self.next_outbox.max(tally.fired + 1);
-        self.next_journal = self.next_journal.max(self.meta_u64("next-journal")?);
+        self.next_journal = self.next_journal.max(self.meta_u64(META_NEXT_JOURNAL)?);
+        self.last_group = self.meta_u64(META_GROUP)?;
+        // A new journal goes on where the newest snapshot ends, or that snapshot would hide it.
+        let snapshots = self.snapshots()?;
+        self.next_journal = self.next_journal.max(snapshots.last().map_or(1, |it| it.0));
         Ok(())
     }
 
     /// Reads every record; how many there are. The error names the first that is not as it was written.
-    pub fn verify_records(&self) -> Result<u64, String> {
-        let transaction = self.database.begin_read().map_err(text)?;
+    pub fn verify_records(&self) -> Result<u64, Fault> {
+        let transaction = self.database.begin_read()?;
         let mut count = 0;
         for table in [JOURNAL, OUTBOX] {
-            for row in transaction.open_table(table).map_err(text)?.iter().map_err(text)? {
-                let (key, value) = row.map_err(text)?;
+            for row in transaction.open_table(table)?.iter()? {
+                let (key, value) = row?;
                 open_record(&key.value().to_le_bytes(), value.value())
                     .map_err(|it| format!("{table} {}: {it}", key.value()))?;
                 count += 1;
             }
         }
         for table in [CLIENTS, META] {
-            for row in transaction.open_table(table).map_err(text)?.iter().map_err(text)? {
-                let (key, value) = row.map_err(text)?;
+            for row in transaction.open_table(table)?.iter()? {
+                let (key, value) = row?;
                 open_record(key.value().as_bytes(), value.value())
                     .map_err(|it| format!("{table} {}: {it}", key.value()))?;
                 count += 1;
@@ -226,31 +326,48 @@ impl Store {
 
     /// Makes a group durable. When this returns, it survives the death of the machine as far as the disk keeps its word.
     /// The results are the outbox numbers of its notes. After an error the store must be opened anew.
-    pub fn commit(&mut self, group: &Group) -> Result<Vec<u64>, String> {
-        guarded(|| self.write(group)).and_then(|it| it)
+    pub fn commit(&mut self, group: &Group) -> Result<Vec<u64>, Fault> {
+        // A commit whose last sync failed may have come through all the same.
+        let is_written = group.number != 0 && group.number <= self.last_group;
+        guarded(|| if is_written { self.last_outbox(group.notes.len()) } else { self.write(group) })
     }
 
-    fn write(&mut self, group: &Group) -> Result<Vec<u64>, String> {
+    /// The number of the last group that was written.
+    pub fn last_group(&self) -> u64 {
+        self.last_group
+    }
+
+    /// The outbox numbers that were given out last, oldest first.
+    fn last_outbox(&self, count: usize) -> Result<Vec<u64>, Fault> {
+        let transaction = self.database.begin_read()?;
+        let table = transaction.open_table(OUTBOX)?;
+        let numbers = table.iter()?.rev().take(count).map(|it| Ok(it?.0.value()));
+        let mut numbers = numbers.collect::<Result<Vec<u64>, Fault>>()?;
+        numbers.reverse();
+        Ok(numbers)
+    }
+
+    fn write(&mut self, group: &Group) -> Result<Vec<u64>, Fault> {
         let transaction = self.begin()?;
         let mut numbers = Vec::with_capacity(group.notes.len());
         let (mut next_journal, mut next_outbox) = (self.next_journal, self.next_outbox);
         {
-            let mut journal = transaction.open_table(JOURNAL).map_err(text)?;
+            let mut journal = transaction.open_table(JOURNAL)?;
             for entry in &group.entries {
-                journal.insert(next_journal, seal(&next_journal.to_le_bytes(), entry).as_slice()).map_err(text)?;
+                journal.insert(next_journal, seal(&next_journal.to_le_bytes(), entry).as_slice())?;
                 next_journal += 1;
             }
-            let mut tally = self.tally_in(&transaction.open_table(META).map_err(text)?)?;
-            let mut outbox = transaction.open_table(OUTBOX).map_err(text)?;
+            let mut tally = self.tally_in(&transaction.open_table(META)?)?;
+            let mut outbox = transaction.open_table(OUTBOX)?;
             for note in &group.notes {
-                let bytes = postcard::to_allocvec(note).map_err(text)?;
-                outbox.insert(next_outbox, seal(&next_outbox.to_le_bytes(), &bytes).as_slice()).map_err(text)?;
+                let bytes = postcard::to_allocvec(note)?;
+                outbox.insert(next_outbox, seal(&next_outbox.to_le_bytes(), &bytes).as_slice())?;
                 numbers.push(next_outbox);
                 next_outbox += 1;
             }
             for (number, delivered) in &group.ended {
                 // A receipt that comes twice ends nothing twice.
-                if outbox.remove(number).map_err(text)?.is_some() {
+                if outbox.remove(number)?.is_some() {
                     if *delivered {
                         tally.delivered += 1;
                     } else {
@@ -260,20 +377,19 @@ impl Store {
             }
             tally.fired += group.notes.len() as u64 + group.suppressed;
             tally.suppressed += group.suppressed;
-            let mut clients = transaction.open_table(CLIENTS).map_err(text)?;
+            let mut clients = transaction.open_table(CLIENTS)?;
             for (client, line) in &group.clients {
-                clients
-                    .insert(client.as_str(), seal(client.as_bytes(), &line.to_le_bytes()).as_slice())
-                    .map_err(text)?;
+                clients.insert(client.as_str(), seal(client.as_bytes(), &line.to_le_bytes()).as_slice())?;
             }
-            let mut meta = transaction.open_table(META).map_err(text)?;
-            let bytes = postcard::to_allocvec(&tally).map_err(text)?;
-            meta.insert(META_TALLY, seal(META_TALLY.as_bytes(), &bytes).as_slice()).map_err(text)?;
-            let name = "next-journal";
-            meta.insert(name, seal(name.as_bytes(), &next_journal.to_le_bytes()).as_slice()).map_err(text)?;
+            let mut meta = transaction.open_table(META)?;
+            let bytes = postcard::to_allocvec(&tally)?;
+            meta.insert(META_TALLY, seal(META_TALLY.as_bytes(), &bytes).as_slice())?;
+            put_number(&mut meta, META_NEXT_JOURNAL, next_journal)?;
+            put_number(&mut meta, META_GROUP, group.number.max(self.last_group))?;
         }
-        transaction.commit().map_err(text)?;
+        transaction.commit()?;
         (self.next_journal, self.next_outbox) = (next_journal, next_outbox);
+        self.last_group = self.last_group.max(group.number);
         Ok(numbers)
     }
 
@@ -283,105 +399,132 @@ impl Store {
     }
 
     /// Calls `each` with the entries from that number on, in order.
-    pub fn journal_from(&self, first: u64, each: &mut EachEntry<'_>) -> Result<(), String> {
-        let transaction = self.database.begin_read().map_err(text)?;
-        for row in transaction.open_table(JOURNAL).map_err(text)?.range(first..).map_err(text)? {
-            let (key, value) = row.map_err(text)?;
-            each(key.value(), open_record(&key.value().to_le_bytes(), value.value()).map_err(text)?)?;
+    pub fn journal_from(&self, first: u64, each: &mut EachEntry<'_>) -> Result<(), Fault> {
+        let transaction = self.database.begin_read()?;
+        for row in transaction.open_table(JOURNAL)?.range(first..)? {
+            let (key, value) = row?;
+            each(key.value(), open_record(&key.value().to_le_bytes(), value.value())?)?;
         }
         Ok(())
     }
 
     /// The first journal entry that is kept.
-    pub fn journal_first(&self) -> Result<Option<u64>, String> {
-        let transaction = self.database.begin_read().map_err(text)?;
-        let table = transaction.open_table(JOURNAL).map_err(text)?;
-        Ok(table.first().map_err(text)?.map(|it| it.0.value()))
+    pub fn journal_first(&self) -> Result<Option<u64>, Fault> {
+        let transaction = self.database.begin_read()?;
+        let table = transaction.open_table(JOURNAL)?;
+        Ok(table.first()?.map(|it| it.0.value()))
+    }
+
+    /// The snapshots: first journal entry not in it, and file; oldest first.
+    pub fn snapshots(&self) -> io::Result<Vec<(u64, PathBuf)>> {
+        snapshot::list(&*self.disk, &self.folder)
+    }
+
+    /// What a snapshot holds; the error says what is wrong with it.
+    pub fn read_snapshot(&self, file: &Path) -> Result<Vec<u8>, Fault> {
+        snapshot::read(&*self.disk, file)
+    }
+
+    /// Puts a damaged snapshot out of the way; says where it is now.
+    pub fn set_snapshot_aside(&self, file: &Path, date: &str) -> io::Result<PathBuf> {
+        snapshot::set_aside(&*self.disk, file, date)
+    }
+
+    /// Keeps the engine's memory as it is after all entries, and forgets the journal that nobody needs then.
+    pub fn keep_snapshot(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        let needed = snapshot::write(&*self.disk, &self.folder, self.next_journal, bytes)?;
+        guarded(|| self.forget_journal_before(needed))
     }
 
     /// Forgets journal entries before that number: a snapshot holds what they led to.
-    pub fn forget_journal_before(&mut self, first: u64) -> Result<(), String> {
+    fn forget_journal_before(&mut self, first: u64) -> Result<(), Fault> {
         let transaction = self.begin()?;
         {
-            let mut journal = transaction.open_table(JOURNAL).map_err(text)?;
-            journal.retain_in(..first, |_, _| false).map_err(text)?;
+            let mut journal = transaction.open_table(JOURNAL)?;
+            journal.retain_in(..first, |_, _| false)?;
         }
-        transaction.commit().map_err(text)
+        transaction.commit().map_err(Fault::from)
     }
 
     /// Notifications on their way, from that number on, oldest first; at most so many.
-    pub fn outbox_from(&self, first: u64, most: usize) -> Result<Vec<(u64, OutboxRow)>, String> {
-        let transaction = self.database.begin_read().map_err(text)?;
-        let table = transaction.open_table(OUTBOX).map_err(text)?;
+    pub fn outbox_from(&self, first: u64, most: usize) -> Result<Vec<(u64, OutboxRow)>, Fault> {
+        let transaction = self.database.begin_read()?;
+        let table = transaction.open_table(OUTBOX)?;
         let mut rows = Vec::new();
-        for row in table.range(first..).map_err(text)?.take(most) {
-            let (key, value) = row.map_err(text)?;
-            let bytes = open_record(&key.value().to_le_bytes(), value.value()).map_err(text)?;
-            rows.push((key.value(), postcard::from_bytes(bytes).map_err(text)?));
+        for row in table.range(first..)?.take(most) {
+            let (key, value) = row?;
+            let bytes = open_record(&key.value().to_le_bytes(), value.value())?;
+            rows.push((key.value(), postcard::from_bytes(bytes)?));
         }
         Ok(rows)
     }
 
     /// How many notifications are on their way.
-    pub fn pending(&self) -> Result<u64, String> {
+    pub fn pending(&self) -> Result<u64, Fault> {
         use redb::ReadableTableMetadata;
-        let transaction = self.database.begin_read().map_err(text)?;
-        transaction.open_table(OUTBOX).map_err(text)?.len().map_err(text)
+        let transaction = self.database.begin_read()?;
+        transaction.open_table(OUTBOX)?.len().map_err(Fault::from)
     }
 
     /// All clients and the last line committed for each.
-    pub fn clients(&self) -> Result<Vec<(String, u64)>, String> {
-        let transaction = self.database.begin_read().map_err(text)?;
+    pub fn clients(&self) -> Result<Vec<(String, u64)>, Fault> {
+        let transaction = self.database.begin_read()?;
         let mut all = Vec::new();
-        for row in transaction.open_table(CLIENTS).map_err(text)?.iter().map_err(text)? {
-            let (key, value) = row.map_err(text)?;
-            let bytes = open_record(key.value().as_bytes(), value.value()).map_err(text)?;
+        for row in transaction.open_table(CLIENTS)?.iter()? {
+            let (key, value) = row?;
+            let bytes = open_record(key.value().as_bytes(), value.value())?;
             all.push((key.value().to_string(), number(bytes)?));
         }
         Ok(all)
     }
 
-    pub fn tally(&self) -> Result<Tally, String> {
-        let transaction = self.database.begin_read().map_err(text)?;
-        self.tally_in(&transaction.open_table(META).map_err(text)?)
+    pub fn tally(&self) -> Result<Tally, Fault> {
+        let transaction = self.database.begin_read()?;
+        self.tally_in(&transaction.open_table(META)?)
     }
 
-    fn tally_in(&self, meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Tally, String> {
-        match meta.get(META_TALLY).map_err(text)? {
+    fn tally_in(&self, meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Tally, Fault> {
+        match meta.get(META_TALLY)? {
             None => Ok(Tally::default()),
             Some(it) => {
-                let bytes = open_record(META_TALLY.as_bytes(), it.value()).map_err(text)?;
-                postcard::from_bytes(bytes).map_err(text)
+                let bytes = open_record(META_TALLY.as_bytes(), it.value())?;
+                postcard::from_bytes(bytes).map_err(Fault::from)
             }
         }
     }
 
-    fn meta_u64(&self, name: &str) -> Result<u64, String> {
-        let transaction = self.database.begin_read().map_err(text)?;
-        let table = transaction.open_table(META).map_err(text)?;
-        match table.get(name).map_err(text)? {
-            None => Ok(0),
-            Some(it) => number(open_record(name.as_bytes(), it.value()).map_err(text)?),
-        }
+    fn meta_u64(&self, name: &str) -> Result<u64, Fault> {
+        let transaction = self.database.begin_read()?;
+        number_in(&transaction.open_table(META)?, name)
     }
 
-    /// The numbers that key entity hashes: `fresh` the first time, ever after those.
-    pub fn hash_keys(&mut self, fresh: (u64, u64)) -> Result<(u64, u64), String> {
-        {
-            let transaction = self.database.begin_read().map_err(text)?;
-            if let Some(it) = transaction.open_table(META).map_err(text)?.get(META_KEYS).map_err(text)? {
-                let bytes = open_record(META_KEYS.as_bytes(), it.value()).map_err(text)?;
-                return postcard::from_bytes(bytes).map_err(text);
-            }
+    /// The numbers that key entity hashes: `fresh` the first time, ever after those. Snapshots mean nothing without them, so
+    /// they stand in a file of their own, too, which outlives a damaged database.
+    pub fn hash_keys(&mut self, fresh: (u64, u64)) -> Result<(u64, u64), Fault> {
+        let name = META_KEYS.as_bytes();
+        let file = self.folder.join(META_KEYS);
+        let beside = self.disk.read(&file).ok();
+        let beside = beside.and_then(|it| read_keys(open_record(name, &it).ok()?).ok());
+        let within = {
+            let transaction = self.database.begin_read()?;
+            let table = transaction.open_table(META)?;
+            let sealed = table.get(META_KEYS)?;
+            sealed.map(|it| read_keys(open_record(name, it.value())?)).transpose()?
+        };
+        let keys = within.or(beside).unwrap_or(fresh);
+        let sealed = seal(name, &postcard::to_allocvec(&keys)?);
+        if within.is_none() {
+            let transaction = self.begin()?;
+            transaction.open_table(META)?.insert(META_KEYS, sealed.as_slice())?;
+            transaction.commit()?;
         }
-        let transaction = self.begin()?;
-        {
-            let mut meta = transaction.open_table(META).map_err(text)?;
-            let bytes = postcard::to_allocvec(&fresh).map_err(text)?;
-            meta.insert(META_KEYS, seal(META_KEYS.as_bytes(), &bytes).as_slice()).map_err(text)?;
+        if beside != Some(keys) {
+            let new = self.folder.join(format!("{META_KEYS}{}", snapshot::UNFINISHED));
+            self.disk.write(&new, &sealed)?;
+            self.disk.rename(&new, &file)?;
+            self.disk.sync_folder(&self.folder)?;
         }
-        transaction.commit().map_err(text)?;
-        Ok(fresh)
+        Ok(keys)
     }
 
     pub fn folder(&self) -> &Path {
@@ -389,53 +532,52 @@ impl Store {
     }
 
     /// Two-phase commits: with one phase, a writer who chooses the values and can crash us might get a forged checksum taken.
-    fn begin(&self) -> Result<redb::WriteTransaction, String> {
-        let mut transaction = self.database.begin_write().map_err(text)?;
-        transaction.set_durability(Durability::Immediate).map_err(text)?;
+    fn begin(&self) -> Result<redb::WriteTransaction, Fault> {
+        let mut transaction = self.database.begin_write()?;
+        transaction.set_durability(Durability::Immediate).expect("no savepoint was made");
         transaction.set_two_phase_commit(true);
         Ok(transaction)
     }
 }
 
 /// redb panics on some damaged pages; a panic there is damage, not our end.
-fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).map_err(|panic| {
+fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let why = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        format!("a page makes no sense ({})", why.unwrap_or("no reason given"))
+        Err(Fault::Damage(format!("a page makes no sense ({})", why.unwrap_or("no reason given"))))
     })
 }
 
-fn is_damage(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+/// A number by name; 0 where it was never written.
+fn number_in(meta: &impl ReadableTable<&'static str, &'static [u8]>, name: &str) -> Result<u64, Fault> {
+    match meta.get(name)? {
+        None => Ok(0),
+        Some(it) => number(open_record(name.as_bytes(), it.value())?),
+    }
 }
 
-fn number(bytes: &[u8]) -> Result<u64, String> {
-    bytes.try_into().map(u64::from_le_bytes).map_err(|_| "a number has the wrong length".to_string())
+fn put_number(meta: &mut redb::Table<'_, &'static str, &'static [u8]>, name: &str, value: u64) -> Result<(), Fault> {
+    meta.insert(name, seal(name.as_bytes(), &value.to_le_bytes()).as_slice())?;
+    Ok(())
 }
 
-fn text(it: impl std::fmt::Display) -> String {
-    it.to_string()
+fn read_keys(bytes: &[u8]) -> Result<(u64, u64), Fault> {
+    Ok(postcard::from_bytes(bytes)?)
+}
+
+fn number(bytes: &[u8]) -> Result<u64, Fault> {
+    bytes.try_into().map(u64::from_le_bytes).map_err(|_| Fault::Damage("a number has the wrong length".into()))
 }
 
 fn show(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// The folder, for its owner only.
-fn make_folder(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    if folder.is_dir() {
-        return Ok(());
-    }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
-}
-
-fn free_name(folder: &Path, name: &str) -> PathBuf {
-    let first = folder.join(name);
-    if !first.exists() {
-        return first;
-    }
-    (2..).map(|it| folder.join(format!("{name}-{it}"))).find(|it| !it.exists()).unwrap_or(first)
+/// A name that nothing has yet.
+fn free_name(disk: &dyn Disk, folder: &Path, name: &str) -> io::Result<PathBuf> {
+    let taken = disk.list(folder)?;
+    let names = std::iter::once(name.to_string()).chain((2..).map(|it| format!("{name}-{it}")));
+    Ok(names.map(|it| folder.join(it)).find(|it| !taken.contains(it)).unwrap_or(folder.join(name)))
 }
 
 /// What [`verify`] found.
@@ -449,25 +591,26 @@ pub struct Verdict {
 
 /// Checks a whole state directory without changing it.
 pub fn verify(folder: &Path) -> Result<Verdict, StoreError> {
-    let path = folder.join("state.redb");
-    if !path.is_file() {
-        return Err(StoreError::Unusable { folder: show(folder), problem: "there is no state.redb in it".into() });
+    let unusable = |it: io::Error| StoreError::Unusable { folder: show(folder), problem: it.to_string() };
+    if !folder.join(FILE).is_file() {
+        return Err(StoreError::Unusable { folder: show(folder), problem: format!("there is no {FILE} in it") });
     }
     let mut verdict = Verdict { records: 0, snapshots: 0, problems: Vec::new() };
     // redb repairs as it opens, so it is given a copy.
     let copy = std::env::temp_dir().join(format!("tripline-verify-{}", std::process::id()));
-    let unusable = |it: io::Error| StoreError::Unusable { folder: show(folder), problem: it.to_string() };
-    make_folder(&copy).map_err(unusable)?;
-    fs::copy(&path, copy.join("state.redb")).map_err(unusable)?;
-    match Store::try_open(&copy, &disk::real).and_then(|store| {
-        store.verify_records().map_err(|problem| StoreError::Damaged { folder: show(folder), problem })
-    }) {
+    let disk: Arc<dyn Disk> = Arc::new(Real);
+    disk.make_folder(&copy).map_err(unusable)?;
+    let found = std::fs::copy(folder.join(FILE), copy.join(FILE)).map_err(unusable).and_then(|_| {
+        let store = Store::try_open(&copy, &disk)?;
+        store.verify_records().map_err(|it| StoreError::Damaged { folder: show(folder), problem: it.to_string() })
+    });
+    std::fs::remove_dir_all(&copy).map_err(unusable)?;
+    match found {
         Ok(records) => verdict.records = records,
         Err(error) => verdict.problems.push(error.to_string()),
     }
-    fs::remove_dir_all(&copy).map_err(unusable)?;
-    for (_, file) in snapshot::list(folder).map_err(unusable)? {
-        match snapshot::read(&file) {
+    for (_, file) in snapshot::list(&*disk, folder).map_err(unusable)? {
+        match snapshot::read(&*disk, &file) {
             Ok(_) => verdict.snapshots += 1,
             Err(problem) => verdict.problems.push(format!("{}: {problem}", show(&file))),
         }
@@ -475,14 +618,10 @@ pub fn verify(folder: &Path) -> Result<Verdict, StoreError> {
     Ok(verdict)
 }
 
-impl From<Damaged> for String {
-    fn from(damaged: Damaged) -> String {
-        damaged.to_string()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn folder(name: &str) -> PathBuf {
@@ -506,6 +645,7 @@ mod tests {
         let group = Group {
             entries: vec![b"one".to_vec(), b"two".to_vec()],
             notes: vec![note("a"), note("b")],
+            number: 0,
             clients: vec![("edge".into(), 7)],
             ended: vec![],
             suppressed: 3,
@@ -527,6 +667,41 @@ mod tests {
         let tally = store.tally().unwrap();
         assert_eq!(tally, Tally { fired: 5, delivered: 1, suppressed: 3, expired: 0 });
         assert_eq!(tally.fired, tally.delivered + store.pending().unwrap() + tally.suppressed + tally.expired);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_group_that_comes_again_is_known() {
+        let folder = folder("again");
+        let mut store = open(&folder).store;
+        let group = |number, key: &str| Group {
+            number,
+            entries: vec![key.as_bytes().to_vec()],
+            notes: vec![note(key), note(key)],
+            suppressed: 5,
+            ..Group::default()
+        };
+        let first = store.commit(&group(1, "a")).unwrap();
+        drop(store);
+        let mut store = open(&folder).store;
+        assert_eq!(store.commit(&group(1, "a")).unwrap(), first);
+        assert_eq!(store.tally().unwrap().fired, 7);
+        assert_eq!(store.next_journal(), 2);
+        assert_ne!(store.commit(&group(2, "b")).unwrap(), first);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_new_journal_is_not_hidden_by_an_old_snapshot() {
+        let folder = folder("reborn");
+        let mut store = open(&folder).store;
+        store.commit(&Group { entries: vec![vec![1]; 9], ..Group::default() }).unwrap();
+        store.keep_snapshot(b"memory").unwrap();
+        drop(store);
+        fs::write(folder.join(FILE), b"not a database").unwrap();
+        let mut store = open(&folder).store;
+        store.commit(&Group { entries: vec![vec![2]], ..Group::default() }).unwrap();
+        assert_eq!(store.journal_first().unwrap(), Some(10));
         fs::remove_dir_all(folder).unwrap();
     }
 
