@@ -92,6 +92,12 @@ pub const MEMORY_BYTES_MAX: u64 = 512 << 20;
 pub const JOURNAL_BYTES_MAX: usize = 64 << 20;
 /// A commit that has grown so large is waited for.
 pub const GROUP_BYTES_MAX: usize = 4 << 20;
+/// Alerts that a digest lists; the others stand in the numbers of their rules. A message has room for so many lines.
+pub const DIGEST_LINES_MAX: usize = 100;
+/// Rules that a digest counts one by one; the others are added up. No message shows more facts.
+pub const DIGEST_RULES_MAX: usize = 15;
+/// Alerts in one digest. More wait for the next, so that the dead-letter file and a reduced body stay of a size.
+pub const DIGEST_ALERTS_MAX: usize = 10_000;
 /// HTTP connections at once. One more: the one that has been here longest is closed.
 pub const WEB_CONNECTIONS_MAX: usize = 64;
 /// An HTTP request's head. More: 431.

@@ -14,6 +14,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::guard::Network;
+use super::tempo::Tempo;
 use super::webhook::{self, Key};
 use crate::model::{Alert, Severity};
 
@@ -151,6 +152,8 @@ pub enum Setting {
         /// A PEM file of more authorities to trust.
         #[serde(default, deserialize_with = "given", serialize_with = "bare", skip_serializing_if = "Option::is_none")]
         ca: Option<Text>,
+        #[serde(default, deserialize_with = "given", serialize_with = "bare", skip_serializing_if = "Option::is_none")]
+        at_most: Option<Text>,
     },
     Slack {
         url: Hidden,
@@ -158,6 +161,8 @@ pub enum Setting {
         allow_destinations: Vec<Text>,
         #[serde(default, deserialize_with = "given", serialize_with = "bare", skip_serializing_if = "Option::is_none")]
         ca: Option<Text>,
+        #[serde(default, deserialize_with = "given", serialize_with = "bare", skip_serializing_if = "Option::is_none")]
+        at_most: Option<Text>,
     },
     Email {
         smtp: Text,
@@ -173,6 +178,8 @@ pub enum Setting {
         allow_destinations: Vec<Text>,
         #[serde(default, deserialize_with = "given", serialize_with = "bare", skip_serializing_if = "Option::is_none")]
         ca: Option<Text>,
+        #[serde(default, deserialize_with = "given", serialize_with = "bare", skip_serializing_if = "Option::is_none")]
+        at_most: Option<Text>,
     },
     Stdout {},
     JsonFile {
@@ -291,6 +298,8 @@ impl Outside<'static> {
 pub struct Receiver {
     pub name: String,
     pub channel: Channel,
+    /// What comes faster is told together. None: everything one by one.
+    pub at_most: Option<Tempo>,
 }
 
 #[derive(Debug)]
@@ -345,8 +354,9 @@ pub fn resolve(settings: &Settings, outside: &Outside) -> Result<Vec<Receiver>, 
         if name.is_empty() || !name.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_' | b'.')) {
             reader.say("", "is no name; write letters, digits, `-`, `_` and `.`", Some(name));
         }
+        let at_most = reader.at_most(setting);
         if let Some(channel) = reader.channel(setting) {
-            receivers.push(Receiver { name: name.clone(), channel });
+            receivers.push(Receiver { name: name.clone(), channel, at_most });
         }
     }
     if problems.is_empty() { Ok(receivers) } else { Err(problems) }
@@ -362,7 +372,7 @@ struct Reader<'a, 'b> {
 impl Reader<'_, '_> {
     fn channel(&mut self, setting: &Setting) -> Option<Channel> {
         match setting {
-            Setting::Webhook { url, secret, allow_destinations, headers, ca } => {
+            Setting::Webhook { url, secret, allow_destinations, headers, ca, .. } => {
                 let url = self.url(url);
                 let keys = secret.as_ref().map(|it| self.keys(it));
                 let headers = self.headers(headers);
@@ -370,11 +380,11 @@ impl Reader<'_, '_> {
                 let keys = keys.map_or(Some(Vec::new()), |it| it)?;
                 Some(Channel::Webhook(Webhook { url: url?, keys, headers: headers?, door: door? }))
             }
-            Setting::Slack { url, allow_destinations, ca } => {
+            Setting::Slack { url, allow_destinations, ca, .. } => {
                 let (url, door) = (self.url(url), self.door(allow_destinations, ca.as_ref()));
                 Some(Channel::Slack(Slack { url: url?, door: door? }))
             }
-            Setting::Email { smtp, from, to, tls, user, password, allow_destinations, ca } => {
+            Setting::Email { smtp, from, to, tls, user, password, allow_destinations, ca, .. } => {
                 let server = self.server(smtp);
                 let from = self.mailbox("from", from);
                 if to.is_empty() {
@@ -402,6 +412,28 @@ impl Reader<'_, '_> {
                 Some(Channel::JsonFile(path.into()))
             }
         }
+    }
+
+    /// People read one message at a time; programs do not mind. What is written goes before what the channel is used to.
+    fn at_most(&mut self, setting: &Setting) -> Option<Tempo> {
+        let (written, usual) = match setting {
+            Setting::Webhook { at_most, .. } => (at_most, None),
+            // Slack's own limit for incoming webhooks.
+            Setting::Slack { at_most, .. } => (at_most, Some(Tempo::seconds(1))),
+            Setting::Email { at_most, .. } => (at_most, Some(Tempo::seconds(60))),
+            Setting::Stdout {} | Setting::JsonFile { .. } => return None,
+        };
+        let Some(written) = written else { return usual };
+        let text = self.text("at_most", written)?;
+        if text == "unlimited" {
+            return None;
+        }
+        let tempo = Tempo::parse(&text);
+        if tempo.is_none() {
+            let problem = "is no tempo; write how many messages in which time, such as `1/s`, `10/min`, `100/hour`, or `unlimited`";
+            self.say("at_most", problem, Some(&text));
+        }
+        tempo
     }
 
     fn say(&mut self, key: &str, problem: &str, look_for: Option<&str>) {

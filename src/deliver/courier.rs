@@ -11,6 +11,7 @@
 //! Seam for a durable outbox: it hands in notes that it has stored, says [`Behind::Outbox`], and forgets a note when its
 //! [`Receipt`] comes back. Nothing is kept here that it would need after a crash.
 
+mod bundle;
 pub mod post;
 
 use std::future::{Future, poll_fn};
@@ -25,6 +26,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+pub use bundle::Bundling;
 pub use post::{Dice, Pace, Post};
 use post::{Ended, Load};
 
@@ -47,6 +49,10 @@ pub trait Carry: Send + Sync + 'static {
     fn reduced(&self, alert: &Alert) -> Vec<u8>;
     /// Tries at once.
     fn in_flight_max(&self) -> usize;
+    /// How often it may be told, and how what comes faster is told together. None: everything one by one.
+    fn bundling(&self) -> Option<Bundling> {
+        None
+    }
 }
 
 impl Carry for Transport {
@@ -57,6 +63,13 @@ impl Carry for Transport {
     fn reduced(&self, alert: &Alert) -> Vec<u8> {
         let moment = Moment { now: alert.last_seen_at, look: Look::Lines };
         compose(&self.receiver().channel, &facts::reduced(alert), moment)
+    }
+
+    fn bundling(&self) -> Option<Bundling> {
+        let tempo = self.receiver().at_most?;
+        let receiver = self.receiver_shared();
+        let moment = |alert: &Alert| Moment { now: alert.last_seen_at, look: Look::Lines };
+        Some(Bundling::new(tempo, Arc::new(move |it| compose(&receiver.channel, it, moment(it)))))
     }
 
     fn in_flight_max(&self) -> usize {
@@ -228,7 +241,7 @@ pub fn start<C: Carry>(
         let task = Task {
             index,
             name,
-            post: Post::new(pace.clone(), carrier.in_flight_max(), Dice(seed)),
+            post: Post::new(pace.clone(), carrier.in_flight_max(), Dice(seed)).with(carrier.bundling()),
             carrier: Arc::new(carrier),
             clock: clock.clone(),
             behind: pace.behind,

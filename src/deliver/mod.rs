@@ -14,6 +14,8 @@ pub mod webhook;
 pub mod terminal;
 pub mod file;
 mod sample;
+mod digest;
+pub mod tempo;
 pub mod outcome;
 pub mod guard;
 mod smtp;

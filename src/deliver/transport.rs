@@ -119,6 +119,10 @@ impl Transport {
         &self.receiver
     }
 
+    pub fn receiver_shared(&self) -> Arc<Receiver> {
+        self.receiver.clone()
+    }
+
     /// One try.
     pub async fn carry(&self, key: &str, body: &[u8], progress: &mut Progress) -> Outcome {
         match (&self.gate, &self.receiver.channel) {

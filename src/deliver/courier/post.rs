@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::bundle::{Bundle, Bundling, told_with};
 use super::{Behind, Fate};
 use crate::deliver::Note;
 use crate::deliver::outcome::Outcome;
@@ -92,6 +93,10 @@ pub struct Parcel {
     /// Why the last try failed.
     pub(super) trouble: String,
     pub(super) bytes: usize,
+    /// The digest that it carries instead of its own body.
+    pub(super) bundle: Option<Box<Bundle>>,
+    /// A digest with it was refused.
+    pub(super) is_alone: bool,
 }
 
 /// A parcel that has ended, and how.
@@ -124,6 +129,9 @@ pub struct Post {
     pub(super) asked_until: Option<Instant>,
     /// The next probe of a receiver that fails.
     pub(super) probe_at: Option<Instant>,
+    /// None: everything is told one by one, and at once.
+    pub(super) bundling: Option<Bundling>,
+    pub(super) settled: VecDeque<Ended>,
 }
 
 /// What to send now.
@@ -151,7 +159,14 @@ impl Post {
             failures: 0,
             asked_until: None,
             probe_at: None,
+            bundling: None,
+            settled: VecDeque::new(),
         }
+    }
+
+    /// The same for a receiver that is to be told only so often.
+    pub fn with(self, bundling: Option<Bundling>) -> Post {
+        Post { bundling, ..self }
     }
 
     pub fn is_full(&self) -> bool {
@@ -183,6 +198,8 @@ impl Post {
             is_in_flight: false,
             trouble: String::new(),
             bytes,
+            bundle: None,
+            is_alone: false,
         };
         self.parcels.insert(id, parcel);
     }
@@ -201,12 +218,17 @@ impl Post {
             }
         }
         let (_, id) = self.ready.pop_first()?;
+        self.bundle(id, now);
         let parcel = self.parcels.get_mut(&id).expect("what is ready is there: it leaves both at once");
         parcel.is_in_flight = true;
         parcel.tries += 1;
         self.in_flight += 1;
         let progress = std::mem::take(&mut parcel.progress);
-        Some(Load { id, key: parcel.note.key.clone(), body: parcel.note.body.clone(), progress })
+        let (key, body) = match &parcel.bundle {
+            Some(bundle) => (&bundle.key, &bundle.body),
+            None => (&parcel.note.key, &parcel.note.body),
+        };
+        Some(Load { id, key: key.clone(), body: body.clone(), progress })
     }
 
     /// The answer to one try. `reduce` makes the smaller body.
@@ -235,12 +257,20 @@ impl Post {
                 parcel.refusals += 1;
                 let refusals = parcel.refusals;
                 if parcel.is_reduced {
+                    let is_bundle = parcel.bundle.is_some();
                     self.receiver_is_well();
+                    if is_bundle {
+                        self.break_up(id);
+                        return None;
+                    }
                     return self.end(id, Fate::Dead { why });
                 }
                 if refusals >= REFUSALS_MAX {
                     parcel.is_reduced = true;
-                    parcel.note.body = reduce(&parcel.note.alert).into();
+                    match &mut parcel.bundle {
+                        Some(bundle) => bundle.body = reduce(&bundle.alert).into(),
+                        None => parcel.note.body = reduce(&parcel.note.alert).into(),
+                    }
                     parcel.progress.remark = Some(format!("{why}, so it was sent without details"));
                 }
                 self.receiver_is_well();
@@ -270,8 +300,12 @@ impl Post {
         }
     }
 
-    /// A note that has waited as long as it may, whether it was ever tried or not.
+    /// A note that has ended without an answer of its own: it was told with another, or has waited as long as it may,
+    /// whether it was ever tried or not.
     pub fn expire(&mut self, now: Instant) -> Option<Ended> {
+        if let Some(ended) = self.settled() {
+            return Some(ended);
+        }
         let id = self.expiries.iter().take_while(|it| it.0 <= now).map(|it| it.1).find(|it| self.is_idle(*it))?;
         let trouble = &self.parcels.get(&id)?.trouble;
         let why = if trouble.is_empty() { "expired untried".into() } else { format!("expired; at last it {trouble}") };
@@ -305,6 +339,9 @@ impl Post {
     pub fn give_last_chance(&mut self) {
         self.failures = 0;
         self.probe_at = None;
+        if let Some(bundling) = &mut self.bundling {
+            bundling.close();
+        }
         self.pull_forward();
     }
 
@@ -321,7 +358,8 @@ impl Post {
     }
 
     fn gate(&self) -> Option<Instant> {
-        self.asked_until.max(self.probe_at)
+        let budget = self.bundling.as_ref().and_then(Bundling::next);
+        self.asked_until.max(self.probe_at).max(budget)
     }
 
     pub fn is_probing(&self) -> bool {
@@ -352,8 +390,12 @@ impl Post {
 
     /// Takes a parcel out, and lets the next of its lane go on.
     pub fn end(&mut self, id: u64, fate: Fate) -> Option<Ended> {
-        let parcel = self.parcels.remove(&id)?;
+        let mut parcel = self.parcels.remove(&id)?;
         self.bytes -= parcel.bytes;
+        if let Some(bundle) = parcel.bundle.take() {
+            parcel.progress.remark.get_or_insert_with(|| told_with(bundle.len()));
+            self.unbundle(*bundle, &fate, parcel.tries);
+        }
         self.expiries.remove(&(parcel.expires, id));
         self.ready.remove(&(Reverse(parcel.note.severity), id));
         if let Some(due) = parcel.due {

@@ -2,11 +2,12 @@ use super::post::wait_after;
 use super::*;
 use crate::deliver::config::{Outside, Settings, resolve};
 use crate::deliver::outcome::SLOW;
+use crate::deliver::tempo::Tempo;
 use crate::deliver::test_server::{Act, HttpServer, TempDir};
 use crate::deliver::{sample, transport};
 use crate::model::{Severity, Span, State, Timestamp};
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
@@ -40,6 +41,7 @@ struct Told {
     start: Instant,
     takes: Duration,
     answer: Answer,
+    tempo: Option<Tempo>,
 }
 
 impl Carry for Told {
@@ -64,6 +66,11 @@ impl Carry for Told {
     fn in_flight_max(&self) -> usize {
         limits::DELIVERIES_IN_FLIGHT_MAX
     }
+
+    fn bundling(&self) -> Option<Bundling> {
+        let compose = |it: &Alert| format!("digest of {}", it.count).into_bytes();
+        self.tempo.map(|it| Bundling::new(it, Arc::new(compose)))
+    }
 }
 
 struct Bench {
@@ -77,13 +84,17 @@ struct Bench {
 type Answer = Box<dyn Fn(&str, f64, usize) -> Outcome + Send + Sync>;
 
 fn bench(pace: Pace, receivers: Vec<(Duration, Answer)>) -> Bench {
+    bench_with(pace, receivers, None)
+}
+
+fn bench_with(pace: Pace, receivers: Vec<(Duration, Answer)>, tempo: Option<Tempo>) -> Bench {
     let start = Instant::now();
     let mut seen = Vec::new();
     let mut carriers = Vec::new();
     for (takes, answer) in receivers {
         let one = Arc::new(Seen::default());
         seen.push(one.clone());
-        carriers.push((format!("r{}", carriers.len()), Told { seen: one, start, takes, answer }));
+        carriers.push((format!("r{}", carriers.len()), Told { seen: one, start, takes, answer, tempo }));
     }
     let dir = TempDir::new();
     let (sender, reports) = mpsc::channel(100_000);
@@ -364,6 +375,7 @@ async fn an_offer_to_a_full_inbox_comes_back() {
                 start: Instant::now(),
                 takes: Duration::ZERO,
                 answer: Box::new(|_, _, _| ok()),
+                tempo: None,
             },
         )],
         clock(),
@@ -531,4 +543,62 @@ proptest! {
             prop_assert!(order.is_sorted(), "{:?}", order);
         }
     }
+}
+
+/// A receiver that people read, told once a second at most.
+fn people(answer: impl Fn(&str, f64, usize) -> Outcome + Send + Sync + 'static) -> Bench {
+    bench_with(Pace::default(), vec![(Duration::from_millis(10), Box::new(answer))], Some(Tempo::seconds(1)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_is_told_in_few_messages_and_hides_nothing() {
+    let mut bench = people(|_, _, _| ok());
+    let storm = 3000;
+    for number in 0..storm {
+        bench.handle.send(0, note(&format!("{number}"), State::Firing, Severity::Low)).await.unwrap();
+        if number == storm / 2 {
+            bench.handle.send(0, note("worst", State::Firing, Severity::Critical)).await.unwrap();
+        }
+    }
+    let receipts = bench.receipts(storm + 1).await;
+    assert!(receipts.iter().all(|it| it.fate == Fate::Delivered));
+    let keys: BTreeSet<&str> = receipts.iter().map(|it| it.key.as_str()).collect();
+    assert_eq!(keys.len(), storm + 1, "each is accounted for");
+    let tries = bench.seen[0].tries.lock().unwrap().clone();
+    let last = tries.last().unwrap().0;
+    assert!(tries.len() as f64 <= 10.0 + last, "{} messages in {last} s", tries.len());
+    let told: usize = tries.iter().map(|it| it.2.strip_prefix("digest of ").map_or(1, |it| it.parse().unwrap())).sum();
+    assert_eq!(told, storm + 1, "and told once");
+    let worst = tries.iter().find(|it| it.1 == "worst-firing").expect("a critical one is told alone");
+    assert!(worst.0 <= 3.0, "after {} s", worst.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_digest_that_fails_is_sent_again_as_it_was() {
+    let mut bench = people(|_, at, _| if at < 20.0 { failed() } else { ok() });
+    bench.send((0..40).map(|it| it.to_string())).await;
+    assert!(bench.receipts(40).await.iter().all(|it| it.fate == Fate::Delivered));
+    let tries = bench.seen[0].tries.lock().unwrap().clone();
+    let mut bodies: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (_, key, body) in &tries {
+        bodies.entry(key).or_default().insert(body);
+    }
+    assert!(bodies.values().all(|it| it.len() == 1), "one key, one body: {bodies:?}");
+    assert!(tries.iter().any(|it| it.2.starts_with("digest")), "{tries:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_digests_are_refused_all_are_told_one_by_one() {
+    let mut bench = people(|key, _, _| if key.len() > 20 { refused() } else { ok() });
+    bench.send((0..25).map(|it| it.to_string())).await;
+    let receipts = bench.receipts(25).await;
+    assert!(receipts.iter().all(|it| it.fate == Fate::Delivered), "{receipts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_end_what_waits_is_told_together() {
+    let mut bench = people(|_, _, _| ok());
+    bench.send((0..500).map(|it| it.to_string())).await;
+    assert_eq!(bench.handle.drain(Duration::from_secs(5)).await, Drained { left: 0 });
+    assert_eq!(bench.receipts(500).await.len(), 500);
 }
