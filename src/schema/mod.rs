@@ -81,6 +81,11 @@ struct Produced {
     outcome: Option<FieldId>,
     provider: Option<FieldId>,
     tags: Option<FieldId>,
+    /// Whom a lone event is about: who did it, and to whom it was done. There for every record a schema knows.
+    entity: Option<FieldId>,
+    entity_target: Option<FieldId>,
+    user_target: Option<FieldId>,
+    address: Option<FieldId>,
     user_name: Option<FieldId>,
     user_email: Option<FieldId>,
 }
