@@ -92,8 +92,7 @@ impl RuleSet {
         let (names, computed) = names_of(&rules, &titles);
         let geo_wanted = wanted == Wanted::All || names.iter().any(|it| enrich::is_geo_field(it));
         let is_wanted = |name: &str| {
-            // What is only another name of other fields is not shown.
-            wanted == Wanted::All && !name.starts_with("entity.")
+            wanted == Wanted::All
                 || names.contains(name)
                 || name == "activity"
                 || geo_wanted && (enrich::is_geo_source(name) || enrich::is_geo_field(name))

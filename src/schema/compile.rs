@@ -217,6 +217,7 @@ impl Compile<'_> {
         let activity_names = ACTIVITIES.iter().filter(|it| **it != "other");
         Ok(Schema {
             id: file.id.as_str().into(),
+            priority: file.priority,
             formats: file.formats.iter().map(|it| it.as_str().into()).collect(),
             recognise,
             provider: self.constants.text(&file.id),
@@ -298,7 +299,9 @@ impl Compile<'_> {
             if name == "@timestamp" {
                 continue;
             }
-            if ["activity", "event.action", "event.provider", "tags", "entity.name", "entity.target.name"].contains(&name.as_str()) {
+            if ["activity", "event.action", "event.provider", "tags", "entity.name", "entity.target.name"]
+                .contains(&name.as_str())
+            {
                 return Err(format!("`{name}` is not set in `fields`: see `action`, `id`, `activity` and `tags`"));
             }
             // Compiled whether wanted or not: a mistake is one even while no rule reads the field.
