@@ -8,8 +8,9 @@ pub const DOCUMENT_LINES_MAX: usize = 10_000;
 pub const JSON_DEPTH_MAX: usize = 128;
 /// Records of one wrapped line (`{"Records":[…]}`). More: the rest is rejected and counted.
 pub const RECORDS_PER_LINE_MAX: usize = 10_000;
-/// How often a record may be unwrapped from another (`message` in `event` in `Records`). Deeper: taken as it is.
-pub const UNWRAP_DEPTH_MAX: usize = 3;
+/// How often a record may be unwrapped from another (`message` in `event` in `Records`; OpenTelemetry's logs
+/// lie five deep). Deeper: taken as it is.
+pub const UNWRAP_DEPTH_MAX: usize = 6;
 /// Distinct field names of all rules and schemas. More: the load is refused.
 pub const FIELDS_MAX: usize = 16_000;
 /// Shapes of records (which probed keys are there) whose schemas a front remembers. Full: all are forgotten and found again.

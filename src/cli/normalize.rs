@@ -90,7 +90,9 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(set: &'a RuleSet, original: bool) -> Writer<'a> {
-        let mut fields: Vec<(&str, FieldId)> = set.fields.all_mapped().filter(|it| it.0 != EVERY_VALUE).collect();
+        // Not what is only another name of other fields.
+        let is_shown = |name: &str| name != EVERY_VALUE && !name.starts_with("entity.");
+        let mut fields: Vec<(&str, FieldId)> = set.fields.all_mapped().filter(|it| is_shown(it.0)).collect();
         fields.sort_unstable();
         Writer { set, fields, original }
     }

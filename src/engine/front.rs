@@ -155,8 +155,19 @@ impl Reader {
         let format = self.decode(record, reading)?;
         let event = Event { record, buf: &self.buf };
         let Some(schema) = self.set.schemas.recognise(event, format.name, &mut self.memo) else {
-            return self.read_unrecognised(record, reading, received, depth, each);
+            if self.read_inside(record, reading, received, depth, None, each)? {
+                return Ok(true);
+            }
+            self.set.schemas.select(record, &mut self.buf, &mut self.memo);
+            self.hand_over(record, None, 1, each);
+            return Ok(false);
         };
+        // A catch-all knows every wrapper; a vendor's own schema perhaps knows what is in it.
+        if self.set.schemas.is_catch_all(schema)
+            && self.read_inside(record, reading, received, depth, Some(schema), each)?
+        {
+            return Ok(true);
+        }
         let arrival = Arrival { zone: reading.zone, received };
         self.set.schemas.select(record, &mut self.buf, &mut self.memo);
         for element in 0..self.set.schemas.elements(schema, record, &mut self.buf, &mut self.memo) {
@@ -166,37 +177,40 @@ impl Reader {
         Ok(true)
     }
 
-    /// Nothing knows the record as it is: perhaps it is a wrapper of records that something knows.
-    fn read_unrecognised(
+    /// Perhaps the record is a wrapper of records that a schema knows, and knows better than `outer`. If not, the record
+    /// is as decoded as it was.
+    fn read_inside(
         &mut self,
         record: &str,
         reading: &Reading,
         received: Timestamp,
         depth: usize,
+        outer: Option<SchemaIndex>,
         each: &mut dyn FnMut(&Read<'_>, &mut Enricher),
     ) -> Result<bool, &'static str> {
-        if depth < limits::UNWRAP_DEPTH_MAX {
-            let inside = Reading { format: None, zone: reading.zone };
-            let mut recognised = false;
-            let found = format::inner_records(record, &mut |inner| {
-                // Only what is recognised is taken from inside: the rest of a wrapper means nothing by itself.
-                let mut taken = |read: &Read<'_>, enricher: &mut Enricher| {
-                    if read.schema.is_some() {
-                        each(read, enricher);
-                    }
-                };
-                recognised |= self.read_record(inner, &inside, received, depth + 1, &mut taken) == Ok(true);
-            });
-            if recognised {
-                return Ok(true);
-            }
-            if found > 0 {
-                self.decode(record, reading)?;
-            }
+        if depth >= limits::UNWRAP_DEPTH_MAX {
+            return Ok(false);
         }
-        self.set.schemas.select(record, &mut self.buf, &mut self.memo);
-        self.hand_over(record, None, 1, each);
-        Ok(false)
+        let inside = Reading { format: None, zone: reading.zone };
+        let mut recognised = false;
+        let found = format::inner_records(record, &mut |inner| {
+            // JSON that was put into a text is what the text is there for, whatever knows it. It had to be unescaped, so it
+            // lies elsewhere.
+            let is_quoted = inner.starts_with('{') && !record.as_bytes().as_ptr_range().contains(&inner.as_ptr());
+            // Only what is recognised is taken from inside: the rest of a wrapper means nothing by itself.
+            let mut taken = |read: &Read<'_>, enricher: &mut Enricher| {
+                // Schemas are in order of priority.
+                if read.schema.is_some_and(|it| outer.is_none_or(|outer| it < outer || is_quoted && it != outer)) {
+                    recognised = true;
+                    each(read, enricher);
+                }
+            };
+            let _ = self.read_record(inner, &inside, received, depth + 1, &mut taken);
+        });
+        if found > 0 && !recognised {
+            self.decode(record, reading)?;
+        }
+        Ok(recognised)
     }
 
     /// Reads a line's syntax and no more: what the benchmark calls decoding.

@@ -13,7 +13,7 @@ use super::keyrunner::starts_with_stamp;
 use super::paths::body;
 
 /// Arrays of records.
-const LISTS: [&str; 15] = [
+const LISTS: [&str; 18] = [
     "Records",
     "records",
     "value",
@@ -29,9 +29,12 @@ const LISTS: [&str; 15] = [
     "messages",
     "batch",
     "list",
+    "resourceLogs",
+    "scopeLogs",
+    "logRecords",
 ];
 /// Texts that hold the line as it was written.
-const TEXTS: [&str; 22] = [
+const TEXTS: [&str; 23] = [
     "event.original",
     "message",
     "log",
@@ -54,6 +57,7 @@ const TEXTS: [&str; 22] = [
     "full_message",
     "short_message",
     "RawData",
+    "stringValue",
 ];
 /// One record among other things said about it.
 const OBJECTS: [&str; 16] = [
@@ -82,9 +86,9 @@ pub fn inner_records(record: &str, each: &mut dyn FnMut(&str)) -> usize {
     match text.as_bytes().first() {
         Some(b'[') => from_list(text, "", each),
         Some(b'{') => from_object(text, each),
-        Some(_) => match without_container(text) {
+        Some(_) => match without_container(text).map(Cow::Borrowed).or_else(|| quoted_column(text).map(Cow::Owned)) {
             Some(inner) => {
-                each(inner);
+                each(&inner);
                 1
             }
             None => 0,
@@ -108,12 +112,21 @@ fn without_container(line: &str) -> Option<&str> {
     (is_name && !inner.is_empty()).then_some(inner)
 }
 
+/// The record in a column of a CSV export, `2025-…,"{""id"":…}"`: quotes inside are written twice.
+fn quoted_column(line: &str) -> Option<String> {
+    let start = line.find("\"{\"\"")? + 1;
+    let end = line.rfind("}\"")? + 1;
+    Some(line.get(start..end)?.replace("\"\"", "\""))
+}
+
 /// The members of an object that stand under names of interest, found in one walk.
 struct Members<'a> {
     lists: [Option<&'a str>; LISTS.len()],
     texts: [Option<&'a str>; TEXTS.len()],
     objects: [Option<&'a str>; OBJECTS.len()],
     hits: Option<&'a str>,
+    /// The longest object under a name that means nothing.
+    other: Option<&'a str>,
 }
 
 impl<'a> Members<'a> {
@@ -123,6 +136,7 @@ impl<'a> Members<'a> {
             texts: [None; TEXTS.len()],
             objects: [None; OBJECTS.len()],
             hits: None,
+            other: None,
         };
         for (key, value) in json::entries(object) {
             match value.as_bytes().first() {
@@ -130,6 +144,9 @@ impl<'a> Members<'a> {
                 Some(b'"') => keep(&TEXTS, &mut members.texts, key, value),
                 Some(b'{') => {
                     keep(&OBJECTS, &mut members.objects, key, value);
+                    if members.other.is_none_or(|it| it.len() < value.len()) {
+                        members.other = Some(value);
+                    }
                     // `event.original` and `log.original` may stand one deeper.
                     for (outer, name) in TEXTS.iter().filter_map(|it| it.split_once('.').map(|(outer, _)| (outer, it)))
                     {
@@ -174,16 +191,23 @@ fn from_object(object: &str, each: &mut dyn FnMut(&str)) -> usize {
             return found;
         }
     }
-    // Beside `event.original` an object `event` only says things about the line.
+    // Beside `event.original`, or a longer `message`, an object `event` only says things about the line.
+    let said = texts().next().map_or(0, |it| it.len());
     if members.texts[0].is_none()
-        && let Some(it) = members.objects.iter().flatten().find(|it| json::entries(it).next().is_some())
+        && let Some(it) =
+            members.objects.iter().flatten().find(|it| it.len() >= said && json::entries(it).next().is_some())
     {
         each(it);
         return 1;
     }
-    match texts().next() {
+    if let Some(it) = texts().next() {
+        each(&it);
+        return 1;
+    }
+    // `{"acme":{"audit":{…}}}`: whoever put a record under a name of their own made it most of what there is.
+    match members.other.filter(|it| it.len() * 2 > object.len()) {
         Some(it) => {
-            each(&it);
+            each(it);
             1
         }
         None => 0,

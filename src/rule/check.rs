@@ -30,9 +30,11 @@ pub struct Names {
 }
 
 /// Filled whatever the schema.
-const ALWAYS_FILLED: [&str; 17] = [
+const ALWAYS_FILLED: [&str; 19] = [
     "@timestamp",
     "activity",
+    "entity.name",
+    "entity.target.name",
     "message",
     "tags",
     "event.action",

@@ -47,7 +47,14 @@ impl<'a> Vendor<'a> {
         let fields = |case: Option<&'a Case>| {
             let maps = [Some(&schema.fields), case.map(|it| &it.set)].into_iter().flatten();
             let mut fields: BTreeSet<&str> = maps.flat_map(|it| it.0.iter().map(|it| it.0.as_str())).collect();
-            fields.extend(["activity", "event.provider", "event.outcome", "record.values"]);
+            fields.extend([
+                "activity",
+                "event.provider",
+                "event.outcome",
+                "record.values",
+                "entity.name",
+                "entity.target.name",
+            ]);
             fields.extend(schema.action.is_some().then_some("event.action"));
             fields.extend(fields.contains("user.name").then_some("user.email"));
             fields

@@ -78,7 +78,8 @@ impl By {
             By::Fold(_) => true,
             By::Exact(_) => false,
             By::Default(field) => {
-                ["user.", "source.ip", "host."].iter().any(|it| field.starts_with(it)) && !field.ends_with(".id")
+                ["user.", "entity.", "source.ip", "host."].iter().any(|it| field.starts_with(it))
+                    && !field.ends_with(".id")
             }
         }
     }

@@ -42,6 +42,7 @@ impl Schemas {
             yes: constants.text("true"),
             no: constants.text("false"),
         };
+        let wanted = &|name: &str| wanted(name) || makes(name).iter().any(|it| wanted(it));
         let mut mapped = |name: &str| wanted(name).then(|| fields.mapped(name));
         let produced = Produced {
             action: mapped("event.action"),
@@ -49,8 +50,11 @@ impl Schemas {
             provider: mapped("event.provider"),
             tags: mapped("tags"),
             user_email: mapped("user.email"),
-            // The mail address may be made of the name, so the name is needed for it.
-            user_name: (wanted("user.name") || wanted("user.email")).then(|| fields.mapped("user.name")),
+            user_name: mapped("user.name"),
+            user_target: mapped("user.target.name"),
+            address: mapped("source.ip"),
+            entity: mapped("entity.name"),
+            entity_target: mapped("entity.target.name"),
             activity: fields.mapped("activity"),
         };
         // What `recognise` reads comes first, so that the shape of a record is a few words of presence bits.
@@ -101,6 +105,16 @@ impl Schemas {
             fields: produced,
             words,
         })
+    }
+}
+
+/// The fields that are made of a field.
+fn makes(name: &str) -> &'static [&'static str] {
+    match name {
+        "user.name" => &["user.email", "entity.name", "entity.target.name"],
+        "source.ip" => &["entity.name", "entity.target.name"],
+        "user.target.name" => &["entity.target.name"],
+        _ => &[],
     }
 }
 
@@ -203,6 +217,7 @@ impl Compile<'_> {
         let activity_names = ACTIVITIES.iter().filter(|it| **it != "other");
         Ok(Schema {
             id: file.id.as_str().into(),
+            priority: file.priority,
             formats: file.formats.iter().map(|it| it.as_str().into()).collect(),
             recognise,
             provider: self.constants.text(&file.id),
@@ -284,13 +299,14 @@ impl Compile<'_> {
             if name == "@timestamp" {
                 continue;
             }
-            if ["activity", "event.action", "event.provider", "tags"].contains(&name.as_str()) {
+            if ["activity", "event.action", "event.provider", "tags", "entity.name", "entity.target.name"]
+                .contains(&name.as_str())
+            {
                 return Err(format!("`{name}` is not set in `fields`: see `action`, `id`, `activity` and `tags`"));
             }
             // Compiled whether wanted or not: a mistake is one even while no rule reads the field.
             let op = self.op(take).map_err(|it| format!("`{name}`: {it}"))?;
-            let needed = (self.wanted)(name) || (name == "user.name" && (self.wanted)("user.email"));
-            if needed {
+            if (self.wanted)(name) {
                 all.push((name.clone(), Arc::new(op)));
             }
         }

@@ -6,7 +6,7 @@ use super::take::{Work, from_json, look};
 use super::{Arrival, Case, Gate, Memo, Plan, Planned, Schema, SchemaIndex, Schemas};
 use crate::expr::plain::fold;
 use crate::limits::{ACTIONS_KNOWN_MAX, RECORDS_PER_LINE_MAX, REPEAT_MAX, VALUE_BYTES_MAX};
-use crate::model::{EventBuf, List, Place, Slot, Value, json};
+use crate::model::{EventBuf, FieldId, List, Place, Slot, Value, json};
 
 impl Schemas {
     /// How many events the record is: the elements of the schema's `split`, otherwise one. To be asked once a record, before
@@ -96,6 +96,28 @@ impl Schemas {
             && work.event().text(name).is_some_and(is_mail_address)
         {
             work.buf.set(email, slot);
+        }
+        self.fill_entity(schema, work);
+    }
+
+    /// Whom a lone event is about. Rules for lone events are about whoever it was done to or did it, and records leave either
+    /// out; an alert about nobody would not be told at all, so the address, and at last the vendor, stand in.
+    fn fill_entity(&self, schema: &Schema, work: &mut Work) {
+        let fields = &self.fields;
+        if fields.entity.is_none() && fields.entity_target.is_none() {
+            return;
+        }
+        let known = |id: Option<FieldId>| {
+            let id = id.filter(|it| work.event().text(*it).is_some_and(|it| !it.is_empty()))?;
+            work.buf.slot(id)
+        };
+        let target = known(fields.user_target);
+        let actor = known(fields.user_name).or_else(|| known(fields.address)).unwrap_or(schema.provider);
+        if let Some(id) = fields.entity {
+            work.buf.set(id, actor);
+        }
+        if let Some(id) = fields.entity_target {
+            work.buf.set(id, target.unwrap_or(actor));
         }
     }
 

@@ -41,6 +41,9 @@ pub struct Schemas {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SchemaIndex(pub u16);
 
+/// Schemas of this priority and below are for records of no known vendor.
+const CATCH_ALL: i32 = -100;
+
 /// What the source knows about how a line came: what a stamp without zone means, and about when it was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Arrival {
@@ -81,6 +84,11 @@ struct Produced {
     outcome: Option<FieldId>,
     provider: Option<FieldId>,
     tags: Option<FieldId>,
+    /// Whom a lone event is about: who did it, and to whom it was done. There for every record a schema knows.
+    entity: Option<FieldId>,
+    entity_target: Option<FieldId>,
+    user_target: Option<FieldId>,
+    address: Option<FieldId>,
     user_name: Option<FieldId>,
     user_email: Option<FieldId>,
 }
@@ -97,6 +105,7 @@ struct Words {
 
 struct Schema {
     id: Box<str>,
+    priority: i32,
     formats: Vec<Box<str>>,
     recognise: Plain,
     provider: Slot,
@@ -234,6 +243,11 @@ impl Schemas {
                 buf.set(*id, slot);
             }
         }
+    }
+
+    /// Whether the schema knows records by what any vendor's may have.
+    pub fn is_catch_all(&self, index: SchemaIndex) -> bool {
+        self.schema(index).priority <= CATCH_ALL
     }
 
     fn schema(&self, index: SchemaIndex) -> &Schema {

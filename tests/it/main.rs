@@ -2,6 +2,7 @@
 //!
 //! One binary, because every further one is linked again. What a single file can test of itself is tested there.
 
+mod delivery;
 mod durable;
 mod fetch;
 mod fuzz;

@@ -1,0 +1,128 @@
+//! A record means the same however it was delivered: as the vendor wrote it, or inside what shippers, queues and exports put
+//! around it.
+//!
+//! Every example log is normalised as it is and again in each wrapper; nothing but the time of lines that name no year may
+//! differ.
+
+use std::fs;
+
+use serde_json::{Map, Value, json};
+
+use crate::program::tripline_with;
+
+const AT: &str = "2025-04-12T08:03:00.000Z";
+
+/// Around any line, as text.
+const TEXTS: [(&str, fn(&str) -> String); 16] = [
+    ("filebeat", |it| {
+        json!({"@timestamp": AT, "message": it, "event": {"dataset": "x"}, "ecs": {"version": "8.0.0"}}).to_string()
+    }),
+    ("event.original", |it| json!({"@timestamp": AT, "event": {"original": it}}).to_string()),
+    ("event.original with a dot", |it| json!({"@timestamp": AT, "event.original": it}).to_string()),
+    ("cloudwatch", |it| {
+        json!({"messageType": "DATA_MESSAGE", "logGroup": "g", "logEvents": [{"id": "1", "message": it}]}).to_string()
+    }),
+    ("splunk hec", |it| json!({"time": 1744444980.1, "host": "h", "sourcetype": "s", "event": it}).to_string()),
+    ("splunk result", |it| json!({"preview": false, "result": {"_raw": it, "host": "h"}}).to_string()),
+    ("fluentd", |it| json!({"log": format!("{it}\n"), "stream": "stdout", "time": AT}).to_string()),
+    ("vector", |it| json!({"file": "/var/log/x", "host": "h", "message": it, "source_type": "file"}).to_string()),
+    ("queue", |it| json!({"messageId": "m", "receiptHandle": "r", "body": it, "attributes": {}}).to_string()),
+    ("topic", |it| json!({"Type": "Notification", "TopicArn": "t", "Message": it, "Timestamp": AT}).to_string()),
+    ("kafka", |it| json!({"topic": "t", "partition": 0, "offset": 5, "payload": it}).to_string()),
+    ("textPayload", |it| json!({"insertId": "i", "logName": "projects/p/logs/x", "textPayload": it}).to_string()),
+    ("graylog", |it| json!({"version": "1.1", "host": "h", "short_message": it}).to_string()),
+    ("RawData", |it| json!({"TimeGenerated": AT, "Type": "X_CL", "RawData": it}).to_string()),
+    ("loki", |it| json!({"line": it, "labels": {"job": "x"}}).to_string()),
+    ("opentelemetry", |it| {
+        json!({"resourceLogs": [{"resource": {}, "scopeLogs": [{"scope": {}, "logRecords": [{"body": {"stringValue": it}}]}]}]}).to_string()
+    }),
+];
+
+/// Around a record that is JSON, as JSON.
+const OBJECTS: [(&str, fn(&str) -> String); 17] = [
+    ("Records", |it| format!("{{\"Records\":[{it}]}}")),
+    ("an array", |it| format!("[{it}]")),
+    ("value", |it| format!("{{\"@odata.context\":\"x\",\"value\":[{it}]}}")),
+    ("items", |it| format!("{{\"kind\":\"x\",\"items\":[{it}]}}")),
+    ("data", |it| format!("{{\"object\":\"list\",\"data\":[{it}],\"has_more\":false}}")),
+    ("logs", |it| format!("{{\"logs\":[{it}],\"total\":1}}")),
+    ("entries", |it| format!("{{\"entries\":[{it}]}}")),
+    ("hec event", |it| format!("{{\"time\":1744444980.1,\"host\":\"h\",\"event\":{it}}}")),
+    ("_source", |it| format!("{{\"_index\":\"i\",\"_id\":\"a\",\"_source\":{it}}}")),
+    ("hits", |it| format!("{{\"took\":1,\"hits\":{{\"hits\":[{{\"_index\":\"i\",\"_source\":{it}}}]}}}}")),
+    ("eventbridge", |it| format!("{{\"version\":\"0\",\"detail-type\":\"x\",\"source\":\"y\",\"detail\":{it}}}")),
+    ("jsonPayload", |it| format!("{{\"insertId\":\"i\",\"logName\":\"l\",\"jsonPayload\":{it}}}")),
+    ("a prefix", |it| format!("{{\"@timestamp\":\"{AT}\",\"acme\":{{\"audit\":{it}}},\"host\":{{\"name\":\"h\"}}}}")),
+    ("message", |it| format!("{{\"@timestamp\":\"{AT}\",\"message\":{it}}}")),
+    ("syslog", |it| format!("<134>1 {AT} host app 12 - - {it}")),
+    ("old syslog", |it| format!("<134>Apr 12 08:03:00 host app: {it}")),
+    ("a column", |it| format!("\"{AT}\",\"{}\"", it.replace('"', "\"\""))),
+];
+
+#[test]
+fn text_in_a_wrapper_is_the_same_record() {
+    check(&examples(|_| true), &TEXTS);
+}
+
+#[test]
+fn json_in_a_wrapper_is_the_same_record() {
+    check(&examples(|it| it.starts_with('{')), &OBJECTS);
+}
+
+/// Keys may be written with the dots that nesting stands for.
+#[test]
+fn flat_keys_are_the_same_record() {
+    let lines = examples(|it| it.starts_with('{') && !it.contains("\"attr\":") && !it.contains("requestUri"));
+    check(&lines, &[("flat", |it| flat("", serde_json::from_str(it).unwrap()).to_string())]);
+}
+
+fn flat(prefix: &str, object: Map<String, Value>) -> Value {
+    let mut all = Map::new();
+    for (key, value) in object {
+        let key = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
+        match value {
+            Value::Object(inner) if !inner.is_empty() => {
+                all.extend(flat(&key, inner).as_object().unwrap().clone());
+            }
+            value => drop(all.insert(key, value)),
+        }
+    }
+    Value::Object(all)
+}
+
+/// The lines of all example logs that are wanted.
+fn examples(wanted: fn(&str) -> bool) -> Vec<String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/logs");
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()).collect();
+    files.sort();
+    let texts: Vec<String> = files.iter().map(|it| fs::read_to_string(it).unwrap()).collect();
+    let lines = texts.iter().flat_map(|it| it.lines()).filter(|it| !it.trim().is_empty() && wanted(it));
+    lines.map(str::to_string).collect()
+}
+
+fn check(lines: &[String], wrappers: &[(&str, fn(&str) -> String)]) {
+    // In one run, for loading the pack takes longer than reading all this.
+    let all = wrappers.iter().flat_map(|(_, wrap)| lines.iter().map(|it| wrap(it)));
+    let mut found = normalized(lines.iter().cloned().chain(all)).into_iter();
+    let plain = normalized(lines.iter().cloned());
+    assert!(plain.len() >= lines.len(), "{} of {}", plain.len(), lines.len());
+    for name in std::iter::once("nothing").chain(wrappers.iter().map(|it| it.0)) {
+        for was in &plain {
+            assert_eq!(Some(was), found.next().as_ref(), "in {name}");
+        }
+    }
+    assert_eq!(found.next(), None);
+}
+
+/// What is known of each record, without what a shipper may know better: the time, the host and its process.
+fn normalized(lines: impl Iterator<Item = String>) -> Vec<Value> {
+    let input = lines.collect::<Vec<_>>().join("\n");
+    let done = tripline_with(&["normalize"], input.as_bytes()).succeeds();
+    let parse = |it: &str| {
+        let mut event: Value = serde_json::from_str(it).unwrap();
+        let known = event.as_object_mut().unwrap();
+        ["@timestamp", "host", "message", "process", "service"].map(|it| known.remove(it));
+        event
+    };
+    done.stdout.lines().map(parse).collect()
+}
