@@ -1,6 +1,7 @@
 //! Every task, thread and channel, and the only clock.
 
 pub mod clock;
+mod crew;
 pub mod journal;
 pub mod keeper;
 pub mod live;
