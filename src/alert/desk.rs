@@ -4,15 +4,21 @@
 //! it resolves. Folding is always within one entity: noise about one user never hides another. Findings come in a fixed
 //! order, and resolving happens between them by their own time, so the desk says the same in every run.
 
+use std::collections::hash_map::RandomState;
 use std::collections::{BTreeSet, HashMap};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::limits;
+use crate::model::canonical::{Compare, entity_key};
 use crate::model::title::Template;
-use crate::model::{Alert, Entity, Evidence, Finding, RuleHead, RuleIndex, Severity, Span, State, Timestamp};
+use crate::model::{
+    Alert, Because, Carried, Entity, Evidence, Finding, HitBatch, List, Proof, RuleHead, RuleIndex, Severity, Span,
+    State, Timestamp, Words,
+};
 
 /// What the desk must know of a rule.
 #[derive(Clone, Debug)]
@@ -24,6 +30,11 @@ pub struct RuleCard {
     pub tags: Vec<String>,
     /// Names of the fields that make its entity.
     pub by: Vec<String>,
+    /// How each of them is compared.
+    pub compare: Vec<Compare>,
+    /// Fields that the title names besides, and how many carried values stand before theirs.
+    pub carried: Vec<String>,
+    pub carried_before: usize,
     pub quiet: Span,
     /// The detector's name.
     pub kind: &'static str,
@@ -32,20 +43,33 @@ pub struct RuleCard {
 /// Open alerts, and when each resolves if nothing more comes.
 pub struct Desk {
     rules: Arc<[RuleCard]>,
-    open: HashMap<(RuleIndex, String), Open>,
-    deadlines: BTreeSet<(Timestamp, u64, RuleIndex, String)>,
+    open: HashMap<Key, Box<Open>>,
+    deadlines: BTreeSet<(Timestamp, u64, Key)>,
     opened: u64,
     folded: u64,
     cut_short: u64,
+    /// Keys entities, so that nobody can make two of them one.
+    hasher: RandomState,
+    /// A buffer: the entity at hand in the form that is compared.
+    key: Vec<u8>,
 }
 
+/// A rule, and the hash of an entity.
+type Key = (RuleIndex, u64);
+
 struct Open {
+    /// Without its evidence.
     alert: Alert,
+    /// The entity in the form that is compared.
+    key: String,
+    /// The first lines, then the latest, of which the one at `oldest` goes next.
+    proofs: Vec<Proof>,
+    oldest: usize,
     since: Timestamp,
     values: Vec<(String, String)>,
     story: Option<String>,
     /// Of the latest finding that was folded in.
-    because: Map<String, Value>,
+    because: Because,
     deadline: Timestamp,
     number: u64,
 }
@@ -76,96 +100,112 @@ struct SavedOpen {
 
 impl Desk {
     pub fn new(rules: Arc<[RuleCard]>) -> Desk {
-        Desk { rules, open: HashMap::new(), deadlines: BTreeSet::new(), opened: 0, folded: 0, cut_short: 0 }
+        Desk {
+            rules,
+            open: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            opened: 0,
+            folded: 0,
+            cut_short: 0,
+            hasher: RandomState::new(),
+            key: Vec::new(),
+        }
     }
 
-    /// Takes a finding in, after resolving what was over before it; appends the alerts that change state.
-    pub fn observe(&mut self, finding: Finding, told: &mut Vec<Alert>) {
+    /// Takes a finding in, after resolving what was over before it; appends the alerts that change state. `sources`: the
+    /// names of the sources by their numbers.
+    pub fn observe(&mut self, finding: Finding, sources: &[Arc<str>], told: &mut Vec<Alert>) {
         self.advance(finding.release, told);
-        let rules = self.rules.clone();
-        let rule = &rules[finding.rule.index()];
-        let key = (finding.rule, finding.entity.key.clone());
+        let rule = &self.rules[finding.rule.index()];
+        entity_key(finding.entity(), &rule.compare, &mut self.key);
+        let key = (finding.rule, self.hasher.hash_one(&self.key[..]));
         if finding.over {
             if let Some(open) = self.open.remove(&key) {
-                self.deadlines.remove(&(open.deadline, open.number, key.0, key.1));
-                told.push(resolve(open, rule, finding.time));
+                self.deadlines.remove(&(open.deadline, open.number, key));
+                told.push(resolve(*open, rule, finding.time));
             }
             return;
         }
-        match self.open.get_mut(&key) {
-            Some(open) => {
-                self.folded += 1;
-                fold(open, finding);
-            }
-            None => {
-                if self.open.len() >= limits::OPEN_ALERTS_MAX {
-                    self.resolve_next(told);
-                    self.cut_short += 1;
-                }
-                let open = open(rule, finding, self.opened);
-                self.opened += 1;
-                told.push(open.alert.clone());
-                self.deadlines.insert((open.deadline, open.number, key.0, key.1.clone()));
-                self.open.insert(key, open);
-            }
+        if let Some(open) = self.open.get_mut(&key) {
+            self.folded += 1;
+            fold(open, finding, sources);
+            return;
         }
+        if self.open.len() >= limits::OPEN_ALERTS_MAX {
+            self.resolve_next(told);
+            self.cut_short += 1;
+        }
+        let entity_key = String::from_utf8_lossy(&self.key).into_owned();
+        let (open, alert) = open(&self.rules[finding.rule.index()], entity_key, finding, sources, self.opened);
+        self.opened += 1;
+        told.push(alert);
+        self.deadlines.insert((open.deadline, open.number, key));
+        self.open.insert(key, Box::new(open));
     }
 
     /// Lets time pass: resolves alerts whose quiet time is over.
     pub fn advance(&mut self, now: Timestamp, told: &mut Vec<Alert>) {
         while self.deadlines.first().is_some_and(|it| it.0 <= now) {
-            let Some((deadline, number, rule, entity)) = self.deadlines.pop_first() else { return };
-            let quiet = self.rules[rule.index()].quiet;
-            let key = (rule, entity);
+            let Some((deadline, number, key)) = self.deadlines.pop_first() else { return };
+            let rule = &self.rules[key.0.index()];
             let Some(open) = self.open.get_mut(&key) else { continue };
             // Folding does not touch the deadlines; an alert that was seen since is put back here.
-            let due = open.alert.last_seen_at.plus(quiet);
+            let due = open.alert.last_seen_at.plus(rule.quiet);
             if due > deadline {
                 open.deadline = due;
-                self.deadlines.insert((due, number, key.0, key.1));
+                self.deadlines.insert((due, number, key));
                 continue;
             }
             if let Some(open) = self.open.remove(&key) {
-                told.push(resolve(open, &self.rules[rule.index()], due));
+                told.push(resolve(*open, rule, due));
             }
         }
     }
 
     /// New rules. `kept`: for each, its number among the old ones if it did not change; alerts of all others resolve now.
     pub fn adopt(&mut self, rules: Arc<[RuleCard]>, kept: &[Option<usize>], told: &mut Vec<Alert>) {
-        let mut open = std::mem::take(&mut self.open);
-        self.deadlines.clear();
-        for (new, old) in kept.iter().enumerate().filter_map(|(new, old)| Some((new, (*old)?))) {
-            let old = RuleIndex(old as u16);
-            let keys: Vec<_> = open.keys().filter(|it| it.0 == old).cloned().collect();
-            for key in keys {
-                let Some(alert) = open.remove(&key) else { continue };
-                let key = (RuleIndex(new as u16), key.1);
-                self.deadlines.insert((alert.deadline, alert.number, key.0, key.1.clone()));
-                self.open.insert(key, alert);
+        let mut numbers = vec![None; self.rules.len()];
+        for (new, old) in kept.iter().enumerate() {
+            if let Some(old) = old {
+                numbers[*old] = Some(RuleIndex(new as u16));
             }
         }
-        let mut gone: Vec<_> = open.into_iter().collect();
+        self.deadlines.clear();
+        let mut gone = Vec::new();
+        for ((rule, entity), open) in std::mem::take(&mut self.open) {
+            match numbers[rule.index()] {
+                Some(rule) => self.insert((rule, entity), open),
+                None => gone.push((rule, open)),
+            }
+        }
         gone.sort_by_key(|it| it.1.number);
-        for ((rule, _), open) in gone {
+        for (rule, open) in gone {
             let at = open.alert.last_seen_at;
-            told.push(resolve(open, &self.rules[rule.index()], at));
+            told.push(resolve(*open, &self.rules[rule.index()], at));
         }
         self.rules = rules;
     }
 
+    fn insert(&mut self, key: Key, open: Box<Open>) {
+        self.deadlines.insert((open.deadline, open.number, key));
+        self.open.insert(key, open);
+    }
+
     /// The open alerts, for a snapshot.
     pub fn save(&self) -> SavedDesk {
-        let open = self.open.iter().map(|((rule, key), open)| SavedOpen {
-            rule: *rule,
-            key: key.clone(),
-            alert: serde_json::to_string(&open.alert).unwrap_or_default(),
-            because: serde_json::to_string(&open.because).unwrap_or_default(),
-            since: open.since,
-            values: open.values.clone(),
-            story: open.story.clone(),
-            deadline: open.deadline,
-            number: open.number,
+        let open = self.open.iter().map(|((rule, _), open)| {
+            let alert = Alert { evidence: evidence(&open.proofs, open.oldest), ..open.alert.clone() };
+            SavedOpen {
+                rule: *rule,
+                key: open.key.clone(),
+                alert: serde_json::to_string(&alert).unwrap_or_default(),
+                because: serde_json::to_string(&open.because.clone().into_object()).unwrap_or_default(),
+                since: open.since,
+                values: open.values.clone(),
+                story: open.story.clone(),
+                deadline: open.deadline,
+                number: open.number,
+            }
         });
         let mut open: Vec<SavedOpen> = open.collect();
         open.sort_by_key(|it| it.number);
@@ -190,17 +230,21 @@ impl Desk {
                 told.push(alert);
                 continue;
             };
-            self.deadlines.insert((it.deadline, it.number, rule, it.key.clone()));
+            let proofs = std::mem::take(&mut alert.evidence).into_iter().map(proof).collect::<Result<_, _>>()?;
+            let key = (rule, self.hasher.hash_one(it.key.as_bytes()));
             let open = Open {
                 alert,
+                key: it.key,
+                proofs,
+                oldest: FIRST_LINES,
                 since: it.since,
                 values: it.values,
                 story: it.story,
-                because,
+                because: Because { object: because, few: Vec::new() },
                 deadline: it.deadline,
                 number: it.number,
             };
-            self.open.insert((rule, it.key), open);
+            self.insert(key, Box::new(open));
         }
         Ok(())
     }
@@ -216,22 +260,44 @@ impl Desk {
     }
 
     fn resolve_next(&mut self, told: &mut Vec<Alert>) {
-        if let Some((_, _, rule, entity)) = self.deadlines.pop_first()
-            && let Some(open) = self.open.remove(&(rule, entity))
+        if let Some((_, _, key)) = self.deadlines.pop_first()
+            && let Some(open) = self.open.remove(&key)
         {
             let at = open.alert.last_seen_at;
-            told.push(resolve(open, &self.rules[rule.index()], at));
+            told.push(resolve(*open, &self.rules[key.0.index()], at));
         }
     }
 }
 
-fn open(rule: &RuleCard, finding: Finding, number: u64) -> Open {
+/// Of the lines of an alert so many are the first, and the others the latest.
+const FIRST_LINES: usize = limits::EVIDENCE_LINES_MAX / 2;
+
+/// What is remembered, and the alert that is told.
+fn open(rule: &RuleCard, key: String, finding: Finding, sources: &[Arc<str>], number: u64) -> (Open, Alert) {
+    let entity = Entity { key, values: finding.entity().split(List::SEPARATOR).map(str::to_string).collect() };
+    let (values, proofs) = match &finding.words {
+        Words::Entity(_) => (Vec::new(), finding.evidence),
+        Words::Hit(batch, hit) => {
+            let carried = batch.hits[*hit as usize].values as usize + rule.carried_before;
+            let named = rule.carried.iter().zip(&batch.values[carried..]);
+            let value = |it: &Carried| match it {
+                Carried::Absent => None,
+                Carried::Text(range) => Some(batch.str(*range).to_string()),
+                Carried::Number(it) => Some(it.to_string()),
+            };
+            let proofs = match finding.evidence.is_empty() {
+                true => vec![Proof::of(batch, *hit, sources)],
+                false => finding.evidence,
+            };
+            (named.filter_map(|(name, it)| Some((name.clone(), value(it)?))).collect(), proofs)
+        }
+    };
     let mut because = Map::new();
     because.insert("kind".into(), rule.kind.into());
-    because.extend(finding.because);
+    because.extend(finding.because.into_object());
     let mut alert = Alert {
         schema: Alert::SCHEMA,
-        id: alert_id(&rule.id, &finding.entity, finding.time, finding.line_hash),
+        id: alert_id(&rule.id, &entity, finding.time, finding.line_hash),
         state: State::Firing,
         rule: RuleHead {
             id: rule.id.clone(),
@@ -239,7 +305,7 @@ fn open(rule: &RuleCard, finding: Finding, number: u64) -> Open {
             severity: finding.severity.unwrap_or(rule.severity),
             tags: rule.tags.clone(),
         },
-        entity: rule.by.iter().cloned().zip(finding.entity.values.into_iter().map(Value::from)).collect(),
+        entity: rule.by.iter().cloned().zip(entity.values.into_iter().map(Value::from)).collect(),
         opened_at: finding.time,
         last_seen_at: finding.time,
         resolved_at: None,
@@ -247,23 +313,29 @@ fn open(rule: &RuleCard, finding: Finding, number: u64) -> Open {
         score: finding.score,
         summary: String::new(),
         because,
-        evidence: few(finding.evidence),
+        evidence: Vec::new(),
         late: finding.late,
         suspect: finding.suspect,
     };
-    alert.summary = summary(rule, &alert, finding.since, &finding.values, finding.story.as_deref());
-    Open {
+    let open = Open {
+        alert: alert.clone(),
+        key: entity.key,
         deadline: finding.time.plus(rule.quiet),
         since: finding.since,
-        values: finding.values,
+        values,
         story: finding.story,
-        because: Map::new(),
+        because: Because::default(),
+        oldest: FIRST_LINES,
+        proofs,
         number,
-        alert,
-    }
+    };
+    alert.summary = summary(rule, &alert, open.since, &open.values, open.story.as_deref());
+    alert.evidence = evidence(&open.proofs, open.oldest);
+    (open, alert)
 }
 
-fn fold(open: &mut Open, finding: Finding) {
+/// Adds a finding to an open alert. Most findings end here, so nothing is made that is not shown when it is over.
+fn fold(open: &mut Open, finding: Finding, sources: &[Arc<str>]) {
     let alert = &mut open.alert;
     alert.count += 1;
     alert.last_seen_at = alert.last_seen_at.max(finding.time);
@@ -274,36 +346,75 @@ fn fold(open: &mut Open, finding: Finding) {
     }
     alert.late |= finding.late;
     alert.suspect |= finding.suspect;
-    for evidence in finding.evidence {
-        let known =
-            |it: &Evidence| it.hash == evidence.hash && it.line == evidence.line && it.source == evidence.source;
-        if alert.evidence.iter().any(known) {
-            continue;
+    if let (Words::Hit(batch, hit), true) = (&finding.words, finding.evidence.is_empty()) {
+        open.add_line(batch, *hit, sources);
+    }
+    for proof in finding.evidence {
+        if !open.proofs.iter().any(|it| it.is_same_line(&proof)) {
+            match open.next_place() {
+                Some(at) => open.proofs[at] = proof,
+                None => open.proofs.push(proof),
+            }
         }
-        if alert.evidence.len() >= limits::EVIDENCE_LINES_MAX {
-            alert.evidence.remove(limits::EVIDENCE_LINES_MAX / 2);
+    }
+}
+
+impl Open {
+    /// Which line gives way to a further one; None while there is room.
+    fn next_place(&mut self) -> Option<usize> {
+        if self.proofs.len() < limits::EVIDENCE_LINES_MAX {
+            return None;
         }
-        alert.evidence.push(evidence);
+        let at = self.oldest;
+        self.oldest = if at + 1 == limits::EVIDENCE_LINES_MAX { FIRST_LINES } else { at + 1 };
+        Some(at)
+    }
+
+    /// Adds the line of a hit, into the text of the line that gives way.
+    fn add_line(&mut self, batch: &HitBatch, hit: u32, sources: &[Arc<str>]) {
+        let it = &batch.hits[hit as usize];
+        // The source is compared last: mostly the number of the line differs already.
+        let is_known = |known: &Proof| {
+            known.line == it.line && known.hash == it.line_hash && known.source == sources[usize::from(it.source)]
+        };
+        if self.proofs.iter().any(is_known) {
+            return;
+        }
+        match self.next_place() {
+            Some(at) => self.proofs[at].set(batch, hit, sources),
+            None => self.proofs.push(Proof::of(batch, hit, sources)),
+        }
     }
 }
 
 fn resolve(open: Open, rule: &RuleCard, at: Timestamp) -> Alert {
     let mut alert = open.alert;
-    alert.because.extend(open.because);
+    alert.because.extend(open.because.into_object());
     alert.state = State::Resolved;
     alert.resolved_at = Some(at);
     alert.summary = summary(rule, &alert, open.since, &open.values, open.story.as_deref());
+    alert.evidence = evidence(&open.proofs, open.oldest);
     alert
 }
 
-/// The first and the latest of many.
-fn few(mut evidence: Vec<Evidence>) -> Vec<Evidence> {
-    let more = evidence.len().saturating_sub(limits::EVIDENCE_LINES_MAX);
-    let first = limits::EVIDENCE_LINES_MAX / 2;
-    if more > 0 {
-        evidence.drain(first..first + more);
-    }
-    evidence
+/// The lines as an alert shows them, in their order.
+fn evidence(proofs: &[Proof], oldest: usize) -> Vec<Evidence> {
+    let first = &proofs[..proofs.len().min(FIRST_LINES)];
+    let latest = &proofs[first.len()..];
+    let turn = (oldest - FIRST_LINES).min(latest.len());
+    let shown = |it: &Proof| Evidence {
+        time: it.time,
+        source: it.source.to_string(),
+        line: it.line,
+        hash: format!("{:016x}", it.hash),
+        text: it.text.clone(),
+    };
+    first.iter().chain(&latest[turn..]).chain(&latest[..turn]).map(shown).collect()
+}
+
+fn proof(it: Evidence) -> Result<Proof, String> {
+    let hash = u64::from_str_radix(&it.hash, 16).map_err(|error| error.to_string())?;
+    Ok(Proof { time: it.time, source: it.source.into(), line: it.line, hash, text: it.text })
 }
 
 fn summary(
@@ -353,7 +464,7 @@ mod tests {
     fn finding(entity: &str, second: i64) -> Finding {
         Finding {
             rule: RuleIndex(0),
-            entity: Entity { key: entity.to_lowercase(), values: vec![entity.to_string()] },
+            words: Words::Entity(entity.into()),
             time: at(second),
             release: at(second),
             line_hash: second as u64,
@@ -361,9 +472,8 @@ mod tests {
             since: at(second - 10),
             score: 12.0,
             severity: None,
-            because: Map::new(),
+            because: Because::default(),
             story: None,
-            values: vec![],
             evidence: vec![],
             late: false,
             suspect: false,
@@ -379,13 +489,16 @@ mod tests {
             severity: Severity::High,
             tags: vec![],
             by: vec!["user.name".into()],
+            compare: vec![Compare::Folded],
+            carried: vec![],
+            carried_before: 0,
             quiet: Span::from_secs(60),
             kind: "count",
         };
         let mut desk = Desk::new(Arc::from([card]));
         let mut told = Vec::new();
         for (entity, second) in findings {
-            desk.observe(finding(entity, *second), &mut told);
+            desk.observe(finding(entity, *second), &[], &mut told);
         }
         desk.advance(at(until), &mut told);
         let shown: Vec<String> = told

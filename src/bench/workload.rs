@@ -1,7 +1,7 @@
 //! An access log with a known answer.
 //!
-//! A thousand events a second from 100,000 users and 200,000 addresses, few of them busy and most of them rare; 8 in 100
-//! are failed logins. The background never lets one user or address fail more than three times in 75 s. Into it, on users
+//! A thousand events a second from 100,000 users and 200,000 addresses, few of them busy and most of them rare. People are
+//! at home, but for one event in two thousand; 8 in 100 are failed logins, from anywhere. The background never lets one user or address fail more than three times in 75 s. Into it, on users
 //! and addresses used for nothing else, come bursts that cross "five in a minute" and near misses that do not:
 //!
 //! | per million | what | crosses by user | by address |
@@ -22,6 +22,8 @@ use super::layout::{ACTIONS, FAILURE};
 const USERS: usize = 100_000;
 const ADDRESSES: usize = 200_000;
 const EVENTS_PER_SECOND: u64 = 1000;
+/// One event in so many that is no failure comes from somewhere else than its user's home: a stolen password, or a journey.
+const AWAY_EVERY: u64 = 2000;
 /// 2025-04-12 08:00:00 UTC.
 const START: u32 = 1_744_444_800;
 /// Fewer would not hold one burst of each kind.
@@ -84,7 +86,9 @@ impl Workload {
             (user, address, FAILURE)
         } else {
             let action = action(random.below(1000));
-            (users.draw(random), addresses.draw(random), action)
+            let (user, elsewhere) = (users.draw(random), addresses.draw(random));
+            let address = if self.done.is_multiple_of(AWAY_EVERY) { elsewhere } else { home(user) };
+            (user, address, action)
         };
         Happening { number: self.done, second, user, address, action }
     }
@@ -106,6 +110,11 @@ impl Iterator for Workload {
         self.done += 1;
         event
     }
+}
+
+/// The address that a user has at home, as most have one.
+fn home(user: u32) -> u32 {
+    user * (ADDRESSES / USERS) as u32
 }
 
 fn span(events: u64) -> u64 {

@@ -106,6 +106,8 @@ pub fn run(common: &Common, args: ReplayArgs) -> Exit {
             if !common.quiet {
                 eprint!("{}", summary(&engine, &stats, &fired, took));
             }
+            // The process ends now, and gives its memory back at once: piece by piece was 3 % of a run.
+            std::mem::forget((engine, setup));
             Exit::Done
         }
         Err(ReplayError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,

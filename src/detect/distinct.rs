@@ -102,6 +102,10 @@ impl Kind for Distinct {
     fn window(&self) -> Span {
         self.within
     }
+
+    fn warm(&self, memory: &Memory) -> bool {
+        memory.newest_mark().is_some()
+    }
 }
 
 impl Distinct {

@@ -13,6 +13,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
+use std::hint::black_box;
 
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
@@ -288,6 +289,10 @@ impl Detector for Firsts {
             }
         }
         found.push(tell(settings, &shown, &value, score, seen));
+    }
+
+    fn warm(&self, entity: u64) {
+        black_box(self.state.people.get(&entity).and_then(|it| it.values.first()).map(|it| it.last));
     }
 
     fn forget(&mut self, _now: Timestamp) {}

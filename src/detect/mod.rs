@@ -450,6 +450,8 @@ pub trait Detector: Send {
     fn forget(&mut self, now: Timestamp);
     /// How many entities are remembered.
     fn entities(&self) -> usize;
+    /// Asks the caches for what is remembered of an entity, because a hit of it comes soon. Changes nothing.
+    fn warm(&self, _entity: u64) {}
     /// Whether lines of past hits are asked for again; then they are kept for a while.
     fn looks_back(&self) -> bool;
 }

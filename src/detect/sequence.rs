@@ -149,6 +149,10 @@ impl Kind for Sequence {
     fn window(&self) -> Span {
         self.within
     }
+
+    fn warm(&self, memory: &Memory) -> bool {
+        memory.begun.first().is_some() && memory.recent.iter().any(|it| it.back().is_some())
+    }
 }
 
 #[cfg(test)]

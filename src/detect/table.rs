@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::hint::black_box;
 
 use hashbrown::HashMap;
 
@@ -33,6 +34,10 @@ pub trait Kind: Send {
     }
     /// Whether lines of past hits are asked for again.
     fn looks_back(&self) -> bool {
+        true
+    }
+    /// Reads something of each piece of memory, so that it is in the caches; what it says means nothing.
+    fn warm(&self, _memory: &Self::Memory) -> bool {
         true
     }
 }
@@ -65,6 +70,10 @@ impl<K: Kind> Detector for Table<K> {
             before.map(|it| self.deadlines.remove(&(it, seen.hit.entity_hash)));
             after.map(|it| self.deadlines.insert((it, seen.hit.entity_hash)));
         }
+    }
+
+    fn warm(&self, entity: u64) {
+        black_box(self.memories.get(&entity).is_some_and(|it| self.kind.warm(it)));
     }
 
     fn lapse(&mut self, now: Timestamp, found: &mut Vec<Lapse>) {

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use siphasher::sip::SipHasher13;
 use twox_hash::XxHash3_64;
 
-use super::canonical::canonical_into;
 use super::order::Track;
 use super::rules::{Compiled, RuleSet};
 use crate::enrich::Enricher;
 use crate::format::{self, Auto, Format};
 use crate::limits;
 use crate::matcher::Scratch;
+use crate::model::canonical::canonical_into;
 use crate::model::{
     Carried, Event, EventBuf, FieldId, Hit, HitBatch, List, Place, RuleIndex, Slot, TextRange, Timestamp, Value, Zone,
     json, text,
@@ -106,7 +106,7 @@ pub struct Front {
     reader: Reader,
     scratch: Scratch,
     matched: Vec<u32>,
-    key: Vec<u8>,
+    known: Known,
 }
 
 /// Lines to events: the part of a front that `normalize` needs too.
@@ -256,10 +256,10 @@ impl Front {
         Front {
             scratch: set.matcher.new_scratch(),
             reader: Reader::new(set.clone(), enricher),
+            known: Known::new(&set),
             set,
             keys,
             matched: Vec::new(),
-            key: Vec::new(),
         }
     }
 
@@ -278,11 +278,11 @@ impl Front {
         out.rejects.clear();
         out.rejects.extend(lines.rejects().map(|it| Rejected::new(it.number, it.reason, it.bytes)));
         out.counts = Counts { received: lines.received(), rejected: out.rejects.len() as u64, ..Counts::default() };
-        let Front { set, keys, reader, scratch, matched, key } = self;
+        let Front { set, keys, reader, scratch, matched, known } = self;
         for line in lines.lines() {
             out.counts.bytes += line.text.len() as u64 + 1;
             let mut writer =
-                Writer { set, keys: *keys, line: line.text, number: line.number, text: None, hash: None, key };
+                Writer { set, keys: *keys, line: line.text, number: line.number, text: None, hash: None, known };
             let Judged { batch, track, counts, source, .. } = &mut *out;
             let mut each = |read: &Read<'_>, enricher: &mut Enricher| {
                 counts.events += u64::from(read.repeat);
@@ -314,6 +314,46 @@ struct Owner {
     partition: u8,
 }
 
+/// What the rules that an event satisfies have in common: many ask whose it is in the same way, and take the same values
+/// along. Found once an event, for the first of them.
+struct Known {
+    /// Numbers events, so that nothing has to be cleared between them.
+    event: u64,
+    /// By the number of the `by`: of which event, and whose it is; None when a field is missing.
+    entities: Vec<(u64, Option<KnownEntity>)>,
+    /// By field: of which event, and the value.
+    values: Vec<(u64, Carried)>,
+    /// Canonical forms of the event's entities, with a mark before each value.
+    canonical: Vec<u8>,
+    /// A buffer.
+    key: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+struct KnownEntity {
+    entity: TextRange,
+    hash: u64,
+    /// Where its canonical form stands.
+    canonical: (u32, u32),
+}
+
+impl Known {
+    fn new(set: &RuleSet) -> Known {
+        Known {
+            event: 0,
+            entities: vec![(0, None); set.distinct_by],
+            values: vec![(0, Carried::Absent); set.fields.len()],
+            canonical: Vec::new(),
+            key: Vec::new(),
+        }
+    }
+
+    fn start(&mut self) {
+        self.event += 1;
+        self.canonical.clear();
+    }
+}
+
 /// Writes the hits of one line.
 struct Writer<'a> {
     set: &'a RuleSet,
@@ -322,8 +362,7 @@ struct Writer<'a> {
     number: u64,
     text: Option<TextRange>,
     hash: Option<u64>,
-    /// A buffer.
-    key: &'a mut Vec<u8>,
+    known: &'a mut Known,
 }
 
 impl Writer<'_> {
@@ -339,6 +378,7 @@ impl Writer<'_> {
         track: &mut Track,
         counts: &mut Counts,
     ) {
+        self.known.start();
         let mut at = 0;
         while at < matched.len() {
             let (rule, mut steps) = self.set.owners[matched[at] as usize];
@@ -383,11 +423,27 @@ impl Writer<'_> {
 
     /// Whose hit it is. None when a field of the entity is missing.
     fn owner(&mut self, rule: &Compiled, event: Event<'_>, batch: &mut HitBatch) -> Option<Owner> {
-        let start = batch.text.len();
-        let mut keyed = SipHasher13::new_with_keys(self.keys.0, self.keys.1);
+        if self.known.entities[rule.by_number].0 != self.known.event {
+            let entity = self.entity(rule, event, batch);
+            self.known.entities[rule.by_number] = (self.known.event, entity);
+        }
+        let KnownEntity { entity, hash, canonical } = self.known.entities[rule.by_number].1?;
+        let Known { key, canonical: all, .. } = &mut *self.known;
         // Hashed at once from one buffer: the hasher that takes it in pieces allocates (120 ns against 15).
-        self.key.clear();
-        self.key.extend_from_slice(rule.rule.id.as_bytes());
+        key.clear();
+        key.extend_from_slice(rule.rule.id.as_bytes());
+        key.extend_from_slice(&all[canonical.0 as usize..canonical.1 as usize]);
+        let entity_stable = XxHash3_64::oneshot(key);
+        let owner = if rule.sees_everybody { rule.hash } else { entity_stable };
+        Some(Owner { entity, entity_hash: hash, entity_stable, partition: (owner % limits::PARTITIONS as u64) as u8 })
+    }
+
+    /// The entity of an event, for all rules with that `by`.
+    fn entity(&mut self, rule: &Compiled, event: Event<'_>, batch: &mut HitBatch) -> Option<KnownEntity> {
+        let start = batch.text.len();
+        let all = &mut self.known.canonical;
+        let canonical = all.len() as u32;
+        let mut keyed = SipHasher13::new_with_keys(self.keys.0, self.keys.1);
         for (number, (field, compare)) in rule.by.iter().enumerate() {
             let Some(value) = event.text(*field).filter(|it| !it.is_empty()) else {
                 batch.text.truncate(start);
@@ -402,31 +458,34 @@ impl Writer<'_> {
                 true => batch.text.extend(value.chars().map(|it| if it == List::SEPARATOR { ' ' } else { it })),
                 false => batch.text.push_str(value),
             }
-            self.key.push(0xff);
-            let from = self.key.len();
-            canonical_into(value, *compare, self.key);
-            keyed.write(&self.key[from..]);
+            all.push(0xff);
+            let from = all.len();
+            canonical_into(value, *compare, all);
+            keyed.write(&all[from..]);
             keyed.write_u8(0xff);
         }
-        let entity_stable = XxHash3_64::oneshot(self.key);
-        let owner = if rule.sees_everybody { rule.hash } else { entity_stable };
-        Some(Owner {
+        Some(KnownEntity {
             entity: TextRange { start: start as u32, len: (batch.text.len() - start) as u32 },
-            entity_hash: keyed.finish(),
-            entity_stable,
-            partition: (owner % limits::PARTITIONS as u64) as u8,
+            hash: keyed.finish(),
+            canonical: (canonical, all.len() as u32),
         })
     }
 
     /// Appends the values that a hit of the rule takes along.
-    fn carry(&self, rule: &Compiled, event: Event<'_>, enricher: &mut Enricher, batch: &mut HitBatch) {
+    fn carry(&mut self, rule: &Compiled, event: Event<'_>, enricher: &mut Enricher, batch: &mut HitBatch) {
+        let Known { event: number, values, .. } = &mut *self.known;
+        let is_known = |field: &FieldId| values[field.index()].0 == *number;
         let geo = self.set.geo.as_ref().filter(|_| !self.set.geo_before_match && rule.carries_geo);
         // Looked up once for all of them: nine times over, it was half of what the whole pack cost.
+        let geo = geo.filter(|_| !rule.carry.iter().all(is_known));
         let found = geo.map(|it| enricher.whereabouts(it, event));
         for field in &rule.carry {
-            let looked_up = geo.zip(found.as_ref()).and_then(|(geo, found)| found.value(geo, *field, batch));
-            let value = looked_up.unwrap_or_else(|| carried(*field, event, batch));
-            batch.values.push(value);
+            let (of, known) = &mut values[field.index()];
+            if of != number {
+                let looked_up = geo.zip(found.as_ref()).and_then(|(geo, found)| found.value(geo, *field, batch));
+                (*of, *known) = (*number, looked_up.unwrap_or_else(|| carried(*field, event, batch)));
+            }
+            batch.values.push(*known);
         }
     }
 }

@@ -3,19 +3,18 @@
 //!
 //! No thread, no I/O and no clock lives here. A replay, the service, a story and a test drive the very same objects.
 
-pub mod canonical;
 pub mod front;
 pub mod order;
 pub mod rules;
 pub mod save;
 pub mod shard;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 pub use front::{Counts, Front, HashKeys, Judged, Read, Reader, Reading, Rejected};
 pub use rules::{CompileError, EVERY_VALUE, RuleSet, Wanted};
-pub use shard::Shard;
+pub use shard::{Shard, Step};
 
 use crate::alert::Desk;
 use crate::limits;
@@ -26,10 +25,12 @@ use order::SourceClock;
 /// tells the same alerts in the same order.
 pub struct Engine {
     set: Arc<RuleSet>,
-    sources: Vec<String>,
+    sources: Arc<Vec<Arc<str>>>,
     clocks: Vec<SourceClock>,
     closed: Vec<bool>,
+    /// Empty while they are away.
     shards: Vec<Shard>,
+    away: Option<Box<dyn Away>>,
     desk: Desk,
     now: Timestamp,
     /// The latest time of which somebody said that it has passed.
@@ -37,17 +38,38 @@ pub struct Engine {
     /// The latest time that was let pass, short of the end of everything.
     told_time: Timestamp,
     ready: Vec<HitBatch>,
+    /// Batches in the hands of shards, to be filled again when they are done with them.
+    lent: VecDeque<Arc<HitBatch>>,
     found: Vec<Finding>,
     pub counts: Counts,
     hits_by_rule: Vec<u64>,
     findings_by_rule: Vec<u64>,
 }
 
+/// Shards that work elsewhere: in threads, which are none of an engine's business.
+pub trait Away {
+    /// Gives every shard a step. Waits when too many are under way.
+    fn send(&mut self, step: Step);
+    /// What all shards found in the first step that was not taken yet, and its time. None when it is not there yet, or
+    /// with `Wait::Never` would have to be waited for.
+    fn take(&mut self, wait: Wait) -> Option<(Timestamp, Vec<Finding>)>;
+    /// The shards, in their order, when every step was taken.
+    fn end(self: Box<Self>) -> Vec<Shard>;
+}
+
+/// Whether somebody has the time to wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wait {
+    Never,
+    /// Until it is there; there is nothing to wait for when all was taken.
+    Always,
+}
+
 impl Engine {
     /// An engine that remembers nothing. `shards` is at least 1; the number changes nothing but who does the work.
     pub fn new(set: Arc<RuleSet>, shards: usize) -> Engine {
         Engine {
-            sources: Vec::new(),
+            sources: Arc::default(),
             clocks: Vec::new(),
             closed: Vec::new(),
             shards: (0..shards.clamp(1, limits::PARTITIONS)).map(|_| Shard::new(set.clone())).collect(),
@@ -55,7 +77,9 @@ impl Engine {
             now: Timestamp::MIN,
             passed: Timestamp::MIN,
             told_time: Timestamp::MIN,
+            away: None,
             ready: Vec::new(),
+            lent: VecDeque::new(),
             found: Vec::new(),
             counts: Counts::default(),
             hits_by_rule: vec![0; set.rules.len()],
@@ -67,17 +91,18 @@ impl Engine {
     /// Registers a source; its number goes into every batch of it. The number of a closed source of the same name is used
     /// again, so that connections that come and go do not add up.
     pub fn add_source(&mut self, name: &str, lateness: Span) -> u16 {
-        let again = (0..self.sources.len()).find(|it| self.closed[*it] && self.sources[*it] == name);
+        let again = (0..self.sources.len()).find(|it| self.closed[*it] && *self.sources[*it] == *name);
         let free = again.or_else(|| {
             (self.sources.len() >= limits::SOURCES_MAX).then(|| self.closed.iter().position(|it| *it)).flatten()
         });
         let number = free.unwrap_or(self.sources.len());
-        if number == self.sources.len() {
-            self.sources.push(String::new());
+        let sources = Arc::make_mut(&mut self.sources);
+        if number == sources.len() {
+            sources.push(name.into());
             self.clocks.push(SourceClock::new(lateness));
             self.closed.push(false);
         }
-        self.sources[number] = name.to_string();
+        sources[number] = name.into();
         self.clocks[number] = SourceClock::new(lateness);
         self.closed[number] = false;
         number as u16
@@ -86,8 +111,11 @@ impl Engine {
     /// Takes in what a front made of a batch; appends the alerts that change state.
     pub fn observe(&mut self, judged: &mut Judged, told: &mut Vec<Alert>) {
         self.counts.add(&judged.counts);
-        let spare = self.shards.iter_mut().filter_map(Shard::spent_batch).last().unwrap_or_default();
-        let batch = std::mem::replace(&mut judged.batch, spare);
+        let mut spare = None;
+        while self.lent.front().is_some_and(|it| Arc::strong_count(it) == 1) {
+            spare = self.lent.pop_front().and_then(Arc::into_inner);
+        }
+        let batch = std::mem::replace(&mut judged.batch, spare.unwrap_or_default());
         let track = std::mem::take(&mut judged.track);
         self.clocks[usize::from(judged.source)].observe(batch, track, &mut self.ready);
         self.advance(told);
@@ -121,6 +149,21 @@ impl Engine {
         self.closed.fill(true);
         self.now = Timestamp::MAX;
         self.advance(told);
+        self.come_home(told);
+    }
+
+    /// Lets the shards work elsewhere from now on, until [`Engine::finish`]. Alerts then come out later, but the same and in the same order.
+    pub fn send_away(&mut self, start: impl FnOnce(Vec<Shard>) -> Box<dyn Away>) {
+        self.away = Some(start(std::mem::take(&mut self.shards)));
+    }
+
+    fn come_home(&mut self, told: &mut Vec<Alert>) {
+        if let Some(mut away) = self.away.take() {
+            while let Some((now, mut found)) = away.take(Wait::Always) {
+                self.conclude(now, &mut found, told);
+            }
+            self.shards = away.end();
+        }
     }
 
     /// Somebody said stop: what waits for its time is judged now, but what is open stays open.
@@ -192,13 +235,30 @@ impl Engine {
     }
 
     fn advance(&mut self, told: &mut Vec<Alert>) {
+        let step = self.next_step();
+        if let Some(mut away) = self.away.take() {
+            away.send(step);
+            while let Some((now, mut found)) = away.take(Wait::Never) {
+                self.conclude(now, &mut found, told);
+            }
+            self.away = Some(away);
+            return;
+        }
+        let mut found = std::mem::take(&mut self.found);
         let shards = self.shards.len();
+        self.shards.iter_mut().enumerate().for_each(|(number, it)| it.take(&step, number, shards, &mut found));
+        self.conclude(step.now, &mut found, told);
+        self.found = found;
+    }
+
+    /// What shards are told next: the hits that have their times, and how late it is.
+    fn next_step(&mut self) -> Step {
+        let mut batches = Vec::new();
         for batch in self.ready.drain(..).filter(|it| !it.hits.is_empty()) {
             batch.hits.iter().for_each(|it| self.hits_by_rule[it.rule.index()] += 1);
             let batch = Arc::new(batch);
-            for (number, shard) in self.shards.iter_mut().enumerate() {
-                shard.observe(&batch, &|hit| usize::from(hit.partition) % shards == number);
-            }
+            self.lent.push_back(batch.clone());
+            batches.push(batch);
         }
         self.now = self.now.max(self.watermark());
         let end = match self.now {
@@ -213,17 +273,19 @@ impl Engine {
             Timestamp::MAX => end,
             _ => self.passed.max(Timestamp::from_micros(self.watermark().micros().saturating_sub(1))),
         };
-        for shard in &mut self.shards {
-            shard.advance(self.now, until, &self.sources, &mut self.found);
+        Step { batches, now: self.now, until, sources: self.sources.clone() }
+    }
+
+    /// What the shards found in a step goes to the desk.
+    fn conclude(&mut self, now: Timestamp, found: &mut Vec<Finding>, told: &mut Vec<Alert>) {
+        if found.len() > 1 {
+            found.sort_by(|a, b| finding_order(a).cmp(&finding_order(b)));
         }
-        if shards > 1 || self.found.len() > 1 {
-            self.found.sort_by(|a, b| finding_order(a).cmp(&finding_order(b)));
-        }
-        for finding in self.found.drain(..) {
+        for finding in found.drain(..) {
             self.findings_by_rule[finding.rule.index()] += 1;
-            self.desk.observe(finding, told);
+            self.desk.observe(finding, &self.sources, told);
         }
-        self.desk.advance(self.now, told);
+        self.desk.advance(now, told);
     }
 
     /// The smallest watermark of the sources that speak; when none does, the newest that any said.
@@ -238,7 +300,7 @@ impl Engine {
 
 /// What happened first comes first; what happened at once, in an order that depends on nothing but what it is.
 fn finding_order(it: &Finding) -> (Timestamp, Timestamp, u16, u64, &str) {
-    (it.release, it.time, it.rule.0, it.line_hash, &it.entity.key)
+    (it.release, it.time, it.rule.0, it.line_hash, it.entity())
 }
 
 /// Numbers of a run.

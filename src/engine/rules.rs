@@ -3,20 +3,20 @@
 //! Everything that depends only on rules and schemas is done here, once: names become numbers, expressions an index,
 //! titles templates. The set is immutable and shared by all threads; a reload makes a new one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use twox_hash::XxHash3_64;
 
-use super::canonical::{Compare, canonical};
 use crate::alert::RuleCard;
 use crate::enrich::{self, GeoFields};
 use crate::expr::Expr;
 use crate::format::Paths;
 use crate::limits;
 use crate::matcher::{Lists, Matcher};
+use crate::model::canonical::Compare;
 use crate::model::title::Template;
-use crate::model::{Carried, FieldId, Fields, Hit, HitBatch, RuleIndex};
+use crate::model::{FieldId, Fields, RuleIndex};
 use crate::rule::file::{By, Rule};
 use crate::schema::Schemas;
 use crate::schema::file::Schema;
@@ -38,6 +38,8 @@ pub struct RuleSet {
     pub geo_before_match: bool,
     /// Where every value of a record goes as one list (`record.values`); None when no rule asks.
     pub every_value: Option<FieldId>,
+    /// How many different `by` there are.
+    pub distinct_by: usize,
 }
 
 /// Every value of the record, whatever its key: for words that may stand anywhere.
@@ -47,12 +49,10 @@ pub const EVERY_VALUE: &str = "record.values";
 pub struct Compiled {
     pub rule: Rule,
     pub by: Vec<(FieldId, Compare)>,
+    /// Which of the distinct `by` of the set it has.
+    pub by_number: usize,
     /// What each hit takes along: the detector's fields first, then the title's.
     pub carry: Vec<FieldId>,
-    carry_names: Vec<String>,
-    detector_fields: usize,
-    /// Of everything the rule says: two rules with one fingerprint judge alike.
-    pub fingerprint: u64,
     pub carries_geo: bool,
     pub sees_everybody: bool,
     /// XXH3-64 of the id.
@@ -110,14 +110,27 @@ impl RuleSet {
         let by_names = rules.iter().flat_map(|it| &it.by);
         geo_before_match |= by_names.clone().any(|it| enrich::is_geo_field(it.field()));
         let cards = rules.iter().zip(&titles).map(|(rule, title)| card(rule, title)).collect();
-        let rules: Vec<Compiled> =
+        let mut rules: Vec<Compiled> =
             rules.into_iter().zip(&titles).map(|(rule, title)| Compiled::new(rule, title, &mut fields)).collect();
+        let distinct_by = number_by(&mut rules);
         if fields.len() > limits::FIELDS_MAX {
             let problem = format!("{} field names; at most {} can be used", fields.len(), limits::FIELDS_MAX);
             return Err(CompileError { rule: String::new(), problem });
         }
         let paths = Paths::new(&fields);
-        Ok(RuleSet { rules, cards, fields, paths, schemas, matcher, owners, geo, geo_before_match, every_value })
+        Ok(RuleSet {
+            rules,
+            cards,
+            fields,
+            paths,
+            schemas,
+            matcher,
+            owners,
+            geo,
+            geo_before_match,
+            every_value,
+            distinct_by,
+        })
     }
 }
 
@@ -125,49 +138,39 @@ impl Compiled {
     fn new(rule: Rule, title: &Template, fields: &mut Fields) -> Compiled {
         let by = rule.by.iter().map(|it| (fields.named_by_rule(it.field()), compare(it))).collect();
         let mut carry_names = rule.detect.fields();
-        let detector_fields = carry_names.len();
-        let in_entity = |name: &str| rule.by.iter().any(|it| it.field() == name);
-        for name in title.fields().into_iter().filter(|it| !in_entity(it)) {
-            carry_names.push(name.to_string());
-        }
+        carry_names.extend(title_fields(&rule, title));
         let carry = carry_names.iter().map(|it| fields.named_by_rule(it)).collect();
-        let said = ron::to_string(&rule).unwrap_or_default();
         Compiled {
             carries_geo: carry_names.iter().any(|it| enrich::is_geo_field(it)),
             sees_everybody: rule.detect.sees_everybody(),
             hash: XxHash3_64::oneshot(rule.id.as_bytes()),
-            fingerprint: XxHash3_64::oneshot(said.as_bytes()),
             rule,
             by,
+            by_number: 0,
             carry,
-            carry_names,
-            detector_fields,
         }
     }
 
-    /// The form of an entity that is compared.
-    pub fn entity_key(&self, values: &[String]) -> String {
-        let mut key = String::new();
-        for (value, (_, compare)) in values.iter().zip(&self.by) {
-            if !key.is_empty() {
-                key.push(crate::model::List::SEPARATOR);
-            }
-            key.push_str(&canonical(value, *compare));
-        }
-        key
+    /// Of everything the rule says: two rules with one fingerprint judge alike.
+    pub fn fingerprint(&self) -> u64 {
+        XxHash3_64::oneshot(ron::to_string(&self.rule).unwrap_or_default().as_bytes())
     }
+}
 
-    /// The values a hit carries for the title.
-    pub fn carried(&self, batch: &HitBatch, hit: &Hit) -> Vec<(String, String)> {
-        let value = |index: usize| match batch.values[hit.values as usize + index] {
-            Carried::Absent => None,
-            Carried::Text(range) => Some(batch.str(range).to_string()),
-            Carried::Number(it) => Some(it.to_string()),
-        };
-        (self.detector_fields..self.carry.len())
-            .filter_map(|index| Some((self.carry_names[index].clone(), value(index)?)))
-            .collect()
+/// The fields of the title that are not in the entity.
+fn title_fields(rule: &Rule, title: &Template) -> Vec<String> {
+    let in_entity = |name: &str| rule.by.iter().any(|it| it.field() == name);
+    title.fields().into_iter().filter(|it| !in_entity(it)).map(str::to_string).collect()
+}
+
+/// Numbers the different `by`, so that whose a hit is, is asked once for all rules with the same. Says how many there are.
+fn number_by(rules: &mut [Compiled]) -> usize {
+    let mut numbers: HashMap<Vec<(FieldId, Compare)>, usize> = HashMap::new();
+    for rule in rules {
+        let next = numbers.len();
+        rule.by_number = *numbers.entry(rule.by.clone()).or_insert(next);
     }
+    numbers.len()
 }
 
 fn compare(by: &By) -> Compare {
@@ -190,6 +193,9 @@ fn card(rule: &Rule, title: &Template) -> RuleCard {
         severity: rule.severity,
         tags: rule.tags.clone(),
         by: rule.by.iter().map(|it| it.field().trim_start_matches('.').to_string()).collect(),
+        compare: rule.by.iter().map(compare).collect(),
+        carried_before: rule.detect.fields().len(),
+        carried: title_fields(rule, title),
         quiet: rule.detect.quiet(rule.quiet),
         kind: rule.detect.name(),
     }

@@ -34,13 +34,13 @@ struct Saved {
 impl RuleSet {
     /// The rules in order of their numbers, as journals and snapshots name them.
     pub fn names(&self) -> Vec<RuleName> {
-        self.rules.iter().map(|it| (it.rule.id.clone(), it.fingerprint)).collect()
+        self.rules.iter().map(|it| (it.rule.id.clone(), it.fingerprint())).collect()
     }
 
     /// For each of `old`, its number among the rules in force; None for one that is gone or says something else now.
     pub fn numbers_of(&self, old: &[RuleName]) -> Vec<Option<RuleIndex>> {
         let now: HashMap<(&str, u64), usize> =
-            self.rules.iter().enumerate().map(|(index, it)| ((it.rule.id.as_str(), it.fingerprint), index)).collect();
+            self.rules.iter().enumerate().map(|(index, it)| ((it.rule.id.as_str(), it.fingerprint()), index)).collect();
         old.iter().map(|(id, print)| now.get(&(id.as_str(), *print)).map(|it| RuleIndex(*it as u16))).collect()
     }
 }
@@ -56,7 +56,7 @@ impl Engine {
             rings,
             waiting,
             sources: (0..self.sources.len())
-                .map(|it| (self.sources[it].clone(), self.clocks[it].save(), self.closed[it]))
+                .map(|it| (self.sources[it].to_string(), self.clocks[it].save(), self.closed[it]))
                 .collect(),
             desk: self.desk.save(),
             now: self.now,
@@ -79,10 +79,10 @@ impl Engine {
         shard.restore_rings(saved.rings);
         for mut batch in saved.waiting {
             order::renumber(&mut batch, &mut Track::default(), &numbers);
-            shard.observe(&Arc::new(batch), &|_| true);
+            shard.observe(&Arc::new(batch), 0, 1);
         }
         for (name, clock, closed) in saved.sources {
-            self.sources.push(name);
+            Arc::make_mut(&mut self.sources).push(name.into());
             self.clocks.push(super::SourceClock::restored(clock, &numbers));
             self.closed.push(closed);
         }
@@ -95,7 +95,7 @@ impl Engine {
     /// The sources that have not ended: number and name.
     pub fn open_sources(&self) -> Vec<(u16, String)> {
         let open = (0..self.sources.len()).filter(|it| !self.closed[*it]);
-        open.map(|it| (it as u16, self.sources[it].clone())).collect()
+        open.map(|it| (it as u16, self.sources[it].to_string())).collect()
     }
 
     /// The time that was let pass.

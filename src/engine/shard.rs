@@ -8,12 +8,22 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Map;
 
-use super::rules::{Compiled, RuleSet};
+use super::rules::RuleSet;
 use crate::detect::{Detector, Lapse, Mark, Seen, Trip};
 use crate::limits;
-use crate::model::{Entity, Evidence, Finding, Hit, HitBatch, List, RuleIndex, Timestamp};
+use crate::model::{Because, Finding, Hit, HitBatch, Proof, RuleIndex, Timestamp, Words};
+
+/// What shards are told at once: hits, and how far time has come.
+pub struct Step {
+    pub batches: Vec<Arc<HitBatch>>,
+    /// Hits whose release time is not later reach their detectors.
+    pub now: Timestamp,
+    /// Nothing that happened until then is still to come, so what was due then is missed.
+    pub until: Timestamp,
+    /// Names of the sources by their numbers.
+    pub sources: Arc<Vec<Arc<str>>>,
+}
 
 pub struct Shard {
     set: Arc<RuleSet>,
@@ -29,8 +39,6 @@ pub struct Shard {
     /// Batches that some waiting hit stands in; the front one has number `first_batch`.
     batches: VecDeque<(Arc<HitBatch>, usize)>,
     first_batch: u64,
-    /// Batches that no hit waits in any more, to be used again.
-    spent: Vec<Arc<HitBatch>>,
     trips: Vec<Trip>,
     lapses: Vec<Lapse>,
     pub hits: u64,
@@ -66,18 +74,24 @@ impl Shard {
             due: Vec::new(),
             batches: VecDeque::new(),
             first_batch: 0,
-            spent: Vec::new(),
             trips: Vec::new(),
             lapses: Vec::new(),
             hits: 0,
         }
     }
 
-    /// Takes the hits of a batch that belong to this shard, `owner` saying which; they wait for their time.
-    pub fn observe(&mut self, batch: &Arc<HitBatch>, owner: &dyn Fn(&Hit) -> bool) {
+    /// Takes a step in, of which the hits in every `shards`th partition from `number` on belong to this shard.
+    pub fn take(&mut self, step: &Step, number: usize, shards: usize, found: &mut Vec<Finding>) {
+        step.batches.iter().for_each(|it| self.observe(it, number, shards));
+        self.advance(step, found);
+    }
+
+    /// Takes the hits of a batch that belong to this shard; they wait for their time.
+    pub fn observe(&mut self, batch: &Arc<HitBatch>, shard: usize, shards: usize) {
         let number = self.first_batch + self.batches.len() as u64;
         let before = self.waiting.len();
-        for (index, hit) in batch.hits.iter().enumerate().filter(|(_, hit)| owner(hit)) {
+        let is_mine = |partition: u8| shards == 1 || usize::from(partition) % shards == shard;
+        for (index, hit) in batch.hits.iter().enumerate().filter(|(_, hit)| is_mine(hit.partition)) {
             self.earliest = self.earliest.min(hit.release);
             self.waiting.push(Waiting {
                 release: hit.release,
@@ -93,18 +107,17 @@ impl Shard {
         }
     }
 
-    /// Lets time pass to `now`: hits whose release time is not later reach their detectors. `until`: nothing that happened
-    /// until then is still to come, so what was due then is missed.
-    pub fn advance(&mut self, now: Timestamp, until: Timestamp, sources: &[String], found: &mut Vec<Finding>) {
-        if self.earliest <= now {
-            self.feed_due(now, sources, found);
+    /// Lets time pass: hits whose time has come reach their detectors.
+    fn advance(&mut self, step: &Step, found: &mut Vec<Finding>) {
+        if self.earliest <= step.now {
+            self.feed_due(step.now, &step.sources, found);
         }
-        let Shard { set, detectors, rings, shared_rings, lapses, .. } = self;
+        let Shard { detectors, rings, shared_rings, lapses, .. } = self;
         for (rule, detector) in detectors.iter_mut().enumerate() {
             let rings = Rings { own: shared_rings[rule].as_ref(), partitions: rings };
-            lapse(&set.rules[rule], &mut **detector, rule, until, &rings, sources, lapses, found);
-            if now != Timestamp::MAX {
-                detector.forget(now);
+            lapse(&mut **detector, rule, step.until, &rings, &step.sources, lapses, found);
+            if step.now != Timestamp::MAX {
+                detector.forget(step.now);
             }
         }
     }
@@ -163,8 +176,8 @@ impl Shard {
     }
 
     /// Only what is due is sorted, and once: sorting all that waits for every batch cost more than the detectors.
-    fn feed_due(&mut self, now: Timestamp, sources: &[String], found: &mut Vec<Finding>) {
-        let Shard { set, detectors, rings, shared_rings, waiting, due, batches, first_batch, trips, lapses, .. } = self;
+    fn feed_due(&mut self, now: Timestamp, sources: &[Arc<str>], found: &mut Vec<Finding>) {
+        let Shard { detectors, rings, shared_rings, waiting, due, batches, first_batch, trips, lapses, .. } = self;
         due.clear();
         let mut earliest = Timestamp::MAX;
         waiting.retain(|it| {
@@ -179,32 +192,38 @@ impl Shard {
         self.earliest = earliest;
         // No two are equal, for none have the same batch and index.
         due.sort_unstable_by_key(|it| (it.release, it.step, it.line_hash, it.batch, it.index));
-        for it in &*due {
-            let (batch, waiting) = &mut batches[(it.batch - *first_batch) as usize];
-            *waiting -= 1;
-            let hit = &batch.hits[it.index as usize];
-            let rule = hit.rule.index();
-            let before = Timestamp::from_micros(hit.release.micros() - 1);
-            let kept = Rings { own: shared_rings[rule].as_ref(), partitions: rings };
-            lapse(&set.rules[rule], &mut *detectors[rule], rule, before, &kept, sources, lapses, found);
-            let ring = match &mut shared_rings[rule] {
-                Some(ring) => ring,
-                None => &mut rings[usize::from(hit.partition)],
-            };
-            feed(&set.rules[rule], &mut *detectors[rule], ring, trips, batch, hit, sources, found);
+        for few in due.chunks(WARM_AT_ONCE) {
+            // Each memory is a miss of the caches. Asked for one after the other, without a look at the answer, they come
+            // at the same time.
+            for it in few {
+                let hit = &batches[(it.batch - *first_batch) as usize].0.hits[it.index as usize];
+                detectors[hit.rule.index()].warm(hit.entity_hash);
+            }
+            for it in few {
+                let (batch, waiting) = &mut batches[(it.batch - *first_batch) as usize];
+                *waiting -= 1;
+                let hit = &batch.hits[it.index as usize];
+                let rule = hit.rule.index();
+                let before = Timestamp::from_micros(hit.release.micros() - 1);
+                let kept = Rings { own: shared_rings[rule].as_ref(), partitions: rings };
+                lapse(&mut *detectors[rule], rule, before, &kept, sources, lapses, found);
+                let ring = match &mut shared_rings[rule] {
+                    Some(ring) => ring,
+                    None => &mut rings[usize::from(hit.partition)],
+                };
+                feed(&mut *detectors[rule], ring, trips, batch, it.index, sources, found);
+            }
         }
         self.hits += due.len() as u64;
         while self.batches.front().is_some_and(|it| it.1 == 0) {
-            self.spent.extend(self.batches.pop_front().map(|it| it.0));
+            self.batches.pop_front();
             self.first_batch += 1;
         }
     }
-
-    /// A batch that nobody needs any more, to be filled again.
-    pub fn spent_batch(&mut self) -> Option<HitBatch> {
-        self.spent.pop().and_then(|it| Arc::try_unwrap(it).ok())
-    }
 }
+
+/// So many memories are asked for at once: more than a processor has misses under way, few enough to stay in its cache.
+const WARM_AT_ONCE: usize = 64;
 
 /// Where the evidence of a rule is kept.
 struct Rings<'a> {
@@ -213,25 +232,20 @@ struct Rings<'a> {
 }
 
 /// Lets time pass for one rule.
-#[expect(clippy::too_many_arguments, reason = "the parts of a shard, borrowed apart")]
 fn lapse(
-    rule: &Compiled,
     detector: &mut dyn Detector,
-    number: usize,
+    rule: usize,
     now: Timestamp,
     rings: &Rings<'_>,
-    sources: &[String],
+    sources: &[Arc<str>],
     lapses: &mut Vec<Lapse>,
     found: &mut Vec<Finding>,
 ) {
     detector.lapse(now, lapses);
     for lapse in lapses.drain(..) {
-        let values: Vec<String> = lapse.entity.split(List::SEPARATOR).map(str::to_string).collect();
         let ring = rings.own.unwrap_or(&rings.partitions[usize::from(lapse.partition)]);
-        let evidence = lapse.trip.marks.iter().filter_map(|it| ring.find(it.evidence, sources)).collect();
         found.push(Finding {
-            rule: RuleIndex(number as u16),
-            entity: Entity { key: rule.entity_key(&values), values },
+            rule: RuleIndex(rule as u16),
             time: lapse.due,
             release: lapse.due,
             line_hash: lapse.line_hash,
@@ -239,10 +253,10 @@ fn lapse(
             since: lapse.trip.since,
             score: lapse.trip.score,
             severity: lapse.trip.severity,
-            evidence,
-            because: because(lapse.trip.because, lapse.trip.numbers),
+            evidence: few(&lapse.trip.marks, &|it| ring.find(it.evidence, sources)),
+            words: Words::Entity(lapse.entity),
+            because: Because { object: lapse.trip.numbers, few: lapse.trip.because },
             story: lapse.trip.story,
-            values: Vec::new(),
             late: false,
             suspect: false,
             over: lapse.over,
@@ -250,29 +264,30 @@ fn lapse(
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of a shard, borrowed apart")]
 fn feed(
-    rule: &Compiled,
     detector: &mut dyn Detector,
     ring: &mut EvidenceRing,
     trips: &mut Vec<Trip>,
-    batch: &HitBatch,
-    hit: &Hit,
-    sources: &[String],
+    batch: &Arc<HitBatch>,
+    index: u32,
+    sources: &[Arc<str>],
     found: &mut Vec<Finding>,
 ) {
-    let evidence = if detector.looks_back() { ring.keep(batch, hit) } else { EvidenceRing::THIS };
-    let seen = Seen { mark: Mark { time: hit.time, evidence }, hit, batch };
+    let hit = &batch.hits[index as usize];
+    let this = if detector.looks_back() { ring.keep(batch, hit) } else { EvidenceRing::THIS };
+    let seen = Seen { mark: Mark { time: hit.time, evidence: this }, hit, batch };
     detector.observe(&seen, trips);
     for trip in trips.drain(..) {
-        let values: Vec<String> = batch.str(hit.entity).split(List::SEPARATOR).map(|it| it.to_string()).collect();
-        let evidence = trip.marks.iter().filter_map(|it| match it.evidence == evidence {
-            true => Some(this_line(batch, hit, sources)),
-            false => ring.find(it.evidence, sources),
-        });
+        let evidence = match &trip.marks[..] {
+            [only] if only.evidence == this => Vec::new(),
+            marks => few(marks, &|it| match it.evidence == this {
+                true => Some(Proof::of(batch, index, sources)),
+                false => ring.find(it.evidence, sources),
+            }),
+        };
         found.push(Finding {
             rule: hit.rule,
-            entity: Entity { key: rule.entity_key(&values), values },
+            words: Words::Hit(batch.clone(), index),
             time: hit.time,
             release: hit.release,
             line_hash: hit.line_hash,
@@ -280,10 +295,9 @@ fn feed(
             since: trip.since,
             score: trip.score,
             severity: trip.severity,
-            evidence: evidence.collect(),
-            because: because(trip.because, trip.numbers),
+            evidence,
+            because: Because { object: trip.numbers, few: trip.because },
             story: trip.story,
-            values: rule.carried(batch, hit),
             late: hit.late,
             suspect: hit.suspect,
             over: false,
@@ -291,22 +305,15 @@ fn feed(
     }
 }
 
-fn because(
-    few: Vec<(&'static str, serde_json::Value)>,
-    mut all: Map<String, serde_json::Value>,
-) -> Map<String, serde_json::Value> {
-    all.extend(few.into_iter().map(|(name, it)| (name.to_string(), it)));
-    all
-}
-
-fn this_line(batch: &HitBatch, hit: &Hit, sources: &[String]) -> Evidence {
-    Evidence {
-        time: hit.time,
-        source: sources[usize::from(hit.source)].clone(),
-        line: hit.line,
-        hash: format!("{:016x}", hit.line_hash),
-        text: batch.str(hit.text).to_string(),
-    }
+/// The first and the latest lines of those that are still there.
+fn few(marks: &[Mark], find: &dyn Fn(&Mark) -> Option<Proof>) -> Vec<Proof> {
+    let first_max = limits::EVIDENCE_LINES_MAX / 2;
+    let mut rest = marks.iter();
+    let mut first: Vec<Proof> = rest.by_ref().filter_map(find).take(first_max).collect();
+    let mut latest: Vec<Proof> = rest.rev().filter_map(find).take(limits::EVIDENCE_LINES_MAX - first_max).collect();
+    latest.reverse();
+    first.append(&mut latest);
+    first
 }
 
 /// Kept evidence in a snapshot.
@@ -387,15 +394,19 @@ impl EvidenceRing {
         self.first + self.kept.len() as u64 - 1
     }
 
-    fn find(&self, number: u64, sources: &[String]) -> Option<Evidence> {
+    fn find(&self, number: u64, sources: &[Arc<str>]) -> Option<Proof> {
         let kept = self.kept.get(usize::try_from(number.checked_sub(self.first)?).ok()?)?;
         let start = (kept.start - self.texts_forgotten) as usize;
-        let text: Vec<u8> = self.texts.range(start..start + kept.len as usize).copied().collect();
-        Some(Evidence {
+        let (front, back) = self.texts.as_slices();
+        let end = start + kept.len as usize;
+        let mut text = Vec::with_capacity(kept.len as usize);
+        text.extend_from_slice(&front[start.min(front.len())..end.min(front.len())]);
+        text.extend_from_slice(&back[start.max(front.len()) - front.len()..end.max(front.len()) - front.len()]);
+        Some(Proof {
             time: kept.time,
             source: sources[usize::from(kept.source)].clone(),
             line: kept.line,
-            hash: format!("{:016x}", kept.hash),
+            hash: kept.hash,
             text: String::from_utf8(text).expect("whole texts are kept and forgotten"),
         })
     }
@@ -430,7 +441,7 @@ mod tests {
     /// Against the plain form: a list of the last texts that fit.
     #[test]
     fn a_ring_keeps_the_latest_texts_that_fit() {
-        let sources = ["stdin".to_string()];
+        let sources = [Arc::from("stdin")];
         for bytes_max in [0, 100, 1000, 5000] {
             let mut ring = EvidenceRing::new(bytes_max);
             let mut plain: VecDeque<(u64, String)> = VecDeque::new();

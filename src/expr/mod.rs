@@ -1,6 +1,7 @@
 //! The `when` language as it is written; [`plain`] says what it means.
 
 pub mod list;
+pub mod literal;
 pub mod network;
 pub mod pattern;
 pub mod plain;

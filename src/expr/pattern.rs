@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use regex_syntax::ast;
 use regex_syntax::hir::{Hir, HirKind};
 
+use super::literal;
 use crate::limits;
 
 /// The expression as read; or what is wrong with it.
@@ -48,17 +49,32 @@ pub struct Late {
     text: Box<str>,
     without_case: bool,
     built: OnceLock<regex::Regex>,
+    /// Texts of which every match holds one, found when first asked.
+    required: OnceLock<Option<Vec<String>>>,
 }
 
 impl Late {
     pub fn new(text: &str) -> Result<Late, String> {
-        read(text)?;
-        Ok(Late { text: text.into(), without_case: false, built: OnceLock::new() })
+        Late::of(text, false)
     }
 
     pub fn without_case(text: &str) -> Result<Late, String> {
-        read_without_case(text)?;
-        Ok(Late { text: text.into(), without_case: true, built: OnceLock::new() })
+        Late::of(text, true)
+    }
+
+    fn of(text: &str, without_case: bool) -> Result<Late, String> {
+        if !is_plain(text) {
+            read_as(text, without_case)?;
+        }
+        Ok(Late { text: text.into(), without_case, built: OnceLock::new(), required: OnceLock::new() })
+    }
+
+    /// False for most texts that it does not match, without building it.
+    pub fn may_match(&self, text: &str) -> bool {
+        let find = || read_as(&self.text, self.without_case).ok().and_then(|it| literal::required(&it));
+        let Some(required) = self.required.get_or_init(find) else { return true };
+        // What is not ASCII may fold to it.
+        !text.is_ascii() || required.iter().any(|it| holds_without_case(text.as_bytes(), it.as_bytes()))
     }
 
     pub fn text(&self) -> &str {
@@ -71,8 +87,18 @@ impl Late {
     }
 }
 
+/// Whether an ASCII text holds a folded one.
+fn holds_without_case(text: &[u8], folded: &[u8]) -> bool {
+    let Some(first) = folded.first() else { return true };
+    memchr::memchr2_iter(*first, first.to_ascii_uppercase(), text)
+        .any(|at| text[at..].get(..folded.len()).is_some_and(|it| it.eq_ignore_ascii_case(folded)))
+}
+
 /// The numbers and names of the groups that have a name.
 pub fn groups(text: &str) -> Vec<(u16, String)> {
+    if !text.contains("(?<") && !text.contains("(?P<") {
+        return Vec::new();
+    }
     struct Names(Vec<(u16, String)>);
     impl ast::Visitor for Names {
         type Output = Vec<(u16, String)>;
@@ -106,8 +132,8 @@ fn weight(hir: &Hir) -> u64 {
         HirKind::Literal(it) => it.0.len() as u64 + 1,
         // Hundreds of ranges (`\w`) share most of their states: 20 KB built, whatever the shape.
         HirKind::Class(regex_syntax::hir::Class::Unicode(it)) => {
-            let ranges = it.ranges().len() as u64;
-            (ranges * 8).min(ranges / 4 + 32) + 1
+            let each: u64 = it.ranges().iter().map(|it| if it.end().is_ascii() { 1 } else { 8 }).sum();
+            each.min(it.ranges().len() as u64 / 4 + 32) + 1
         }
         HirKind::Class(regex_syntax::hir::Class::Bytes(it)) => it.ranges().len() as u64 + 1,
         HirKind::Repetition(it) => {
@@ -119,6 +145,70 @@ fn weight(hir: &Hir) -> u64 {
             parts.iter().map(weight).fold(1, |sum, it| sum.saturating_add(it).saturating_add(1))
         }
     }
+}
+
+/// Whether it is an expression that can be built, as far as its shape without the meaning of its classes tells; that takes a
+/// fifth of the time that [`read`] takes. False says nothing.
+fn is_plain(text: &str) -> bool {
+    struct Weigh(u64);
+    impl ast::Visitor for Weigh {
+        type Output = u64;
+        type Err = ();
+
+        fn finish(self) -> Result<u64, ()> {
+            Ok(self.0)
+        }
+
+        fn visit_pre(&mut self, ast: &ast::Ast) -> Result<(), ()> {
+            self.0 += match ast {
+                // Without case `k` and `s` have relatives that are not ASCII.
+                ast::Ast::Literal(it) if it.c.is_ascii() => 12,
+                ast::Ast::Literal(_) => 40,
+                ast::Ast::ClassPerl(_) | ast::Ast::ClassBracketed(_) => 300,
+                ast::Ast::ClassUnicode(_) => return Err(()),
+                ast::Ast::Flags(it) => flags(&it.flags)?,
+                ast::Ast::Group(it) => match &it.kind {
+                    ast::GroupKind::NonCapturing(it) => flags(it)?,
+                    ast::GroupKind::CaptureIndex(_) | ast::GroupKind::CaptureName { .. } => 3,
+                },
+                // Copies of what is inside: one or two of each are plain.
+                ast::Ast::Repetition(it) => match &it.op.kind {
+                    ast::RepetitionKind::ZeroOrOne
+                    | ast::RepetitionKind::ZeroOrMore
+                    | ast::RepetitionKind::OneOrMore => 3,
+                    ast::RepetitionKind::Range(_) => return Err(()),
+                },
+                ast::Ast::Empty(_)
+                | ast::Ast::Dot(_)
+                | ast::Ast::Assertion(_)
+                | ast::Ast::Alternation(_)
+                | ast::Ast::Concat(_) => 30,
+            };
+            Ok(())
+        }
+
+        fn visit_class_set_item_pre(&mut self, item: &ast::ClassSetItem) -> Result<(), ()> {
+            self.0 += 12;
+            if matches!(item, ast::ClassSetItem::Unicode(_)) { Err(()) } else { Ok(()) }
+        }
+
+        fn visit_class_set_binary_op_pre(&mut self, _: &ast::ClassSetBinaryOp) -> Result<(), ()> {
+            Err(())
+        }
+    }
+    /// Only those that change nothing about which expressions there are.
+    fn flags(it: &ast::Flags) -> Result<u64, ()> {
+        let known = |it: &ast::FlagsItem| match it.kind {
+            ast::FlagsItemKind::Negation => true,
+            ast::FlagsItemKind::Flag(it) => {
+                matches!(it, ast::Flag::CaseInsensitive | ast::Flag::MultiLine | ast::Flag::DotMatchesNewLine)
+            }
+        };
+        if it.items.iter().all(known) { Ok(3) } else { Err(()) }
+    }
+    let Ok(parsed) = ast::parse::Parser::new().parse(text) else { return false };
+    // A repetition of one or more is built once or twice.
+    ast::visit(&parsed, Weigh(0)).is_ok_and(|weight| weight <= WEIGHT_UNTRIED_MAX)
 }
 
 #[cfg(test)]
@@ -144,8 +234,26 @@ mod tests {
                 for text in [format!("(?:{piece}){count}"), format!("x(({piece}){count}|({piece})y{count})*")] {
                     let built = build(&text, false);
                     assert_eq!(read(&text).is_ok(), built.is_ok(), "{text}: {built:?}");
+                    assert_eq!(Late::new(&text).is_ok(), built.is_ok(), "{text}: {built:?}");
+                    assert_eq!(Late::without_case(&text).is_ok(), build(&text, true).is_ok(), "{text}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_may_not_match_does_not() {
+        for (text, value, expected) in [
+            ("(?i)log.?in|sso", "Login success", true),
+            ("(?i)(?:role|admin).*grant|promot", "Role granted", true),
+            ("(?i)(?:role|admin).*grant|promot", "API call", false),
+            ("(?i)kiosk", "\u{212a}IOSK", true),
+            ("abc", "ABC", true),
+            ("a.c", "x", true),
+        ] {
+            let late = Late::new(text).unwrap();
+            assert_eq!(late.may_match(value), expected, "{text} {value}");
+            assert!(late.may_match(value) || !late.get().is_match(value), "{text} {value}");
         }
     }
 

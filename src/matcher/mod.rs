@@ -16,7 +16,6 @@ mod glob;
 mod gram;
 mod leaf;
 mod list;
-mod literal;
 mod node;
 mod number;
 mod postings;

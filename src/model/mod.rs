@@ -5,6 +5,7 @@
 
 pub mod address;
 mod alert;
+pub mod canonical;
 pub mod country;
 mod event;
 mod field;
@@ -20,6 +21,6 @@ pub use address::parse as parse_address;
 pub use alert::{Alert, Evidence, RuleHead, Severity, State};
 pub use event::{Event, EventBuf, List, Mark, Notes, Place, Slot, Value};
 pub use field::{FieldId, Fields};
-pub use finding::{Entity, Finding};
+pub use finding::{Because, Entity, Finding, Proof, Words};
 pub use hit::{Carried, Hit, HitBatch, RuleIndex, TextRange};
 pub use time::{Span, Timestamp, Zone};

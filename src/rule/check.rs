@@ -2,6 +2,7 @@
 //!
 //! These checks see values, not text, so each looks its place up in the rule's shape when it has something to say.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
@@ -20,11 +21,13 @@ use crate::schema::file::{ACTIVITIES, Schema};
 
 /// Names that rules may use.
 #[derive(Clone, Debug, Default)]
-pub struct Names {
+pub struct Names<'a> {
     /// What the loaded schemas and enrichments fill.
     pub fields: BTreeSet<String>,
-    /// Whatever else schemas speak of: most of it paths of records, which rules may name too.
-    pub words: BTreeSet<String>,
+    schemas: Vec<&'a Schema>,
+    /// Whatever else schemas speak of: most of it paths of records, which rules may name too. Asked for only where a name
+    /// looks like a mistake, and it takes as long as reading the schemas.
+    words: OnceCell<BTreeSet<String>>,
     /// The lists of the configuration. None: not known, so not checked.
     pub lists: Option<BTreeSet<String>>,
 }
@@ -52,16 +55,19 @@ const ALWAYS_FILLED: [&str; 19] = [
     "user.name",
 ];
 
-impl Names {
-    pub fn of<'a>(schemas: impl IntoIterator<Item = &'a Schema>) -> Names {
+impl<'a> Names<'a> {
+    pub fn of(schemas: impl IntoIterator<Item = &'a Schema>) -> Names<'a> {
         let mut fields: BTreeSet<String> = ALWAYS_FILLED.iter().map(|it| it.to_string()).collect();
-        let mut words = BTreeSet::new();
-        for schema in schemas {
+        let schemas: Vec<&Schema> = schemas.into_iter().collect();
+        for schema in &schemas {
             let maps = schema.cases.iter().map(|it| &it.set).chain([&schema.fields]);
             fields.extend(maps.flat_map(|it| it.0.iter().map(|(name, _)| name.clone())));
-            words.extend(words_of(schema));
         }
-        Names { fields, words, lists: None }
+        Names { fields, schemas, words: OnceCell::new(), lists: None }
+    }
+
+    fn words(&self) -> &BTreeSet<String> {
+        self.words.get_or_init(|| self.schemas.iter().flat_map(|it| words_of(it)).collect())
     }
 }
 
@@ -80,7 +86,7 @@ fn words_of(schema: &Schema) -> Vec<String> {
 }
 
 /// Everything wrong with a set of rules that reading them could not see.
-pub fn check_rules<'a>(rules: &'a [Sourced<Rule>], names: &'a Names) -> Vec<Problem> {
+pub fn check_rules<'a>(rules: &'a [Sourced<Rule>], names: &'a Names<'a>) -> Vec<Problem> {
     let mut told = Told::default();
     let mut ids: HashMap<&str, &Sourced<Rule>> = HashMap::new();
     for rule in rules {
@@ -117,7 +123,7 @@ struct Checker<'a, 't> {
     rule: &'a Sourced<Rule>,
     /// Parsed when the first mistake is found.
     tree: Option<Node>,
-    names: &'a Names,
+    names: &'a Names<'a>,
     told: &'t mut Told<'a>,
 }
 
@@ -500,26 +506,22 @@ impl<'a> Checker<'a, '_> {
 }
 
 /// Whether rules that name a path of the record so would mean, or seem to mean, a field that schemas fill.
-pub fn is_taken(names: &Names, path: &str) -> bool {
+pub fn is_taken(names: &Names<'_>, path: &str) -> bool {
     let root = path.split('[').next().unwrap_or(path);
     names.fields.contains(root) || meant(names, path).is_some()
 }
 
 /// The filled field that an unknown name was probably meant to be.
-fn meant<'a>(names: &'a Names, field: &str) -> Option<&'a str> {
+fn meant<'a>(names: &'a Names<'_>, field: &str) -> Option<&'a str> {
     let known = |of: &BTreeSet<String>| of.contains(field);
-    if field.starts_with('.')
-        || known(&names.fields)
-        || known(&names.words)
-        || crate::model::title::WORDS.contains(&field)
-    {
+    if field.starts_with('.') || known(&names.fields) || crate::model::title::WORDS.contains(&field) {
         return None;
     }
     let parts = |it: &str| it.split(['.', '_']).count();
     let alike = |it: &&str| it.contains('.') && parts(it) == parts(field);
     let near = nearest(field, names.fields.iter().map(String::as_str).filter(alike))?;
     // Two letters at most: `source.mac` is not `source.ip`.
-    (distance(field, near) <= 2).then_some(near)
+    (distance(field, near) <= 2 && !known(names.words())).then_some(near)
 }
 
 /// The range of a story's literal in its file.

@@ -2,6 +2,7 @@
 
 pub mod books;
 pub mod clock;
+mod crew;
 pub mod journal;
 pub mod keeper;
 pub mod live;

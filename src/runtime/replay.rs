@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::crew::Crew;
 use super::pool::{Pool, Work};
 use super::setup::Setup;
 use crate::engine::{Engine, Rejected, Stats};
@@ -13,7 +14,7 @@ use crate::source::reader::Reader;
 pub struct Replay {
     pub readers: Vec<Reader>,
     pub lateness: Span,
-    /// How many fronts; 1 needs no thread and no channel.
+    /// How many fronts and shards; 1 needs no thread and no channel.
     pub threads: usize,
     /// Stamps without a year are taken in the year that brings them closest to this.
     pub reference: Timestamp,
@@ -38,9 +39,11 @@ pub enum ReplayError {
 
 /// Reads everything and tells everything. Sources are read so that none runs far ahead of the others in event time.
 pub fn replay(setup: &Setup, mut job: Replay, sink: &mut dyn Sink) -> Result<(Engine, Stats), ReplayError> {
-    // One shard: detectors are a sixth of the work, and a thread of their own while fronts have theirs. More shards in the
-    // same thread would only look at every hit more often.
-    let mut engine = Engine::new(setup.set.clone(), 1);
+    // In one thread more shards would only look at every hit more often.
+    let mut engine = Engine::new(setup.set.clone(), job.threads.max(1));
+    if job.threads > 1 {
+        engine.send_away(|shards| Box::new(Crew::start(shards)));
+    }
     let names: Vec<Arc<str>> = job.readers.iter().map(|it| it.name().clone()).collect();
     for name in &names {
         engine.add_source(name, job.lateness);

@@ -256,8 +256,12 @@ impl Case {
         let Some(slot) = text else { return false };
         let schemas = work.schemas;
         let Value::Text(text) = work.buf.value(work.record, slot) else { return false };
+        let regex = &schemas.regexes[form.regex];
+        if !form.gate.open(text) || matches!(form.gate, Gate::Open) && !regex.may_match(text) {
+            return false;
+        }
         let locations = work.memo.locations(&schemas.regexes, form.regex);
-        let fits = form.gate.open(text) && schemas.regexes[form.regex].get().captures_read(locations, text).is_some();
+        let fits = regex.get().captures_read(locations, text).is_some();
         if fits {
             work.form = Some((form, slot));
         }

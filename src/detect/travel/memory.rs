@@ -171,6 +171,13 @@ impl Memory {
         }
     }
 
+    /// Reads something of each piece of it, so that all is in the caches; what it says means nothing.
+    pub fn warm(&self) -> bool {
+        let stays = self.stays.iter().filter(|it| it.told == Told::Nothing).count();
+        let places = self.places.iter().filter(|it| it.torn).count();
+        stays + places + self.addresses.first().map_or(0, |it| usize::from(it.days)) + self.reports.len() > 0
+    }
+
     pub(super) fn is_new(&self) -> bool {
         self.sightings == 0
     }

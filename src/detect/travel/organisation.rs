@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
+use hashbrown::DefaultHashBuilder;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
@@ -313,13 +314,13 @@ fn cut(text: &str, bytes_max: usize) -> &str {
 /// Keeps at least half of `MAX` and at most `MAX`, in constant time, and the same on every machine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Recent<V, const MAX: usize> {
-    young: HashMap<u64, V>,
-    old: HashMap<u64, V>,
+    young: HashMap<u64, V, DefaultHashBuilder>,
+    old: HashMap<u64, V, DefaultHashBuilder>,
 }
 
 impl<V, const MAX: usize> Default for Recent<V, MAX> {
     fn default() -> Self {
-        Recent { young: HashMap::new(), old: HashMap::new() }
+        Recent { young: HashMap::default(), old: HashMap::default() }
     }
 }
 

@@ -23,7 +23,7 @@ use saphyr::{LoadableYamlNode, Mapping, Scalar, Yaml};
 use self::source::LogSource;
 use self::value::{Field, Tidy};
 use super::check::{Names, check_rules, is_taken};
-use super::load::{Builtin, load, load_text};
+use super::load::{Builtin, Loaded, load, load_text};
 use super::problem::Level;
 use crate::expr::Expr;
 use crate::expr::plain::Plain;
@@ -102,9 +102,9 @@ pub fn import(files: &[SigmaFile], by: &[String]) -> Import {
 }
 
 /// What the built-in schemas fill: paths of records that must not be taken for it.
-fn names() -> &'static Names {
-    static NAMES: OnceLock<Names> = OnceLock::new();
-    NAMES.get_or_init(|| Names::of(load(&[], Builtin::Schemas).schemas.iter().map(|it| &it.value)))
+fn names() -> Names<'static> {
+    static LOADED: OnceLock<Loaded> = OnceLock::new();
+    Names::of(LOADED.get_or_init(|| load(&[], Builtin::Schemas)).schemas.iter().map(|it| &it.value))
 }
 
 /// One YAML document.
@@ -165,7 +165,7 @@ fn list_of<'a>(yaml: &'a Yaml<'a>) -> Vec<&'a Yaml<'a>> {
 
 struct Turner<'a> {
     documents: Vec<Document<'a>>,
-    names: &'static Names,
+    names: Names<'static>,
     by: Vec<String>,
 }
 
@@ -324,14 +324,14 @@ impl Turner<'_> {
 
     /// A path of the record that cannot be taken for a field that schemas fill.
     fn explicit(&self, path: String) -> String {
-        if is_taken(self.names, &path) { format!(".{path}") } else { path }
+        if is_taken(&self.names, &path) { format!(".{path}") } else { path }
     }
 
     fn finish(&self, document: &Document<'_>, draft: Draft, files: &mut BTreeSet<String>) -> Result<Turned, String> {
         let id = id_of(document).ok_or("no id, name or title to call it by")?;
         let text = text_of_rule(document, &id, &draft);
         let loaded = load_text(&document.origin, &text);
-        let problems: Vec<_> = loaded.problems.into_iter().chain(check_rules(&loaded.rules, self.names)).collect();
+        let problems: Vec<_> = loaded.problems.into_iter().chain(check_rules(&loaded.rules, &self.names)).collect();
         if let Some(problem) = problems.iter().find(|it| it.level == Level::Error) {
             return Err(problem.what.clone());
         }

@@ -6,7 +6,7 @@
 
 use regex_syntax::hir::{Class, Hir, HirKind};
 
-use crate::expr::plain::fold;
+use super::plain::fold;
 
 /// More alternatives than these make the search dearer than what it saves.
 const ALTERNATIVES_MAX: usize = 64;

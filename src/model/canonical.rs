@@ -9,11 +9,11 @@ use std::net::IpAddr;
 
 use unicode_normalization::UnicodeNormalization;
 
+use super::{List, address, text};
 use crate::limits;
-use crate::model::{address, text};
 
 /// How the values of one `by` field are compared.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Compare {
     Exact,
     Folded,
@@ -48,6 +48,17 @@ pub fn canonical_into(value: &str, compare: Compare, out: &mut Vec<u8>) {
         out.extend(trimmed.bytes().map(|it| it.to_ascii_lowercase()));
     } else {
         out.extend_from_slice(canonical(value, compare).as_bytes());
+    }
+}
+
+/// The form in which an entity is compared, of its values as a hit has them; in place of what is in `key`.
+pub fn entity_key(entity: &str, compare: &[Compare], key: &mut Vec<u8>) {
+    key.clear();
+    for (value, compare) in entity.split(List::SEPARATOR).zip(compare) {
+        if !key.is_empty() {
+            key.push(List::SEPARATOR as u8);
+        }
+        canonical_into(value, *compare, key);
     }
 }
 
