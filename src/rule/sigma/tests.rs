@@ -476,7 +476,9 @@ fn what_cannot_be_turned() {
     refused("s:\n    a: 1\ncondition: 2 of s*", "only `1 of`");
     refused("s:\n    a: 1\ncondition: (s", "not closed");
     refused("s:\n    a: 1\ncondition: s s", "not expected");
-    refused("s:\n    a: 1\ncondition: s | count() by b > 5", "aggregation");
+    refused("s:\n    a: 1\ncondition: s | avg(b) > 5", "aggregation");
+    refused("s:\n    a: 1\ncondition: s | count() < 5", "fewer");
+    refused("s:\n    a: 1\ncondition: s | near t", "compares nothing");
     refused("s:\n    a: 1", "without a condition");
     refused("s:\n    '|cidr': 10.0.0.0/8\ncondition: s", "keyword");
     refused(&format!("s:\n    a: 1\ncondition: {}s", "not ".repeat(500)), "nested");
