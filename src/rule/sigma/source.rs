@@ -16,8 +16,17 @@ pub struct LogSource {
 }
 
 /// Schemas that only say what is in a record, not whose it is.
-const GENERIC: [&str; 9] =
-    ["access", "access.http", "access.web", "ecs", "ocsf", "text.address", "text.login", "text.programs", "keyrunner.app"];
+const GENERIC: [&str; 9] = [
+    "access",
+    "access.http",
+    "access.web",
+    "ecs",
+    "ocsf",
+    "text.address",
+    "text.login",
+    "text.programs",
+    "keyrunner.app",
+];
 
 /// Products (and services) whose records our schemas call something else: what their names begin with.
 const PROVIDERS: &[(&str, &[&str])] = &[
