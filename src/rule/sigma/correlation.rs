@@ -53,7 +53,14 @@ pub fn turn(turner: &Turner<'_>, document: &Document<'_>) -> Result<Draft, Strin
                     return Err("some of the rules, but not all of them, in a time: there is no such kind".into());
                 }
             }
-            let steps = steps(turner, &it, &mut notes)?;
+            let steps =
+                match get(document.map, "correlation").and_then(Yaml::as_mapping).and_then(|it| get(it, "condition")) {
+                    Some(Yaml::Value(_)) if it.kind == "temporal_ordered" => {
+                        return Err("rules in an order that a condition names: there is no such kind".into());
+                    }
+                    Some(text @ Yaml::Value(_)) => extended(turner, &it, &text_of(text).unwrap_or_default())?,
+                    _ => steps(turner, &it, &mut notes)?,
+                };
             let ordered = if it.kind == "temporal" { "\n        ordered: false," } else { "" };
             let detect =
                 format!("Sequence(\n        steps: [\n{steps}        ],\n        within: {within},{ordered}\n    )");
@@ -87,14 +94,14 @@ fn read<'a>(turner: &Turner<'_>, document: &'a Document<'_>) -> Result<Correlati
         by.push(grouped(turner, map, &rules, &name)?);
     }
     let condition = match get(map, "condition") {
-        None => None,
+        None | Some(Yaml::Value(_)) => None,
         Some(Yaml::Mapping(it)) => Some(it),
-        Some(_) => return Err("a correlation's condition that is no map".into()),
+        Some(_) => return Err("a correlation's condition that is neither a map nor a text".into()),
     };
     Ok(Correlation { kind, rules, within, by, condition })
 }
 
-fn span(text: &str) -> Option<Span> {
+pub(super) fn span(text: &str) -> Option<Span> {
     let (number, unit) = text.trim().split_at_checked(text.trim().len().checked_sub(1)?)?;
     let seconds = match unit {
         "s" => 1,
@@ -144,7 +151,7 @@ fn source_of(turner: &Turner<'_>, document: &Document<'_>) -> LogSource {
 }
 
 /// An entity is made of one field, so the place where records of that source mostly have it.
-fn one_path(turner: &Turner<'_>, source: &LogSource, field: &str) -> String {
+pub(super) fn one_path(turner: &Turner<'_>, source: &LogSource, field: &str) -> String {
     turner.explicit(source.main_path(field))
 }
 
@@ -227,6 +234,34 @@ fn one_of(turner: &Turner<'_>, it: &Correlation<'_>) -> Result<Expr, String> {
 fn within(document: &Document<'_>, reason: String) -> String {
     let name = [&document.name, &document.title, &document.id].into_iter().find(|it| !it.is_empty());
     format!("its rule `{}`: {reason}", name.map_or("?", |it| it.as_str()))
+}
+
+/// The steps of `a and (b or c)`: each of the terms between `and` is one step, satisfied by any of its rules.
+fn extended(turner: &Turner<'_>, it: &Correlation<'_>, text: &str) -> Result<String, String> {
+    use super::value::Tidy as _;
+    let mut seen = Vec::new();
+    let mut out = String::new();
+    for term in text.split(" and ") {
+        let term = term.trim();
+        let term = term.strip_prefix('(').and_then(|it| it.strip_suffix(')')).unwrap_or(term);
+        let mut parts = Vec::new();
+        for name in term.split(" or ").map(str::trim) {
+            let rule = turner.find(name).filter(|rule| it.rules.contains(rule));
+            let rule =
+                rule.ok_or_else(|| format!("the condition `{text}` is more than rules joined by `and` and `or`"))?;
+            if seen.contains(&rule) {
+                return Err(format!("the condition `{text}` names a rule twice"));
+            }
+            seen.push(rule);
+            let document = &turner.documents[rule];
+            if get(document.map, "correlation").is_some() {
+                return Err("a condition about other correlations: there is no such kind".into());
+            }
+            parts.push(turner.condition(document).map_err(|it| within(document, it))?);
+        }
+        out.push_str(&format!("            (when: {}),\n", write::expr(&Expr::Any(parts).flat(), 12)));
+    }
+    Ok(out)
 }
 
 /// The steps of a sequence, as RON.

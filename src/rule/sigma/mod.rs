@@ -5,6 +5,7 @@
 //! fits and approximating the rest, gives rules that look alive and never fire; so whatever cannot be said exactly is refused with
 //! its reason, and what was turned is read back before it counts.
 
+mod aggregate;
 mod condition;
 mod correlation;
 mod regex;
@@ -248,6 +249,9 @@ impl Turner<'_> {
         if get(document.map, "filter").is_some() {
             return Err("a global filter: put what it excludes into the rules it names".into());
         }
+        if let Some(aggregation) = aggregate::of(document) {
+            return aggregate::turn(self, document, &aggregation);
+        }
         let when = self.condition(document)?;
         let by = self.by.clone();
         Ok(Draft { when: Some(when), by, detect: "Each".into(), tail: "", notes: Vec::new() })
@@ -255,6 +259,15 @@ impl Turner<'_> {
 
     /// What an event must satisfy for a rule of single events.
     fn condition(&self, document: &Document<'_>) -> Result<Expr, String> {
+        self.condition_of(document, &|text| text)
+    }
+
+    /// The same for a rule that aggregates what satisfies it.
+    fn condition_before_aggregation(&self, document: &Document<'_>) -> Result<Expr, String> {
+        self.condition_of(document, &|text| text.split('|').next().unwrap_or(text))
+    }
+
+    fn condition_of(&self, document: &Document<'_>, part: &dyn Fn(&str) -> &str) -> Result<Expr, String> {
         let detection = get(document.map, "detection").ok_or("neither a `detection` nor a `correlation`")?;
         let detection = detection.as_mapping().ok_or("`detection` is no map")?;
         let source = document.source();
@@ -270,7 +283,7 @@ impl Turner<'_> {
         let mut exprs = Vec::new();
         for it in conditions {
             let text = text_of(it).ok_or("a condition that is no text")?;
-            exprs.push(condition::parse(&text, &parts)?);
+            exprs.push(condition::parse(part(&text), &parts)?);
         }
         if exprs.is_empty() {
             return Err("a detection without a condition".into());

@@ -16,7 +16,17 @@ pub struct LogSource {
 }
 
 /// Schemas that only say what is in a record, not whose it is.
-const GENERIC: [&str; 5] = ["access", "ecs", "ocsf", "text.login", "keyrunner.app"];
+const GENERIC: [&str; 9] = [
+    "access",
+    "access.http",
+    "access.web",
+    "ecs",
+    "ocsf",
+    "text.address",
+    "text.login",
+    "text.programs",
+    "keyrunner.app",
+];
 
 /// Products (and services) whose records our schemas call something else: what their names begin with.
 const PROVIDERS: &[(&str, &[&str])] = &[
@@ -33,6 +43,20 @@ const PROVIDERS: &[(&str, &[&str])] = &[
     ("kubernetes", &["kubernetes", "gcp.", "azure.", "aws."]),
     ("bitbucket", &["bitbucket", "atlassian"]),
     ("cisco", &["cisco", "duo."]),
+    ("1password", &["onepassword"]),
+    ("azuread", &["entra.", "azure."]),
+    ("entra", &["entra.", "azure."]),
+    ("gsuite", &["google.", "gcp."]),
+    ("gworkspace", &["google.", "gcp."]),
+    ("o365", &["m365", "entra."]),
+    ("office365", &["m365", "entra."]),
+    ("vault", &["hashicorp.", "vault"]),
+    ("hashicorp_vault", &["hashicorp."]),
+    ("fortinet", &["fortinet", "fortigate"]),
+    ("fortios", &["fortios", "fortigate"]),
+    ("mongodb_atlas", &["mongodb."]),
+    ("carbon_black", &["carbonblack"]),
+    ("ping", &["pingfederate"]),
     ("apache", &["access", "apache"]),
     ("nginx", &["access", "nginx"]),
 ];

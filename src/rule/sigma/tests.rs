@@ -476,7 +476,9 @@ fn what_cannot_be_turned() {
     refused("s:\n    a: 1\ncondition: 2 of s*", "only `1 of`");
     refused("s:\n    a: 1\ncondition: (s", "not closed");
     refused("s:\n    a: 1\ncondition: s s", "not expected");
-    refused("s:\n    a: 1\ncondition: s | count() by b > 5", "aggregation");
+    refused("s:\n    a: 1\ncondition: s | avg(b) > 5", "aggregation");
+    refused("s:\n    a: 1\ncondition: s | count() < 5", "fewer");
+    refused("s:\n    a: 1\ncondition: s | near t", "compares nothing");
     refused("s:\n    a: 1", "without a condition");
     refused("s:\n    '|cidr': 10.0.0.0/8\ncondition: s", "keyword");
     refused(&format!("s:\n    a: 1\ncondition: {}s", "not ".repeat(500)), "nested");
@@ -666,6 +668,41 @@ fn correlations() {
         assert_eq!((steps.len(), ordered), (2, is_ordered));
         assert_ne!(steps[0].when, steps[1].when);
     }
+}
+
+#[test]
+fn aggregations_of_the_first_generation() {
+    use crate::detect::Detect;
+    let one = |condition: &str| {
+        let text = format!(
+            "title: T\nid: 0180fd4c-0d3c-4a6f-8b1e-6f0f3f6f0f3f\nlogsource:\n    product: okta\ndetection:\n    s:\n        a: 1\n    timeframe: 5m\n    condition: s and not s | {condition}\nlevel: low\n"
+        );
+        let rule = turned(&text).into_iter().next().unwrap();
+        (rule.by.iter().map(|it| it.field().to_string()).collect::<Vec<_>>().join(" "), rule.detect)
+    };
+    let within = Span::from_secs(300);
+    assert_eq!(one("count() > 5"), (String::new(), Detect::Count { at_least: 6, within }));
+    assert_eq!(one("count() by host >= 5"), ("host".into(), Detect::Count { at_least: 5, within }));
+    assert_eq!(
+        one("count( user ) by a, b=3"),
+        ("a b".into(), Detect::Distinct { field: "user".into(), at_least: 3, within })
+    );
+    assert_eq!(one("sum(bytes) by b > 9"), ("b".into(), Detect::Sum { field: "bytes".into(), at_least: 10.0, within }));
+}
+
+#[test]
+fn temporal_conditions() {
+    use crate::detect::Detect;
+    let text = correlation(
+        "type: temporal\nrules:\n    - failed\n    - good\ngroup-by:\n    - User\ntimespan: 10m\ncondition: failed and good",
+    );
+    let rules = turned(&text);
+    let Detect::Sequence { steps, ordered: false, .. } = &rules[0].detect else { panic!("{rules:?}") };
+    assert_eq!(steps.len(), 2);
+    let text = text.replace("failed and good", "(failed or good)");
+    let rules = turned(&text);
+    let Detect::Sequence { steps, .. } = &rules[0].detect else { panic!("{rules:?}") };
+    assert_eq!(steps.len(), 1);
 }
 
 #[test]
