@@ -17,7 +17,7 @@ use crate::model::canonical::{Compare, entity_key};
 use crate::model::title::Template;
 use crate::model::{
     Alert, Because, Carried, Entity, Evidence, Finding, HitBatch, List, Proof, RuleHead, RuleIndex, Severity, Span,
-    State, Timestamp, Words,
+    State, Timestamp, Words, stands_for,
 };
 
 /// What the desk must know of a rule.
@@ -275,7 +275,7 @@ const FIRST_LINES: usize = limits::EVIDENCE_LINES_MAX / 2;
 /// What is remembered, and the alert that is told.
 fn open(rule: &RuleCard, key: String, finding: Finding, sources: &[Arc<str>], number: u64) -> (Open, Alert) {
     let entity = Entity { key, values: finding.entity().split(List::SEPARATOR).map(str::to_string).collect() };
-    let (values, proofs) = match &finding.words {
+    let (mut values, proofs) = match &finding.words {
         Words::Entity(_) => (Vec::new(), finding.evidence),
         Words::Hit(batch, hit) => {
             let carried = batch.hits[*hit as usize].values as usize + rule.carried_before;
@@ -292,6 +292,7 @@ fn open(rule: &RuleCard, key: String, finding: Finding, sources: &[Arc<str>], nu
             (named.filter_map(|(name, it)| Some((name.clone(), value(it)?))).collect(), proofs)
         }
     };
+    let shown = shown(rule, &entity, &mut values);
     let mut because = Map::new();
     because.insert("kind".into(), rule.kind.into());
     because.extend(finding.because.into_object());
@@ -305,7 +306,7 @@ fn open(rule: &RuleCard, key: String, finding: Finding, sources: &[Arc<str>], nu
             severity: finding.severity.unwrap_or(rule.severity),
             tags: rule.tags.clone(),
         },
-        entity: rule.by.iter().cloned().zip(entity.values.into_iter().map(Value::from)).collect(),
+        entity: shown,
         opened_at: finding.time,
         last_seen_at: finding.time,
         resolved_at: None,
@@ -332,6 +333,27 @@ fn open(rule: &RuleCard, key: String, finding: Finding, sources: &[Arc<str>], nu
     alert.summary = summary(rule, &alert, open.since, &open.values, open.story.as_deref());
     alert.evidence = evidence(&open.proofs, open.oldest);
     (open, alert)
+}
+
+/// The entity as people see it: under the name of the field that its value came from, where the rule's own stands for several.
+/// Titles find it under the rule's name among `values`.
+fn shown(rule: &RuleCard, entity: &Entity, values: &mut Vec<(String, String)>) -> Map<String, Value> {
+    let mut shown = Map::new();
+    for (name, value) in rule.by.iter().zip(&entity.values) {
+        let stands_for = stands_for(name);
+        let came_from =
+            stands_for.iter().find(|it| values.iter().any(|(field, value)| field == *it && !value.is_empty()));
+        let field = match (stands_for.is_empty(), came_from) {
+            (true, _) => name.as_str(),
+            (false, Some(field)) => field,
+            (false, None) => "event.provider",
+        };
+        if field != name {
+            values.push((name.clone(), value.clone()));
+        }
+        shown.insert(field.into(), value.as_str().into());
+    }
+    shown
 }
 
 /// Adds a finding to an open alert. Most findings end here, so nothing is made that is not shown when it is over.

@@ -20,7 +20,7 @@ pub mod title;
 pub use address::parse as parse_address;
 pub use alert::{Alert, Evidence, RuleHead, Severity, State};
 pub use event::{Event, EventBuf, List, Mark, Notes, Place, Slot, Value};
-pub use field::{FieldId, Fields};
+pub use field::{FieldId, Fields, STAND_INS, stands_for};
 pub use finding::{Because, Entity, Finding, Proof, Words};
 pub use hit::{Carried, Hit, HitBatch, RuleIndex, TextRange};
 pub use time::{Span, Timestamp, Zone};

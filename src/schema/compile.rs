@@ -12,7 +12,7 @@ use crate::expr::plain::{Operand, Plain, fold};
 use crate::expr::{Expr, Pattern};
 use crate::limits::{FIELDS_MAX, SCHEMAS_MAX};
 use crate::model::path::{Path, Steps};
-use crate::model::{FieldId, Fields, List, Place, Slot};
+use crate::model::{FieldId, Fields, List, Place, STAND_INS, Slot};
 
 impl Schemas {
     /// Compiles schemas against the names in use. Interns every record path that a schema reads and every mapped field that
@@ -42,7 +42,7 @@ impl Schemas {
             yes: constants.text("true"),
             no: constants.text("false"),
         };
-        let wanted = &|name: &str| wanted(name) || makes(name).iter().any(|it| wanted(it));
+        let wanted = &|name: &str| wanted(name) || is_made_of(name, wanted);
         let mut mapped = |name: &str| wanted(name).then(|| fields.mapped(name));
         let produced = Produced {
             action: mapped("event.action"),
@@ -108,14 +108,10 @@ impl Schemas {
     }
 }
 
-/// The fields that are made of a field.
-fn makes(name: &str) -> &'static [&'static str] {
-    match name {
-        "user.name" => &["user.email", "entity.name", "entity.target.name"],
-        "source.ip" => &["entity.name", "entity.target.name"],
-        "user.target.name" => &["entity.target.name"],
-        _ => &[],
-    }
+/// Whether a field is made of this one that somebody wants.
+fn is_made_of(name: &str, wanted: &dyn Fn(&str) -> bool) -> bool {
+    name == "user.name" && wanted("user.email")
+        || STAND_INS.iter().any(|(stand_in, of)| of.contains(&name) && wanted(stand_in))
 }
 
 /// The words of presence bits that hold the probed fields.
