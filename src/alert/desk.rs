@@ -126,10 +126,20 @@ impl Desk {
             }
             return;
         }
-        if let Some(open) = self.open.get_mut(&key) {
-            self.folded += 1;
-            fold(open, finding, sources);
-            return;
+        // What was shown in passing must not hide what pages: a graver finding ends the alert and opens its own.
+        let graver = |open: &Open| finding.severity.is_some_and(|it| it > open.alert.rule.severity);
+        match self.open.get_mut(&key) {
+            Some(open) if !graver(open) => {
+                self.folded += 1;
+                fold(open, finding, sources);
+                return;
+            }
+            Some(_) | None => {
+                if let Some(open) = self.open.remove(&key) {
+                    self.deadlines.remove(&(open.deadline, open.number, key));
+                    told.push(resolve(*open, rule, finding.time));
+                }
+            }
         }
         if self.open.len() >= limits::OPEN_ALERTS_MAX {
             self.resolve_next(told);
@@ -531,6 +541,41 @@ mod tests {
             })
             .collect();
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_graver_finding_opens_its_own_alert() {
+        let card = |severity| Finding { severity: Some(severity), ..finding("ann", 100) };
+        for (second, expected) in [
+            (Severity::Low, &["firing low"][..]),
+            (Severity::Info, &["firing low"][..]),
+            (Severity::High, &["firing low", "resolved low", "firing high"][..]),
+        ] {
+            let rule = RuleCard {
+                id: "travel".into(),
+                title: "{user.name}".into(),
+                template: Template::parse("{user.name}").unwrap(),
+                severity: Severity::High,
+                tags: vec![],
+                by: vec!["user.name".into()],
+                compare: vec![Compare::Folded],
+                carried: vec![],
+                carried_before: 0,
+                quiet: Span::from_secs(60),
+                kind: "travel",
+            };
+            let mut desk = Desk::new(Arc::from([rule]));
+            let mut told = Vec::new();
+            desk.observe(card(Severity::Low), &[], &mut told);
+            desk.observe(Finding { time: at(110), release: at(110), line_hash: 110, ..card(second) }, &[], &mut told);
+            let shown: Vec<String> =
+                told.iter().map(|it| format!("{} {}", it.state.name(), it.rule.severity.name())).collect();
+            assert_eq!(shown, expected);
+            let ids: std::collections::HashSet<_> = told.iter().map(|it| &it.id).collect();
+            assert_eq!(ids.len(), expected.len().div_ceil(2));
+            desk.advance(at(1000), &mut told);
+            assert_eq!(told.len() % 2, 0, "what opened resolves");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 use twox_hash::XxHash3_64;
 
 use super::table::AlreadyHashed;
-use super::travel::{Memory, NetworkClass, Organisation, Sighting, Travel};
+use super::travel::{Found, Memory, NetworkClass, Organisation, Sighting, Travel};
 use super::{Detector, Seen, Trip};
 use crate::limits;
 use crate::model::country::Country;
@@ -79,19 +79,19 @@ impl Detector for Places {
         *last = seen.time().max(*last);
         let user = seen.hit.entity_stable;
         let release = seen.hit.release;
-        let told = memory.told;
-        let is_open = told.is_some_and(|it| release.since(it) < self.quiet);
-        if is_open {
-            if self.travel.observe_open(memory, &mut self.organisation, user, sighting, release) {
-                memory.told = told.max(Some(seen.time()));
+        let open = memory.told.filter(|it| release.since(it.0) < self.quiet);
+        let severity = open.map(|it| it.1);
+        let found_now = self.travel.observe(memory, &mut self.organisation, user, sighting, release, severity);
+        let conflict = match found_now {
+            None => return,
+            Some(Found::Again) => {
+                memory.told = open.map(|(told, severity)| (told.max(seen.time()), severity));
                 found.push(Trip::exact(1, seen.time(), vec![seen.mark]));
+                return;
             }
-            return;
-        }
-        let Some(conflict) = self.travel.observe(memory, &mut self.organisation, user, sighting, release) else {
-            return;
+            Some(Found::Conflict(it)) => it,
         };
-        memory.told = told.max(Some(seen.time()));
+        memory.told = Some((memory.told.map_or(seen.time(), |it| it.0.max(seen.time())), conflict.severity));
         let mut marks: Vec<super::Mark> =
             [&conflict.suspect, &conflict.other].map(|it| super::Mark { time: it.time, evidence: it.evidence }).into();
         marks.sort_unstable();
@@ -141,14 +141,44 @@ impl Detector for Places {
     }
 }
 
+/// The class of a network by its name; of several, as records write them, the one that says most.
 fn class(name: Option<&str>) -> NetworkClass {
-    match name {
-        Some("hosting") => NetworkClass::Hosting,
-        Some("vpn" | "proxy" | "residential_proxy" | "anonymous") => NetworkClass::Vpn,
-        Some("relay") => NetworkClass::Relay,
-        Some("tor") => NetworkClass::Tor,
-        Some("satellite") => NetworkClass::Satellite,
-        Some("mobile") => NetworkClass::Mobile,
-        Some(_) | None => NetworkClass::Unknown,
+    let one = |name: &str| match name {
+        "tor" => NetworkClass::Tor,
+        "vpn" | "proxy" | "residential_proxy" | "anonymous" => NetworkClass::Vpn,
+        "relay" => NetworkClass::Relay,
+        "satellite" => NetworkClass::Satellite,
+        "mobile" | "cellular" => NetworkClass::Mobile,
+        "hosting" | "datacenter" => NetworkClass::Hosting,
+        _ => NetworkClass::Unknown,
+    };
+    let rank = |it: &NetworkClass| match it {
+        NetworkClass::Unknown => 0,
+        NetworkClass::Hosting => 1,
+        NetworkClass::Mobile => 2,
+        NetworkClass::Satellite | NetworkClass::Relay => 3,
+        NetworkClass::Vpn => 4,
+        NetworkClass::Tor => 5,
+    };
+    let words = name.unwrap_or("").split([',', ' ']);
+    words.map(|it| one(&it.to_ascii_lowercase())).max_by_key(rank).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_of_networks() {
+        for (name, expected) in [
+            (None, NetworkClass::Unknown),
+            (Some("hosting"), NetworkClass::Hosting),
+            (Some("hosting,vpn"), NetworkClass::Vpn),
+            (Some("Mobile"), NetworkClass::Mobile),
+            (Some("business, tor"), NetworkClass::Tor),
+            (Some("business"), NetworkClass::Unknown),
+        ] {
+            assert_eq!(class(name), expected, "{name:?}");
+        }
     }
 }
