@@ -227,14 +227,13 @@ impl Organisation {
     pub(super) fn belongs_to_group(&mut self, spot_network: u64, person: Person) -> bool {
         let group = self.groups.touch(spot_network);
         group.retain(|it| person.now.since(it.0) < GROUP_SPAN);
-        let mut others: Vec<u32> = group.iter().map(|it| it.1).filter(|it| *it != person.id).collect();
-        others.sort_unstable();
-        others.dedup();
+        let is_new = |at: usize, id: u32| id != person.id && group[..at].iter().all(|it| it.1 != id);
+        let others = group.iter().enumerate().filter(|(at, it)| is_new(*at, it.1)).count();
         if group.len() == ADDRESS_PEOPLE_MAX {
             group.remove(0);
         }
         group.push((person.now, person.id));
-        others.len() >= GROUP_PEOPLE
+        others >= GROUP_PEOPLE
     }
 
     /// How many others use that network; None when it is not known.
