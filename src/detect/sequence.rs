@@ -151,7 +151,7 @@ impl Kind for Sequence {
     }
 
     fn warm(&self, memory: &Memory) -> bool {
-        memory.begun.first().is_some() && memory.recent.iter().any(|it| it.back().is_some())
+        !memory.begun.is_empty() && memory.recent.iter().any(|it| it.back().is_some())
     }
 }
 

@@ -12,8 +12,11 @@ use crate::program::tripline_with;
 
 const AT: &str = "2025-04-12T08:03:00.000Z";
 
+/// A shipper's name, and what it makes of a record.
+type Wrapper = (&'static str, fn(&str) -> String);
+
 /// Around any line, as text.
-const TEXTS: [(&str, fn(&str) -> String); 16] = [
+const TEXTS: [Wrapper; 16] = [
     ("filebeat", |it| {
         json!({"@timestamp": AT, "message": it, "event": {"dataset": "x"}, "ecs": {"version": "8.0.0"}}).to_string()
     }),
@@ -39,7 +42,7 @@ const TEXTS: [(&str, fn(&str) -> String); 16] = [
 ];
 
 /// Around a record that is JSON, as JSON.
-const OBJECTS: [(&str, fn(&str) -> String); 17] = [
+const OBJECTS: [Wrapper; 17] = [
     ("Records", |it| format!("{{\"Records\":[{it}]}}")),
     ("an array", |it| format!("[{it}]")),
     ("value", |it| format!("{{\"@odata.context\":\"x\",\"value\":[{it}]}}")),
@@ -100,7 +103,7 @@ fn examples(wanted: fn(&str) -> bool) -> Vec<String> {
     lines.map(str::to_string).collect()
 }
 
-fn check(lines: &[String], wrappers: &[(&str, fn(&str) -> String)]) {
+fn check(lines: &[String], wrappers: &[Wrapper]) {
     // In one run, for loading the pack takes longer than reading all this.
     let all = wrappers.iter().flat_map(|(_, wrap)| lines.iter().map(|it| wrap(it)));
     let mut found = normalized(lines.iter().cloned().chain(all)).into_iter();
