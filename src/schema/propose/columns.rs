@@ -194,7 +194,8 @@ mod tests {
         found.sort();
         assert_eq!(found, expected);
         assert!(proposal.text.contains(part), "{part}\n{}", proposal.text);
-        let schema: crate::schema::file::Schema = ron::from_str(&proposal.text).unwrap();
+        let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+        let schema: crate::schema::file::Schema = options.from_str(&proposal.text).unwrap();
         assert_eq!(schema.cases.len(), 2, "{}", proposal.text);
     }
 
