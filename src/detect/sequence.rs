@@ -142,6 +142,12 @@ impl Kind for Sequence {
         memory.recent.iter_mut().for_each(VecDeque::clear);
     }
 
+    /// In order, only the first step begins anything: most people who sign in have not failed before.
+    fn begins(&self, seen: &Seen<'_>) -> bool {
+        let first = self.steps.iter().position(|it| !it.absent).unwrap_or(0);
+        !self.ordered || seen.hit.steps & (1 << first) != 0
+    }
+
     fn matters_until(&self, memory: &Memory) -> Timestamp {
         memory.newest.plus(self.within)
     }

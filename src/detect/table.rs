@@ -20,6 +20,10 @@ pub trait Kind: Send {
     type Memory: Default + Send + Serialize + DeserializeOwned;
     /// Takes a hit of the memory's entity in; appends what it completes.
     fn observe(&self, memory: &mut Self::Memory, seen: &Seen<'_>, found: &mut Vec<Trip>);
+    /// Whether a hit of an entity of which nothing is remembered is worth remembering.
+    fn begins(&self, _seen: &Seen<'_>) -> bool {
+        true
+    }
     /// After this time the memory is as good as none.
     fn matters_until(&self, memory: &Self::Memory) -> Timestamp;
     /// How long a hit matters at most.
@@ -58,6 +62,12 @@ impl<K: Kind> Table<K> {
 
 impl<K: Kind> Detector for Table<K> {
     fn observe(&mut self, seen: &Seen<'_>, found: &mut Vec<Trip>) {
+        if !self.kind.begins(seen) {
+            let known = self.memories.get(&seen.hit.entity_hash);
+            if known.is_none_or(|it| self.kind.matters_until(it) <= seen.hit.release) {
+                return;
+            }
+        }
         let memory = self.memories.entry(seen.hit.entity_hash).or_default();
         // A late hit must not depend on whether a sweep has come by already.
         let before = self.kind.deadline(memory);
