@@ -4,7 +4,7 @@
 //! wrong is its syntax, which reading shows, and its size. An expression whose size is bounded far below the limit from its
 //! shape alone is taken as it is; only one that may be large is built to find out.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use regex_syntax::ast;
 use regex_syntax::hir::{Hir, HirKind};
@@ -43,9 +43,13 @@ pub fn build(text: &str, without_case: bool) -> Result<regex::Regex, String> {
         .map_err(|error| format!("bad regular expression: {error}"))
 }
 
-/// An expression that [`read`] has taken, built when first asked: most are of vendors that no line comes from.
+/// An expression that [`read`] has taken, built when first asked: most are of vendors that no line comes from. A clone is
+/// the same expression.
 #[derive(Clone, Debug)]
-pub struct Late {
+pub struct Late(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     text: Box<str>,
     without_case: bool,
     built: OnceLock<regex::Regex>,
@@ -66,24 +70,27 @@ impl Late {
         if !is_plain(text) {
             read_as(text, without_case)?;
         }
-        Ok(Late { text: text.into(), without_case, built: OnceLock::new(), required: OnceLock::new() })
+        let (built, required) = (OnceLock::new(), OnceLock::new());
+        Ok(Late(Arc::new(Inner { text: text.into(), without_case, built, required })))
     }
 
     /// False for most texts that it does not match, without building it.
     pub fn may_match(&self, text: &str) -> bool {
-        let find = || read_as(&self.text, self.without_case).ok().and_then(|it| literal::required(&it));
-        let Some(required) = self.required.get_or_init(find) else { return true };
+        let Inner { text: pattern, without_case, required, .. } = &*self.0;
+        let find = || read_as(pattern, *without_case).ok().and_then(|it| literal::required(&it));
+        let Some(required) = required.get_or_init(find) else { return true };
         // What is not ASCII may fold to it.
         !text.is_ascii() || required.iter().any(|it| holds_without_case(text.as_bytes(), it.as_bytes()))
     }
 
     pub fn text(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     #[inline]
     pub fn get(&self) -> &regex::Regex {
-        self.built.get_or_init(|| build(&self.text, self.without_case).expect("`read` takes only what can be built"))
+        let Inner { text, without_case, built, .. } = &*self.0;
+        built.get_or_init(|| build(text, *without_case).expect("`read` takes only what can be built"))
     }
 }
 

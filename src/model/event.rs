@@ -70,6 +70,11 @@ impl Slot {
         Slot::NULL
     }
 
+    #[inline]
+    pub fn is_text(self) -> bool {
+        self.kind == Kind::Text
+    }
+
     /// A text inside this slot's text: `part` of `whole`, which is what the slot says.
     pub fn part(self, whole: &str, part: &str) -> Slot {
         let offset = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
@@ -177,6 +182,8 @@ pub struct EventBuf {
     pub time: Option<Timestamp>,
     /// A key came twice; the first value was taken.
     pub key_repeated: bool,
+    /// A null was set.
+    pub has_null: bool,
     pub notes: Notes,
 }
 
@@ -199,6 +206,7 @@ impl EventBuf {
             constants,
             time: None,
             key_repeated: false,
+            has_null: false,
             notes: Notes::default(),
         }
     }
@@ -210,6 +218,7 @@ impl EventBuf {
         self.scratch.clear();
         self.time = None;
         self.key_repeated = false;
+        self.has_null = false;
     }
 
     /// Sets a field; the last set wins.
@@ -217,6 +226,7 @@ impl EventBuf {
     pub fn set(&mut self, id: FieldId, slot: Slot) {
         let index = id.index();
         self.slots[index] = slot;
+        self.has_null |= slot.kind == Kind::Null;
         self.present[index >> 6] |= 1 << (index & 63);
     }
 

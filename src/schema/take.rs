@@ -4,6 +4,7 @@
 //! only where text has to change (an escape, lower case, an address without its port) new text in scratch.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use regex::CaptureLocations;
@@ -11,76 +12,87 @@ use regex::CaptureLocations;
 use super::stamp::Format;
 use super::{Arrival, Form, Schemas};
 use crate::expr::pattern::Late;
-use crate::expr::plain::{Operand, Plain, fold};
+use crate::expr::plain::{Given, Known, Lengths, Operand, Plain, fold};
 use crate::model::path::Steps;
-use crate::model::{Event, EventBuf, FieldId, List, Place, Slot, Timestamp, Value, address, json};
+use crate::model::{Event, EventBuf, List, Place, Slot, Timestamp, Value, address, json};
 
+#[derive(Clone)]
 pub(super) enum Op {
     Look(Operand),
     Constant(Slot),
-    /// Each with the field without which it gives nothing, where that is one.
-    First(Vec<(Option<FieldId>, Op)>),
+    First(Vec<Op>),
     When(Plain, Box<Op>),
     /// The group of that number among the schema's group names.
     Group(usize),
-    Capture(Box<Op>, usize),
-    Lookup(Box<Op>, HashMap<Box<str>, Slot>),
-    /// The words are folded.
-    Except(Box<Op>, Vec<Box<str>>),
-    Address(Box<Op>),
-    TimeAs(Box<Op>, Vec<Format>),
-    Json(Box<Op>, Steps),
-    Pairs(Box<Op>, Box<str>),
-    Split(Box<Op>, Box<str>, i32),
-    List(Box<Op>, Box<str>),
     All(Vec<Op>),
-    Join(Vec<Op>, Box<str>),
-    Lower(Box<Op>),
-    Trim(Box<Op>, Vec<char>),
+    Join(Vec<Op>, Arc<str>),
+    Then(Box<Op>, Arc<Step>),
+}
+
+/// What is done with a value to get another.
+pub(super) enum Step {
+    Capture(usize),
+    Lookup(HashMap<Box<str>, Slot>),
+    Except(Words),
+    Address,
+    TimeAs(Vec<Format>),
+    Json(Steps),
+    Pairs(Box<str>),
+    Split(Box<str>, i32),
+    List(Box<str>),
+    Lower,
+    Trim(Vec<char>),
 }
 
 impl Op {
-    pub(super) fn first(ops: Vec<Op>) -> Op {
-        let root = |op: &Op| {
-            let mut roots = Vec::new();
-            (op.roots(&mut roots) && roots.len() == 1).then(|| roots[0])
+    /// What is left of the operation for records with these fields; None when it can give nothing.
+    pub(super) fn given(&self, known: &Known) -> Option<Op> {
+        let all = |ops: &[Op]| -> Option<Vec<Op>> {
+            let left: Vec<Op> = ops.iter().filter_map(|it| it.given(known)).collect();
+            (!left.is_empty()).then_some(left)
         };
-        Op::First(ops.into_iter().map(|it| (root(&it), it)).collect())
-    }
-
-    /// Collects fields of which one must be there for the operation to give anything. False: it may do without.
-    pub(super) fn roots(&self, out: &mut Vec<FieldId>) -> bool {
         match self {
-            Op::Look(operand) => {
-                out.push(operand.field);
-                true
+            Op::Look(operand) => (known.has)(operand.field).then(|| self.clone()),
+            Op::Constant(_) | Op::Group(_) => Some(self.clone()),
+            Op::First(ops) => {
+                let mut left = all(ops)?;
+                Some(if left.len() == 1 { left.swap_remove(0) } else { Op::First(left) })
             }
-            Op::Constant(_) | Op::Group(_) => false,
-            Op::First(ops) => ops.iter().all(|it| it.1.roots(out)),
-            Op::All(ops) | Op::Join(ops, _) => ops.iter().all(|it| it.roots(out)),
-            Op::When(_, op)
-            | Op::Capture(op, _)
-            | Op::Lookup(op, _)
-            | Op::Except(op, _)
-            | Op::Address(op)
-            | Op::TimeAs(op, _)
-            | Op::Json(op, _)
-            | Op::Pairs(op, _)
-            | Op::Split(op, ..)
-            | Op::List(op, _)
-            | Op::Lower(op)
-            | Op::Trim(op, _) => op.roots(out),
+            Op::When(condition, op) => {
+                let left = op.given(known)?;
+                match condition.given(known) {
+                    Given::Never => None,
+                    Given::Always => Some(left),
+                    Given::Ask(condition) => Some(Op::When(condition, Box::new(left))),
+                }
+            }
+            Op::All(ops) => all(ops).map(Op::All),
+            Op::Join(ops, separator) => Some(Op::Join(all(ops)?, separator.clone())),
+            Op::Then(op, step) => Some(Op::Then(Box::new(op.given(known)?), step.clone())),
         }
     }
 }
 
-/// Whether a text folds to one of the words, which are folded; without making the folded text where it is ASCII.
-fn is_one_of(text: &str, words: &[Box<str>]) -> bool {
-    if text.is_ascii() {
-        return words.iter().any(|it| it.len() == text.len() && text.eq_ignore_ascii_case(it));
+/// Folded words that a value must not be.
+pub(super) struct Words {
+    all: Vec<Box<str>>,
+    lens: Lengths,
+}
+
+impl Words {
+    pub(super) fn new(words: &[String]) -> Words {
+        let all: Vec<Box<str>> = words.iter().map(|it| fold(it).as_ref().into()).collect();
+        Words { lens: Lengths::of(all.iter().map(|it| it.len())), all }
     }
-    let text = fold(text);
-    words.iter().any(|it| **it == *text)
+
+    /// Whether a text folds to one of them; without making the folded text where it is ASCII.
+    fn has(&self, text: &str) -> bool {
+        if text.is_ascii() {
+            return self.lens.has(text.len()) && self.all.iter().any(|it| text.eq_ignore_ascii_case(it));
+        }
+        let text = fold(text);
+        self.all.iter().any(|it| **it == *text)
+    }
 }
 
 /// `str::trim`, with one look at each end of a text that needs none.
@@ -144,9 +156,7 @@ impl Work<'_> {
         match op {
             Op::Look(operand) => look(operand, self.record, self.buf, self.memo),
             Op::Constant(slot) => Some(*slot),
-            Op::First(ops) => ops
-                .iter()
-                .find_map(|(root, op)| if root.is_none_or(|it| self.buf.has(it)) { self.take(op) } else { None }),
+            Op::First(ops) => ops.iter().find_map(|it| self.take(it)),
             Op::When(condition, op) => {
                 if condition.holds(self.event()) {
                     self.take(op)
@@ -155,31 +165,28 @@ impl Work<'_> {
                 }
             }
             Op::Group(index) => self.group(*index),
-            Op::Capture(op, regex) => self.capture(op, *regex),
-            Op::Lookup(op, table) => {
-                let slot = self.take(op)?;
-                self.each(slot, &mut |work, it| table.get(work.text(it)).copied())
-            }
-            Op::Except(op, words) => {
-                let slot = self.take(op)?;
-                self.each(slot, &mut |work, it| (!is_one_of(trim(work.text(it)), words)).then_some(it))
-            }
-            Op::Address(op) => {
-                let slot = self.take(op)?;
-                self.first_of_each(slot, &mut |work, it| work.address(it))
-            }
-            Op::TimeAs(op, _) => self.take(op),
-            Op::Json(op, steps) => self.json(op, steps),
-            Op::Pairs(op, key) => self.part(op, |text| pair(text, key)),
-            Op::Split(op, separator, place) => self.part(op, |text| split(text, separator, *place)),
-            Op::List(op, separator) => self.list(op, separator),
             Op::All(ops) => self.all(ops),
             Op::Join(ops, separator) => self.join(ops, separator),
-            Op::Lower(op) => {
+            Op::Then(op, step) => {
                 let slot = self.take(op)?;
-                self.each(slot, &mut |work, it| Some(work.lower(it)))
+                self.step(slot, step)
             }
-            Op::Trim(op, chars) => self.part(op, |text| match chars.is_empty() {
+        }
+    }
+
+    fn step(&mut self, slot: Slot, step: &Step) -> Option<Slot> {
+        match step {
+            Step::Capture(regex) => self.capture(slot, *regex),
+            Step::Lookup(table) => self.each(slot, |work, it| table.get(work.text(it)).copied()),
+            Step::Except(words) => self.each(slot, |work, it| (!words.has(trim(work.text(it)))).then_some(it)),
+            Step::Address => self.first_of_each(slot, |work, it| work.address(it)),
+            Step::TimeAs(_) => Some(slot),
+            Step::Json(steps) => self.json(slot, steps),
+            Step::Pairs(key) => self.part(slot, |text| pair(text, key)),
+            Step::Split(separator, place) => self.part(slot, |text| split(text, separator, *place)),
+            Step::List(separator) => self.list(slot, separator),
+            Step::Lower => self.each(slot, |work, it| Some(work.lower(it))),
+            Step::Trim(chars) => self.part(slot, |text| match chars.is_empty() {
                 true => Some(trim(text)),
                 false => Some(text.trim_matches(|it: char| it.is_whitespace() || chars.contains(&it))),
             }),
@@ -189,13 +196,7 @@ impl Work<'_> {
     /// The operation's value as a time.
     pub(super) fn time(&mut self, op: &Op, arrival: Arrival) -> Option<Timestamp> {
         match op {
-            Op::First(ops) => {
-                ops.iter().find_map(
-                    |(root, op)| {
-                        if root.is_none_or(|it| self.buf.has(it)) { self.time(op, arrival) } else { None }
-                    },
-                )
-            }
+            Op::First(ops) => ops.iter().find_map(|it| self.time(it, arrival)),
             Op::When(condition, op) => {
                 if condition.holds(self.event()) {
                     self.time(op, arrival)
@@ -203,27 +204,27 @@ impl Work<'_> {
                     None
                 }
             }
-            Op::TimeAs(op, formats) => {
-                let slot = self.take(op).and_then(|it| self.single(it))?;
-                let text = self.text(slot);
-                formats.iter().find_map(|it| it.read(text, arrival))
-            }
             _ => {
                 let slot = self.take(op).and_then(|it| self.single(it))?;
-                super::stamp::read(self.text(slot), arrival)
+                let text = self.text(slot);
+                match op {
+                    Op::Then(_, step) if let Step::TimeAs(formats) = &**step => {
+                        formats.iter().find_map(|it| it.read(text, arrival))
+                    }
+                    _ => super::stamp::read(text, arrival),
+                }
             }
         }
     }
 
     /// The slot as one text: a list's first element, a truth value's word.
     pub(super) fn single(&mut self, slot: Slot) -> Option<Slot> {
-        self.first_of_each(slot, &mut |_, it| Some(it))
+        self.first_of_each(slot, |_, it| Some(it))
     }
 
-    /// The part of an operation's text that `find` finds, trimmed; None when empty.
-    fn part(&mut self, op: &Op, find: impl Fn(&str) -> Option<&str>) -> Option<Slot> {
-        let slot = self.take(op)?;
-        self.first_of_each(slot, &mut |work, it| {
+    /// The part of a text that `find` finds, trimmed; None when empty.
+    fn part(&mut self, slot: Slot, find: impl Fn(&str) -> Option<&str>) -> Option<Slot> {
+        self.first_of_each(slot, |work, it| {
             let text = work.text(it);
             let part = trim(find(text)?);
             (!part.is_empty()).then(|| it.part(text, part))
@@ -239,9 +240,8 @@ impl Work<'_> {
         (!part.is_empty()).then(|| slot.part(text, part))
     }
 
-    fn capture(&mut self, op: &Op, index: usize) -> Option<Slot> {
-        let slot = self.take(op)?;
-        self.first_of_each(slot, &mut |work, it| {
+    fn capture(&mut self, slot: Slot, index: usize) -> Option<Slot> {
+        self.first_of_each(slot, |work, it| {
             let regexes = &work.schemas.regexes;
             let text = match work.buf.value(work.record, it) {
                 Value::Text(it) | Value::Number(it) => it,
@@ -275,8 +275,7 @@ impl Work<'_> {
         Some(Slot::text(Place::Scratch, start, self.buf.scratch.len() - start))
     }
 
-    fn json(&mut self, op: &Op, steps: &Steps) -> Option<Slot> {
-        let slot = self.take(op)?;
+    fn json(&mut self, slot: Slot, steps: &Steps) -> Option<Slot> {
         let text = match self.value(slot) {
             Value::Text(it) | Value::Json(it) => it,
             Value::List(it) => it.0,
@@ -290,8 +289,7 @@ impl Work<'_> {
         step_into(whole, steps, self.record, self.buf, self.memo)
     }
 
-    fn list(&mut self, op: &Op, separator: &str) -> Option<Slot> {
-        let slot = self.take(op)?;
+    fn list(&mut self, slot: Slot, separator: &str) -> Option<Slot> {
         let slot = match self.value(slot) {
             Value::Text(_) => slot,
             Value::Number(_) | Value::Bool(_) | Value::Null | Value::Json(_) | Value::List(_) => return Some(slot),
@@ -344,7 +342,12 @@ impl Work<'_> {
     }
 
     /// What `find` gives for the first item that gives something.
-    fn first_of_each(&mut self, slot: Slot, find: &mut dyn FnMut(&mut Self, Slot) -> Option<Slot>) -> Option<Slot> {
+    #[inline]
+    fn first_of_each(&mut self, slot: Slot, find: impl Fn(&mut Self, Slot) -> Option<Slot>) -> Option<Slot> {
+        if slot.is_text() { find(self, slot) } else { self.first_of_several(slot, &find) }
+    }
+
+    fn first_of_several(&mut self, slot: Slot, find: &dyn Fn(&mut Self, Slot) -> Option<Slot>) -> Option<Slot> {
         match self.value(slot) {
             Value::Text(_) | Value::Number(_) => find(self, slot),
             Value::Bool(truth) => find(self, if truth { self.schemas.words.yes } else { self.schemas.words.no }),
@@ -361,9 +364,13 @@ impl Work<'_> {
     }
 
     /// The value with `make` done to each of its items; those that give nothing are left out.
-    fn each(&mut self, slot: Slot, make: &mut dyn FnMut(&mut Self, Slot) -> Option<Slot>) -> Option<Slot> {
+    #[inline]
+    fn each(&mut self, slot: Slot, make: impl Fn(&mut Self, Slot) -> Option<Slot>) -> Option<Slot> {
+        if slot.is_text() {
+            return make(self, slot);
+        }
         match self.value(slot) {
-            Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::Null => self.first_of_each(slot, make),
+            Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::Null => self.first_of_several(slot, &make),
             Value::Json(_) | Value::List(_) => {
                 let mut items = Vec::new();
                 self.items(slot, &mut items);
@@ -430,6 +437,7 @@ impl Work<'_> {
 pub(super) fn look(operand: &Operand, record: &str, buf: &mut EventBuf, memo: &mut TakeMemo) -> Option<Slot> {
     let slot = buf.slot(operand.field)?;
     match buf.value(record, slot) {
+        Value::Text(it) if operand.steps.is_empty() => (!trim(it).is_empty()).then_some(slot),
         Value::Json(_) if !operand.steps.is_empty() => step_into(slot, &operand.steps, record, buf, memo),
         _ if !operand.steps.is_empty() => None,
         Value::Null => None,
