@@ -376,7 +376,7 @@ impl Test {
             Test::StartsWith(part, case) => seen(item, *case).starts_with(part.as_str()),
             Test::EndsWith(part, case) => seen(item, *case).ends_with(part.as_str()),
             Test::Glob(pattern, case) => glob(pattern, &seen(item, *case)),
-            Test::Matches(regex) => regex.get().is_match(item.text()),
+            Test::Matches(regex) => regex.is_match(item.text()),
             Test::Cidr(networks) => {
                 address::parse(item.text()).is_some_and(|it| networks.iter().any(|net| in_network(it, *net)))
             }

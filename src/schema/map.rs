@@ -277,8 +277,7 @@ impl Case {
         if !form.gate.open(text) || matches!(form.gate, Gate::Open) && !regex.may_match(text) {
             return false;
         }
-        let locations = work.memo.locations(&schemas.regexes, form.regex);
-        let fits = regex.get().captures_read(locations, text).is_some();
+        let fits = regex.find(text, work.memo.groups(&schemas.regexes, form.regex));
         if fits {
             work.form = Some((form, slot));
         }

@@ -7,10 +7,10 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use regex::CaptureLocations;
 
 use super::stamp::Format;
 use super::{Arrival, Form, Schemas};
+use crate::expr::backtrack::Groups;
 use crate::expr::pattern::Late;
 use crate::expr::plain::{Given, Known, Lengths, Operand, Plain, fold};
 use crate::model::path::Steps;
@@ -97,7 +97,7 @@ impl Words {
 
 /// `str::trim`, with one look at each end of a text that needs none.
 #[inline]
-fn trim(text: &str) -> &str {
+pub(super) fn trim(text: &str) -> &str {
     let bytes = text.as_bytes();
     match (bytes.first(), bytes.last()) {
         (Some(first), Some(last)) if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
@@ -110,17 +110,17 @@ fn trim(text: &str) -> &str {
 pub(super) struct TakeMemo {
     pub(super) text: String,
     slots: Vec<Slot>,
-    locations: Vec<Option<CaptureLocations>>,
+    groups: Vec<Groups>,
     pub(super) forms: super::map::FormMemo,
 }
 
 impl TakeMemo {
-    /// The locations kept for a pattern.
-    pub(super) fn locations(&mut self, regexes: &[Late], index: usize) -> &mut CaptureLocations {
-        if self.locations.len() <= index {
-            self.locations.resize(regexes.len(), None);
+    /// The groups kept for a pattern.
+    pub(super) fn groups(&mut self, regexes: &[Late], index: usize) -> &mut Groups {
+        if self.groups.len() <= index {
+            self.groups.resize_with(regexes.len(), Groups::default);
         }
-        self.locations[index].get_or_insert_with(|| regexes[index].get().capture_locations())
+        &mut self.groups[index]
     }
 }
 
@@ -234,7 +234,7 @@ impl Work<'_> {
     fn group(&mut self, index: usize) -> Option<Slot> {
         let (form, slot) = self.form?;
         let group = (*form.groups.get(index)?)?;
-        let (start, end) = self.memo.locations(&self.schemas.regexes, form.regex).get(usize::from(group))?;
+        let (start, end) = self.memo.groups(&self.schemas.regexes, form.regex).get(usize::from(group))?;
         let text = self.text(slot);
         let part = text.get(start..end)?.trim();
         (!part.is_empty()).then(|| slot.part(text, part))
@@ -247,9 +247,11 @@ impl Work<'_> {
                 Value::Text(it) | Value::Number(it) => it,
                 Value::Bool(_) | Value::Null | Value::Json(_) | Value::List(_) => return None,
             };
-            let locations = work.memo.locations(regexes, index);
-            regexes[index].get().captures_read(locations, text)?;
-            let (start, end) = locations.get(usize::from(locations.len() > 1))?;
+            let groups = work.memo.groups(regexes, index);
+            if !regexes[index].find(text, groups) {
+                return None;
+            }
+            let (start, end) = groups.get(usize::from(groups.len() > 1))?;
             let part = text.get(start..end)?.trim();
             (!part.is_empty()).then(|| it.part(text, part))
         })
