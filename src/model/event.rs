@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{FieldId, Timestamp};
+use super::{FieldId, Notes, Timestamp};
 
 /// Where a slot's text stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -185,15 +185,6 @@ pub struct EventBuf {
     /// A null was set.
     pub has_null: bool,
     pub notes: Notes,
-}
-
-/// What decoders write down for themselves; kept here to keep the memory. It never changes what a record says.
-#[derive(Clone, Default, Debug)]
-pub struct Notes {
-    /// One bit an object of the record that was entered.
-    pub entered: Vec<u64>,
-    /// Which keys the last record had, in order: the next one most likely has the same.
-    pub keys: Vec<u32>,
 }
 
 impl EventBuf {

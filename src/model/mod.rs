@@ -12,6 +12,7 @@ mod field;
 mod finding;
 mod hit;
 pub mod json;
+mod notes;
 pub mod path;
 pub mod text;
 mod time;
@@ -19,8 +20,9 @@ pub mod title;
 
 pub use address::parse as parse_address;
 pub use alert::{Alert, Evidence, RuleHead, Severity, State};
-pub use event::{Event, EventBuf, List, Mark, Notes, Place, Slot, Value};
+pub use event::{Event, EventBuf, List, Mark, Place, Slot, Value};
 pub use field::{FieldId, Fields, STAND_INS, stands_for};
 pub use finding::{Because, Entity, Finding, Proof, Words};
 pub use hit::{Carried, Hit, HitBatch, RuleIndex, TextRange};
+pub use notes::{Edge, Leaf, LeafKind, Notes, Trails, Turn};
 pub use time::{Span, Timestamp, Zone};
