@@ -70,6 +70,15 @@ impl Slot {
         Slot::NULL
     }
 
+    /// The slot's text, where it is one that stands in the record.
+    #[inline]
+    pub fn text_in(self, record: &str) -> Option<&str> {
+        if self.kind != Kind::Text || self.place != Place::Record {
+            return None;
+        }
+        record.get(self.start as usize..(self.start + self.len) as usize)
+    }
+
     #[inline]
     pub fn is_text(self) -> bool {
         self.kind == Kind::Text
@@ -274,6 +283,7 @@ impl EventBuf {
         self.time = mark.time;
     }
 
+    #[inline]
     pub fn slot(&self, id: FieldId) -> Option<Slot> {
         self.has(id).then(|| self.slots[id.index()])
     }

@@ -25,4 +25,4 @@ pub use field::{FieldId, Fields, STAND_INS, stands_for};
 pub use finding::{Because, Entity, Finding, Proof, Words};
 pub use hit::{Carried, Hit, HitBatch, RuleIndex, TextRange};
 pub use notes::{Edge, Leaf, LeafKind, Notes, Trails, Turn};
-pub use time::{Span, Timestamp, Zone};
+pub use time::{Day, Span, Timestamp, Zone};

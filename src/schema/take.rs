@@ -14,11 +14,13 @@ use crate::expr::backtrack::Groups;
 use crate::expr::pattern::Late;
 use crate::expr::plain::{Given, Known, Lengths, Operand, Plain, fold};
 use crate::model::path::Steps;
-use crate::model::{Event, EventBuf, List, Place, Slot, Timestamp, Value, address, json};
+use crate::model::{Day, Event, EventBuf, FieldId, List, Place, Slot, Timestamp, Value, address, json};
 
 #[derive(Clone)]
 pub(super) enum Op {
     Look(Operand),
+    /// The same without steps.
+    Field(FieldId),
     Constant(Slot),
     First(Vec<Op>),
     When(Plain, Box<Op>),
@@ -52,7 +54,10 @@ impl Op {
             (!left.is_empty()).then_some(left)
         };
         match self {
-            Op::Look(operand) => (known.has)(operand.field).then(|| self.clone()),
+            Op::Look(operand) if !(known.has)(operand.field) => None,
+            Op::Look(operand) if operand.steps.is_empty() => Some(Op::Field(operand.field)),
+            Op::Look(_) => Some(self.clone()),
+            Op::Field(field) => (known.has)(*field).then_some(Op::Field(*field)),
             Op::Constant(_) | Op::Group(_) => Some(self.clone()),
             Op::First(ops) => {
                 let mut left = all(ops)?;
@@ -111,6 +116,8 @@ pub(super) struct TakeMemo {
     pub(super) text: String,
     slots: Vec<Slot>,
     groups: Vec<Groups>,
+    /// The last day that a stamp named.
+    day: Day,
     pub(super) forms: super::map::FormMemo,
 }
 
@@ -134,7 +141,10 @@ pub(super) struct Work<'a> {
     pub(super) form: Option<(&'a Form, Slot)>,
 }
 
-impl Work<'_> {
+/// The value is not a text of the record, or takes more to make.
+pub(super) struct NotQuick;
+
+impl<'a> Work<'a> {
     pub(super) fn event(&self) -> Event<'_> {
         Event { record: self.record, buf: self.buf }
     }
@@ -152,9 +162,46 @@ impl Work<'_> {
     }
 
     /// The operation's value; never null, empty text or an empty list.
+    #[inline]
     pub(super) fn take(&mut self, op: &Op) -> Option<Slot> {
+        match self.quick(op) {
+            Ok(found) => found.map(|it| it.0),
+            Err(NotQuick) => self.take_any(op),
+        }
+    }
+
+    /// The value where it is a text of the record, as nearly all are, and its text: most of what operations cost otherwise
+    /// is to find out again what a slot says.
+    #[inline]
+    pub(super) fn quick(&self, op: &Op) -> Result<Option<(Slot, &'a str)>, NotQuick> {
+        match op {
+            Op::Field(field) => {
+                let Some(slot) = self.buf.slot(*field) else { return Ok(None) };
+                let text = slot.text_in(self.record).ok_or(NotQuick)?;
+                Ok((!trim(text).is_empty()).then_some((slot, text)))
+            }
+            Op::Then(op, step) => self.quick_step(op, step),
+            _ => Err(NotQuick),
+        }
+    }
+
+    fn quick_step(&self, op: &Op, step: &Step) -> Result<Option<(Slot, &'a str)>, NotQuick> {
+        let Some((slot, text)) = self.quick(op)? else { return Ok(None) };
+        match step {
+            Step::Trim(chars) if chars.is_empty() => {
+                let part = trim(text);
+                Ok(Some((slot.part(text, part), part)))
+            }
+            Step::Except(words) => Ok((!words.has(trim(text))).then_some((slot, text))),
+            Step::Address if address::ipv4(text).is_some() => Ok(Some((slot, text))),
+            _ => Err(NotQuick),
+        }
+    }
+
+    fn take_any(&mut self, op: &Op) -> Option<Slot> {
         match op {
             Op::Look(operand) => look(operand, self.record, self.buf, self.memo),
+            Op::Field(field) => look_at(*field, self.record, self.buf),
             Op::Constant(slot) => Some(*slot),
             Op::First(ops) => ops.iter().find_map(|it| self.take(it)),
             Op::When(condition, op) => {
@@ -205,14 +252,20 @@ impl Work<'_> {
                 }
             }
             _ => {
+                if let (Ok(found), false) = (self.quick(op), matches!(op, Op::Then(..))) {
+                    return super::stamp::read(found?.1, arrival, &mut self.memo.day);
+                }
                 let slot = self.take(op).and_then(|it| self.single(it))?;
+                let mut day = self.memo.day;
                 let text = self.text(slot);
-                match op {
+                let found = match op {
                     Op::Then(_, step) if let Step::TimeAs(formats) = &**step => {
                         formats.iter().find_map(|it| it.read(text, arrival))
                     }
-                    _ => super::stamp::read(text, arrival),
-                }
+                    _ => super::stamp::read(text, arrival, &mut day),
+                };
+                self.memo.day = day;
+                found
             }
         }
     }
@@ -437,11 +490,20 @@ impl Work<'_> {
 
 /// The value at a path; None for null, empty text and empty arrays.
 pub(super) fn look(operand: &Operand, record: &str, buf: &mut EventBuf, memo: &mut TakeMemo) -> Option<Slot> {
+    if operand.steps.is_empty() {
+        return look_at(operand.field, record, buf);
+    }
     let slot = buf.slot(operand.field)?;
     match buf.value(record, slot) {
-        Value::Text(it) if operand.steps.is_empty() => (!trim(it).is_empty()).then_some(slot),
-        Value::Json(_) if !operand.steps.is_empty() => step_into(slot, &operand.steps, record, buf, memo),
-        _ if !operand.steps.is_empty() => None,
+        Value::Json(_) => step_into(slot, &operand.steps, record, buf, memo),
+        _ => None,
+    }
+}
+
+/// The value of a field; None for null, empty text and empty arrays.
+fn look_at(field: FieldId, record: &str, buf: &EventBuf) -> Option<Slot> {
+    let slot = buf.slot(field)?;
+    match buf.value(record, slot) {
         Value::Null => None,
         Value::Text(it) | Value::Number(it) => (!trim(it).is_empty()).then_some(slot),
         Value::Json(raw) => (!is_empty_json(raw)).then_some(slot),
