@@ -67,12 +67,26 @@ pub struct Groups {
 /// What is left to do when the way taken fails.
 #[derive(Debug)]
 enum Untried {
-    Step { step: u32, at: usize },
+    Step {
+        step: u32,
+        at: usize,
+    },
     /// Ends of a greedy run, from `high` down.
-    Shorter { step: u32, low: usize, high: usize },
+    Shorter {
+        step: u32,
+        low: usize,
+        high: usize,
+    },
     /// Ends of a lazy run, from `low` up.
-    Longer { step: u32, low: usize, high: usize },
-    Slot { slot: u16, was: usize },
+    Longer {
+        step: u32,
+        low: usize,
+        high: usize,
+    },
+    Slot {
+        slot: u16,
+        was: usize,
+    },
 }
 
 const NOWHERE: usize = usize::MAX;
@@ -507,7 +521,8 @@ mod tests {
 
     #[test]
     fn lines_are_cut_as_automata_cut_them() {
-        let failed = r"Failed (?<method>\S+) for (?:invalid user |illegal user )?(?<user>.*) from (?<ip>\S+) port (?<port>\d+)";
+        let failed =
+            r"Failed (?<method>\S+) for (?:invalid user |illegal user )?(?<user>.*) from (?<ip>\S+) port (?<port>\d+)";
         for (pattern, text) in [
             (failed, "Failed password for root from 10.0.0.1 port 22 ssh2"),
             (failed, "x Failed none for invalid user  from 1 port 2 from 10.0.0.1 port 22 ssh2"),

@@ -134,11 +134,9 @@ fn needed(hir: &Hir) -> Option<&[u8]> {
         HirKind::Capture(it) => needed(&it.sub),
         HirKind::Repetition(it) if it.min > 0 => needed(&it.sub),
         HirKind::Concat(parts) => parts.iter().filter_map(needed).max_by_key(|it| it.len()),
-        HirKind::Empty
-        | HirKind::Class(_)
-        | HirKind::Look(_)
-        | HirKind::Repetition(_)
-        | HirKind::Alternation(_) => None,
+        HirKind::Empty | HirKind::Class(_) | HirKind::Look(_) | HirKind::Repetition(_) | HirKind::Alternation(_) => {
+            None
+        }
     }
 }
 

@@ -83,15 +83,7 @@ impl Schemas {
         let mut formats: Vec<Box<str>> = files.iter().flat_map(|it| &it.formats).map(|it| it.as_str().into()).collect();
         formats.sort();
         formats.dedup();
-        Ok(Schemas {
-            all,
-            constants: constants.text.into(),
-            formats,
-            selected,
-            regexes,
-            fields: produced,
-            words,
-        })
+        Ok(Schemas { all, constants: constants.text.into(), formats, selected, regexes, fields: produced, words })
     }
 }
 

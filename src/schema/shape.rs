@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use super::take::Op;
 use super::{Plan, Schema, SchemaIndex, Schemas};
 use crate::expr::plain::{Given, Known};
-use crate::limits::{SHAPES_MAX, SHAPE_PARTS_MAX};
+use crate::limits::{SHAPE_PARTS_MAX, SHAPES_MAX};
 use crate::model::{Event, EventBuf, FieldId, Slot};
 
 /// Shapes seen.
