@@ -82,22 +82,35 @@ impl Op {
 pub(super) struct Words {
     all: Vec<Box<str>>,
     lens: Lengths,
+    /// The bytes they begin with.
+    firsts: u128,
 }
 
 impl Words {
     pub(super) fn new(words: &[String]) -> Words {
         let all: Vec<Box<str>> = words.iter().map(|it| fold(it).as_ref().into()).collect();
-        Words { lens: Lengths::of(all.iter().map(|it| it.len())), all }
+        let firsts = all.iter().fold(0, |bits, it| bits | it.as_bytes().first().map_or(u128::MAX, |it| bit(*it)));
+        Words { lens: Lengths::of(all.iter().map(|it| it.len())), firsts, all }
     }
 
     /// Whether a text folds to one of them; without making the folded text where it is ASCII.
     fn has(&self, text: &str) -> bool {
+        // What begins in ASCII folds to what begins with the same in lower case.
+        if text.as_bytes().first().is_some_and(|it| bit(it.to_ascii_lowercase()) & self.firsts == 0) {
+            return false;
+        }
         if text.is_ascii() {
             return self.lens.has(text.len()) && self.all.iter().any(|it| text.eq_ignore_ascii_case(it));
         }
         let text = fold(text);
         self.all.iter().any(|it| **it == *text)
     }
+}
+
+/// The bit of an ASCII byte; all bits for what is not one.
+#[inline]
+fn bit(byte: u8) -> u128 {
+    if byte < 128 { 1 << byte } else { u128::MAX }
 }
 
 /// `str::trim`, with one look at each end of a text that needs none.
