@@ -121,6 +121,7 @@ impl Shapes {
     #[inline]
     pub(super) fn ready(&mut self, index: SchemaIndex, schema: &Schema) -> (&mut Ready, Fields<'_>, &mut usize) {
         let shape = &mut self.all[self.last];
+        debug_assert!(shape.candidates.iter().any(|it| it.0 == index), "another record was recognised since");
         let fields = Fields { key: &shape.key, element: schema.split.as_ref().map(|it| it.element) };
         let at = match shape.ready.iter().position(|it| it.0 == index) {
             Some(at) => at,
