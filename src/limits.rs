@@ -13,8 +13,16 @@ pub const RECORDS_PER_LINE_MAX: usize = 10_000;
 pub const UNWRAP_DEPTH_MAX: usize = 6;
 /// Distinct field names of all rules and schemas. More: the load is refused.
 pub const FIELDS_MAX: usize = 16_000;
-/// Shapes of records (which probed keys are there) whose schemas a front remembers. Full: all are forgotten and found again.
+/// Shapes of records (which wanted fields are there) of which a front remembers what is left of the schemas for them. Full:
+/// all are forgotten and found again.
 pub const SHAPES_MAX: usize = 4096;
+/// Cases, fields and schemas that are remembered for all shapes together, some 100 bytes each. Full: the same.
+pub const SHAPE_PARTS_MAX: usize = 1 << 16;
+/// Texts between the values of JSON records that a decoder remembers, their bytes, and how many of them may follow one value.
+/// More texts or bytes: all are forgotten and found again. More behind one value: such records are read the long way.
+pub const TRAIL_TURNS_MAX: usize = 4096;
+pub const TRAIL_BYTES_MAX: usize = 128 << 10;
+pub const TRAIL_WIDTH_MAX: usize = 8;
 /// Actions for which a front remembers which forms of their schema fit. Another with the same place overwrites one. Up to
 /// 4 KiB each, mostly 20 bytes.
 pub const ACTIONS_KNOWN_MAX: usize = 512;
