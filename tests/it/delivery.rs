@@ -10,9 +10,6 @@ use serde_json::{Map, Value, json};
 
 use crate::program::tripline_with;
 
-/// A name, and what is put around a line.
-type Wrapper = (&'static str, fn(&str) -> String);
-
 const AT: &str = "2025-04-12T08:03:00.000Z";
 
 /// A shipper's name, and what it makes of a record.

@@ -177,7 +177,7 @@ mod tests {
     fn check(separator: &str, has_names: bool, expected: &[&str], part: &str) {
         let names = ["timestamp", "username", "client_ip", "event", "result"].join(separator);
         let row = |it: usize| {
-            let result = if it % 3 == 0 { "failed" } else { "ok" };
+            let result = if it.is_multiple_of(3) { "failed" } else { "ok" };
             let cells = [
                 format!("2025-04-12T08:02:{it:02}Z"),
                 format!("u{it}@example.com"),
