@@ -24,6 +24,8 @@ pub struct Config {
     pub enable: Vec<String>,
     /// Every built-in rule, the single-event signals too.
     pub all_rules: bool,
+    /// What rules learn from before the first line.
+    pub learn: Learn,
     pub receivers: Settings,
     pub routes: Vec<Route>,
     pub limits: Limits,
@@ -35,6 +37,14 @@ pub struct Config {
     pub lateness: Option<Span>,
     /// Where notifications go that could not be delivered. Default `dead-letters.ndjson`.
     pub dead_letters: Option<PathBuf>,
+}
+
+/// History, for rules that must know what is usual.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Learn {
+    /// Logs, in no particular order; nothing of them is told.
+    pub from: Vec<PathBuf>,
 }
 
 /// Where state is kept.
@@ -124,6 +134,7 @@ pub fn read(named: Option<&Path>) -> Result<Config, Refusal> {
     let mut config = parse(&name, &text)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let places = config.geoip.iter_mut().chain(&mut config.rules).chain(config.lists.0.iter_mut().map(|it| &mut it.1));
+    let places = places.chain(&mut config.learn.from);
     let state = config.state.as_mut().map(|State::Dir(it)| it);
     for place in places.chain(&mut config.dead_letters).chain(state) {
         *place = folder.join(&place);

@@ -230,6 +230,7 @@ fn whole(setup: &Setup, log: &str, args: &BenchArgs) -> Result<Measured, Failure
             lateness: Span::from_secs(2),
             threads: usize::from(args.threads),
             reference: clock::now(),
+            lessons: None,
         };
         let mut tally = Tally::default();
         let watch = Stopwatch::start();

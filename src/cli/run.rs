@@ -24,6 +24,9 @@ pub struct RunArgs {
     /// How long lines that are out of order wait for each other [default: 2s]
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
     pub lateness: Option<Span>,
+    /// History that the rules learn from before going live; nothing of it is told (repeatable). With state, only the first time
+    #[arg(long, value_name = "FILE")]
+    pub learn_from: Vec<String>,
     /// Lines that did not become events, one JSON object each
     #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
@@ -65,6 +68,7 @@ pub fn run(common: &Common, args: RunArgs) -> Exit {
         sources,
         lateness: args.lateness.or(setup.config.lateness).unwrap_or(Span::from_secs(2)),
         look,
+        learn_from: setup.history(&args.learn_from),
         reload: Box::new(move || Setup::prepare(&choice, Wanted::ByRules)),
     };
     let watch = Stopwatch::start();

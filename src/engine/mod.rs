@@ -9,7 +9,7 @@ pub mod rules;
 pub mod save;
 pub mod shard;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 pub use front::{Counts, Front, HashKeys, Judged, Read, Reader, Reading, Rejected};
@@ -18,7 +18,7 @@ pub use shard::{Shard, Step};
 
 use crate::alert::Desk;
 use crate::limits;
-use crate::model::{Alert, Finding, HitBatch, Span, Timestamp};
+use crate::model::{Alert, Finding, HitBatch, Span, State, Timestamp};
 use order::SourceClock;
 
 /// Hits to alerts: the deterministic half. Fed the same batches in any interleaving of sources and cut in any way, it
@@ -42,6 +42,8 @@ pub struct Engine {
     lent: VecDeque<Arc<HitBatch>>,
     found: Vec<Finding>,
     pub counts: Counts,
+    /// How often each rule in the shadow would have told.
+    shadowed: BTreeMap<String, u64>,
     hits_by_rule: Vec<u64>,
     findings_by_rule: Vec<u64>,
 }
@@ -82,6 +84,7 @@ impl Engine {
             lent: VecDeque::new(),
             found: Vec::new(),
             counts: Counts::default(),
+            shadowed: BTreeMap::new(),
             hits_by_rule: vec![0; set.rules.len()],
             findings_by_rule: vec![0; set.rules.len()],
             set,
@@ -183,12 +186,18 @@ impl Engine {
         let kept: Vec<Option<usize>> = set
             .rules
             .iter()
-            .map(|it| old.get(it.rule.id.as_str()).copied().filter(|old| self.set.rules[*old].rule == it.rule))
+            .map(|it| {
+                old.get(it.rule.id.as_str())
+                    .copied()
+                    .filter(|old| self.set.rules[*old].fingerprint() == it.fingerprint())
+            })
             .collect();
         for shard in &mut self.shards {
             shard.adopt(set.clone(), &kept);
         }
+        let first = told.len();
         self.desk.adopt(set.cards.clone(), &kept, told);
+        self.keep_to_oneself(first, told);
         let carry = |old: &[u64]| kept.iter().map(|it| it.map_or(0, |it| old[it])).collect::<Vec<_>>();
         (self.hits_by_rule, self.findings_by_rule) = (carry(&self.hits_by_rule), carry(&self.findings_by_rule));
         self.set = set;
@@ -278,6 +287,7 @@ impl Engine {
 
     /// What the shards found in a step goes to the desk.
     fn conclude(&mut self, now: Timestamp, found: &mut Vec<Finding>, told: &mut Vec<Alert>) {
+        let first = told.len();
         if found.len() > 1 {
             found.sort_by(|a, b| finding_order(a).cmp(&finding_order(b)));
         }
@@ -286,6 +296,28 @@ impl Engine {
             self.desk.observe(finding, &self.sources, told);
         }
         self.desk.advance(now, told);
+        self.keep_to_oneself(first, told);
+    }
+
+    /// Takes out what rules in the shadow say, and counts it. The desk knows nothing of shadows: what a rule would have told
+    /// is what it would have told, folded and resolved.
+    fn keep_to_oneself(&mut self, first: usize, told: &mut Vec<Alert>) {
+        let shadows = |id: &str| self.set.rules.iter().any(|it| it.rule.shadow && it.rule.id == id);
+        if told.len() == first || !self.set.rules.iter().any(|it| it.rule.shadow) {
+            return;
+        }
+        for alert in told.split_off(first) {
+            if !shadows(&alert.rule.id) {
+                told.push(alert);
+            } else if alert.state == State::Firing {
+                *self.shadowed.entry(alert.rule.id).or_default() += 1;
+            }
+        }
+    }
+
+    /// For each rule in the shadow that would have told, how many alerts.
+    pub fn shadowed(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.shadowed.iter().map(|(rule, it)| (rule.as_str(), *it))
     }
 
     /// The smallest watermark of the sources that speak; when none does, the newest that any said.

@@ -45,7 +45,45 @@ impl RuleSet {
     }
 }
 
+/// What rules learned from history: of each that compares everybody with everybody, what its detector remembers. Windows
+/// over minutes have nothing to learn, and what was not told then must not be told late.
+#[derive(Clone, Default)]
+pub struct Lessons(Vec<(RuleName, Vec<u8>, u64)>);
+
+impl Lessons {
+    /// How many rules learned something.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 impl Engine {
+    /// What its rules have learned. For engines of one shard.
+    pub fn lessons(&self) -> Lessons {
+        let names = self.set.names();
+        let learn = |rule: &usize| self.set.rules[*rule].rule.detect.sees_everybody();
+        let lesson = |rule: usize| {
+            let (bytes, next) = self.shards[0].lesson(rule);
+            (names[rule].clone(), bytes, next)
+        };
+        Lessons((0..names.len()).filter(learn).map(lesson).collect())
+    }
+
+    /// Begins with what was learned. For engines of one shard that remember nothing, with the keys of the one that learned.
+    pub fn take_lessons(&mut self, lessons: &Lessons) -> Result<(), String> {
+        let names: Vec<RuleName> = lessons.0.iter().map(|it| it.0.clone()).collect();
+        for (number, (_, bytes, next)) in self.set.numbers_of(&names).into_iter().zip(&lessons.0) {
+            if let Some(number) = number {
+                self.shards[0].take_lesson(number, bytes, *next)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Everything it remembers. For engines of one shard, which services have.
     pub fn save(&self) -> Vec<u8> {
         let shard = &self.shards[0];

@@ -153,6 +153,20 @@ impl Shard {
         (rules, self.rings.iter().map(EvidenceRing::save).collect(), batches)
     }
 
+    /// What a rule's detector remembers, and the number its next line of evidence has.
+    pub fn lesson(&self, rule: usize) -> (Vec<u8>, u64) {
+        (self.detectors[rule].save(), self.shared_rings[rule].as_ref().map_or(0, EvidenceRing::next))
+    }
+
+    /// Gives a rule what it learned elsewhere. The lines it learned from are not kept: their numbers are taken, and nothing is
+    /// found there.
+    pub fn take_lesson(&mut self, rule: RuleIndex, bytes: &[u8], next: u64) -> Result<(), String> {
+        if let Some(ring) = &mut self.shared_rings[rule.index()] {
+            ring.first = next;
+        }
+        self.detectors[rule.index()].restore(bytes)
+    }
+
     /// Gives a rule back what it remembered.
     pub fn restore_rule(&mut self, rule: RuleIndex, bytes: &[u8], ring: Option<SavedRing>) -> Result<(), String> {
         if let (Some(own), Some(ring)) = (&mut self.shared_rings[rule.index()], ring) {
@@ -354,6 +368,10 @@ impl EvidenceRing {
 
     fn new(bytes_max: usize) -> EvidenceRing {
         EvidenceRing { bytes_max, kept: VecDeque::new(), first: 0, texts: VecDeque::new(), texts_forgotten: 0 }
+    }
+
+    fn next(&self) -> u64 {
+        self.first + self.kept.len() as u64
     }
 
     fn save(&self) -> SavedRing {

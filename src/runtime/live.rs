@@ -18,6 +18,7 @@ use super::books::{self, Books, Status, StoredLedger};
 use super::clock::{Now, Step, Trusted};
 use super::journal::{self, Entry};
 use super::keeper::{Keeper, Message};
+use super::learn::learn;
 use super::setup::Setup;
 use super::{clock, own};
 use crate::config;
@@ -44,6 +45,8 @@ pub struct Live {
     pub sources: Vec<SourceConfig>,
     pub lateness: Span,
     pub look: Look,
+    /// History to learn from, unless there is a memory already.
+    pub learn_from: Vec<String>,
     /// Reads everything anew, for SIGHUP.
     pub reload: Box<dyn Fn() -> Result<Setup, Refusal>>,
 }
@@ -374,15 +377,19 @@ impl Service {
         let mut told: Vec<Alert> = Vec::new();
         let mut complaints = opened.set_aside;
         let (engine, recorder) = match opened.store {
-            None => (Engine::new(setup.set.clone(), 1), None),
+            None => (educated(&setup, live, surroundings)?, None),
             Some(mut store) => {
                 let folder = store.folder().to_path_buf();
                 let keys = store.hash_keys((setup.keys.0, setup.keys.1)).map_err(|it| unusable(&folder, it))?;
                 setup.keys = crate::engine::HashKeys(keys.0, keys.1);
                 let set = setup.set.clone();
                 let fresh = || Engine::new(set.clone(), 1);
-                let (engine, recovered) = journal::recover(&store, &books::date(now), &fresh, &mut told)
+                let (mut engine, recovered) = journal::recover(&store, &books::date(now), &fresh, &mut told)
                     .map_err(|it| unusable(&folder, it))?;
+                let begins = recovered.snapshot.is_none() && recovered.entries == 0;
+                if begins {
+                    engine = educated(&setup, live, surroundings)?;
+                }
                 if recovered.snapshot.is_some() || recovered.entries > 0 {
                     surroundings.say(&format!("remembered: {} journal entries since the snapshot", recovered.entries));
                 }
@@ -395,6 +402,10 @@ impl Service {
                     .map_err(|it| unusable(&folder, it))?;
                 tokio::spawn(Keeper::new(books, post.courier.clone()).run(inbox, reports));
                 let mut recorder = Recorder::new(to, status, limits::JOURNAL_BYTES_MAX);
+                if begins && !live.learn_from.is_empty() {
+                    // What history taught is in no journal: a snapshot follows at the first chance.
+                    recorder.journaled = recorder.snapshot_after;
+                }
                 recorder.entry(Entry::Rules(engine.rule_names()).encode());
                 (engine, Some(recorder))
             }
@@ -686,6 +697,7 @@ impl Service {
         out.labelled("events_clamped_total", "kind", [("future", stats.suspect)].into_iter());
         out.labelled("hits_total", "rule", self.engine.by_rule().map(|(rule, hits, _)| (rule, hits)));
         out.labelled("alerts_fired_total", "rule", self.fired.iter().map(|(rule, it)| (rule.as_str(), *it)));
+        out.labelled("alerts_shadowed_total", "rule", self.engine.shadowed());
         out.gauge("config_generation", self.generation as f64);
         out.counter("reload_failures_total", self.reload_failures);
         out.gauge("entities", stats.entities as f64);
@@ -736,6 +748,17 @@ impl Service {
             }
         }
     }
+}
+
+/// An engine without a past, but with history behind it where some is named.
+fn educated(setup: &Setup, live: &Live, surroundings: &mut dyn Surroundings) -> Result<Engine, LiveError> {
+    let mut engine = Engine::new(setup.set.clone(), 1);
+    if !live.learn_from.is_empty() {
+        let learned = learn(setup, &live.learn_from, live.lateness, clock::now()).map_err(LiveError::Source)?;
+        engine.take_lessons(&learned.lessons).map_err(|it| LiveError::Refused(Refusal::of(it)))?;
+        surroundings.say(&learned.sentence());
+    }
+    Ok(engine)
 }
 
 /// How each configured source is read: format and zone, lateness, and the name it goes by.
