@@ -1,0 +1,313 @@
+//! A writer does to its files whatever writers and rotation do, a reader is stopped and started again, and every line comes
+//! exactly once, with its right number.
+
+use super::*;
+use crate::source::archive::tests::gz;
+use crate::source::tests::Folder;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::time::SystemTime;
+
+/// Files, their writer and their reader.
+struct World {
+    folder: Folder,
+    pattern: &'static str,
+    from: From,
+    links: Links,
+    until: Until,
+    follower: Option<Follower>,
+    now: Duration,
+    committed: BTreeMap<String, Vec<u8>>,
+    /// As `line:text`.
+    heard: Vec<String>,
+    complaints: Vec<String>,
+    /// Rises with every change of a file: two changes never have one time.
+    ticks: u64,
+    generation: u32,
+    lines: u32,
+    written: Vec<String>,
+}
+
+impl World {
+    fn new(pattern: &'static str) -> World {
+        World {
+            folder: Folder::new(),
+            pattern,
+            from: From::Start,
+            links: Links::Refused,
+            until: Until::Stopped,
+            follower: None,
+            now: Duration::ZERO,
+            committed: BTreeMap::new(),
+            heard: Vec::new(),
+            complaints: Vec::new(),
+            ticks: 0,
+            generation: 1,
+            lines: 0,
+            written: Vec::new(),
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path(name)
+    }
+
+    fn touch(&mut self, file: &File) {
+        self.ticks += 1;
+        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_000 + self.ticks * 10);
+        file.set_modified(time).expect("a file of ours");
+    }
+
+    fn append(&mut self, name: &str, bytes: &[u8]) {
+        let mut file = OpenOptions::new().append(true).create(true).open(self.path(name)).expect("a file of ours");
+        file.write_all(bytes).expect("room");
+        self.touch(&file);
+    }
+
+    fn remove(&self, name: &str) {
+        fs::remove_file(self.path(name)).expect(name);
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.path(from), self.path(to)).expect(from);
+    }
+
+    fn exists(&self, name: &str) -> bool {
+        fs::exists(self.path(name)).expect("a folder of ours")
+    }
+
+    /// Compresses as gzip does: beside, with the time of the original, and then the original is gone.
+    fn compress(&mut self, name: &str) {
+        let path = self.path(name);
+        let modified = fs::metadata(&path).and_then(|it| it.modified()).expect(name);
+        let packed = self.folder.write(&format!("{name}.gz"), &gz(&fs::read(&path).expect(name)));
+        let file = OpenOptions::new().append(true).open(packed).expect(name);
+        file.set_modified(modified).expect(name);
+        self.remove(name);
+    }
+
+    fn settings(&self) -> Settings {
+        let path = self.path(self.pattern);
+        let pattern = if self.until == Until::End { Pattern::literal(&path) } else { Pattern::parse(&path).expect("good") };
+        let Self { from, links, until, .. } = *self;
+        Settings { source: 3, pattern, from, links, until, line_bytes_max: 2_000 }
+    }
+
+    /// One poll, of which so many batches are committed before we die, if we do.
+    fn poll(&mut self, survives: Option<usize>) -> Polled {
+        let known: Vec<(String, Vec<u8>)> = self.committed.clone().into_iter().collect();
+        let settings = self.settings();
+        let follower = self.follower.get_or_insert_with(|| Follower::new(settings, &known));
+        let mut out = Vec::new();
+        let polled = follower.poll(self.now, &mut out);
+        self.complaints.extend(follower.complaints().iter().map(|it| it.problem.clone()));
+        out.truncate(survives.unwrap_or(usize::MAX));
+        for batch in out {
+            self.heard.extend(batch.lines().map(|it| format!("{}:{}", it.number, it.text)));
+            self.heard.extend(batch.rejects().map(|it| format!("{}!{}", it.number, it.reason)));
+            for (key, value) in batch.positions {
+                match value {
+                    Some(it) => drop(self.committed.insert(key.to_string(), it)),
+                    None => drop(self.committed.remove(&*key)),
+                }
+            }
+        }
+        if survives.is_some() {
+            self.follower = None;
+        }
+        polled
+    }
+
+    /// Polls until there is nothing more to read.
+    fn catch_up(&mut self) {
+        for _ in 0..1_000 {
+            if self.poll(None) == Polled::Quiet {
+                self.now += POLL_EVERY;
+                return;
+            }
+        }
+        panic!("it is never quiet");
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+        self.catch_up();
+    }
+
+    fn restart(&mut self) {
+        self.follower = None;
+        self.now = Duration::ZERO;
+    }
+
+    fn check(&mut self, expected: &[&str]) {
+        self.catch_up();
+        assert_eq!(std::mem::take(&mut self.heard), expected);
+    }
+
+    /// Writes whole lines; each says its file and its number.
+    fn write_lines(&mut self, name: &str, number: u32, pad: usize) {
+        let mut text = String::new();
+        for _ in 0..number {
+            self.lines += 1;
+            let line = format!("file {} line {} {}", self.generation, self.lines, "x".repeat(pad));
+            text += &format!("{line}\n");
+            self.written.push(line);
+        }
+        self.append(name, text.as_bytes());
+    }
+
+    fn new_file(&mut self) {
+        self.generation += 1;
+        self.lines = 0;
+    }
+
+    /// Makes room for a new `app.log.1`.
+    fn shift(&mut self) {
+        for number in (1..40).rev() {
+            for end in ["", ".gz"] {
+                let name = format!("app.log.{number}{end}");
+                if self.exists(&name) {
+                    self.rename(&name, &format!("app.log.{}{end}", number + 1));
+                }
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Write { lines: u32, pad: usize },
+    Rename { late: u32 },
+    CopyTruncate { polls_between: bool, reads_between: u32 },
+    Compress(u32),
+    Delete,
+    Poll,
+    CatchUp,
+    Wait,
+    Die { committed: usize },
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        6 => (1u32..6, prop_oneof![4 => 0usize..60, 1 => 300usize..900]).prop_map(|(lines, pad)| Act::Write { lines, pad }),
+        3 => (0u32..3).prop_map(|late| Act::Rename { late }),
+        3 => (any::<bool>(), 0u32..3).prop_map(|(polls_between, reads_between)| Act::CopyTruncate { polls_between, reads_between }),
+        2 => (1u32..4).prop_map(Act::Compress),
+        1 => Just(Act::Delete),
+        3 => Just(Act::Poll),
+        2 => Just(Act::CatchUp),
+        1 => Just(Act::Wait),
+        3 => (0usize..3).prop_map(|committed| Act::Die { committed }),
+    ]
+}
+
+impl World {
+    fn act(&mut self, act: &Act) {
+        match *act {
+            Act::Write { lines, pad } => self.write_lines("app.log", lines, pad),
+            Act::Rename { late } if self.exists("app.log") => {
+                self.shift();
+                self.rename("app.log", "app.log.1");
+                if late > 0 {
+                    self.write_lines("app.log.1", late, 5);
+                }
+                self.new_file();
+            }
+            Act::CopyTruncate { polls_between, reads_between } if self.exists("app.log") => {
+                self.shift();
+                let bytes = fs::read(self.path("app.log")).expect("app.log");
+                if !bytes.is_empty() {
+                    self.append("app.log.1", &bytes);
+                }
+                if polls_between {
+                    self.poll(None);
+                }
+                if reads_between > 0 {
+                    // Written after the copy was made: only whoever reads it before it is emptied has it.
+                    self.catch_up();
+                    self.write_lines("app.log", reads_between, 7);
+                    self.catch_up();
+                    self.wait(SCAN_EVERY);
+                }
+                let file = OpenOptions::new().write(true).truncate(true).open(self.path("app.log")).expect("app.log");
+                self.touch(&file);
+                self.new_file();
+            }
+            Act::Compress(number) => {
+                let name = format!("app.log.{number}");
+                if self.exists(&name) && !self.exists(&format!("{name}.gz")) {
+                    self.compress(&name);
+                }
+            }
+            Act::Delete if self.exists("app.log") => {
+                // What nobody has read cannot be found again.
+                self.catch_up();
+                self.wait(SCAN_EVERY);
+                self.remove("app.log");
+                self.new_file();
+            }
+            Act::Rename { .. } | Act::CopyTruncate { .. } | Act::Delete => (),
+            Act::Poll => drop(self.poll(None)),
+            Act::CatchUp => self.catch_up(),
+            Act::Wait => self.wait(Duration::from_secs(7)),
+            Act::Die { committed } => drop(self.poll(Some(committed))),
+        }
+    }
+
+    fn end(&mut self) {
+        for _ in 0..4 {
+            self.wait(Duration::from_secs(70));
+        }
+        let mut expected: Vec<String> = self
+            .written
+            .iter()
+            .map(|it| format!("{}:{it}", it.split(' ').nth(3).expect("a line of ours")))
+            .collect();
+        let mut heard = self.heard.clone();
+        expected.sort();
+        heard.sort();
+        let lost: Vec<_> = expected.iter().filter(|it| !heard.contains(it)).collect();
+        let extra: Vec<_> = heard.iter().filter(|it| !expected.contains(it)).collect();
+        assert!(lost.is_empty() && extra.is_empty(), "lost {lost:?}, invented {extra:?}");
+        let twice: Vec<_> = heard.windows(2).filter(|it| it[0] == it[1]).map(|it| &it[0]).collect();
+        assert!(twice.is_empty(), "twice {twice:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, max_shrink_iters: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn every_line_once_whatever_happens(
+        acts in proptest::collection::vec(act(), 1..40),
+        pattern in prop_oneof![Just("app.log"), Just("app.log*"), Just("*.log")],
+    ) {
+        let mut world = World::new(pattern);
+        // Otherwise a file that came and went before the first look is nobody's.
+        world.append("app.log", b"");
+        world.catch_up();
+        for it in &acts {
+            world.act(it);
+        }
+        world.end();
+    }
+}
+
+#[test]
+fn debug_one() {
+    let mut world = World::new("app.log");
+    world.append("app.log", b"");
+    world.catch_up();
+    for it in [Act::Rename { late: 0 }, Act::Delete, Act::Write { lines: 1, pad: 0 }, Act::Write { lines: 1, pad: 0 }] {
+        world.act(&it);
+    }
+    for round in 0..10 {
+        world.poll(None);
+        world.now += POLL_EVERY;
+        eprintln!("{round}: {:?}", world.heard);
+        for it in &world.follower.as_ref().unwrap().files {
+            eprintln!("   {} {:?} {:?} off {} done {} fin {} end {} inode {}", it.position.id, it.path.file_name(), it.place, it.position.offset, it.position.done, it.finished, it.at_end, it.position.file.inode);
+        }
+    }
+}
