@@ -1,9 +1,9 @@
 //! Files named by a person, and `-` for stdin.
 
+use crate::source::SourceError;
 use crate::source::archive;
 use crate::source::frame::Framer;
 use crate::source::reader::{Counted, HandOver, Progress, Reader};
-use crate::source::SourceError;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;

@@ -114,7 +114,8 @@ impl Bytes {
             return Ok(Bytes::Plain(file));
         }
         let again = file.try_clone().map_err(|it| about(&it))?;
-        let reader = archive::unpacked(again).map_err(|it| about(&it))?.map_err(|what| Unfit::new(format!("is {what}")))?;
+        let reader =
+            archive::unpacked(again).map_err(|it| about(&it))?.map_err(|what| Unfit::new(format!("is {what}")))?;
         Ok(Bytes::Packed(Packed { file, reader, held: Vec::new(), start: 0, ended: false }))
     }
 

@@ -126,6 +126,8 @@ pub struct Follower {
     /// Where the last poll stopped.
     cursor: usize,
     read_some: bool,
+    /// When folders were last changed.
+    folders: HashMap<PathBuf, i128>,
     /// Logs of which something older must be read before the rest can be told.
     deferred: HashSet<PathBuf>,
     /// Copies of what is being read, by what they looked like when we saw it.
@@ -232,8 +234,9 @@ impl Tracked {
 
     /// It was empty when we saw it first. What is in it now may be the second filling, and the first in a copy.
     fn needs_search(&self, seen: Seen) -> bool {
-        let is_untouched = self.place == Place::Present && self.position.offset == 0 && !self.is_searched;
-        is_untouched && (seen.len > 0 || seen.modified != self.position.modified)
+        let is_unread = self.place == Place::Present && self.position.offset == 0;
+        let is_touched = !self.is_searched && (seen.len > 0 || seen.modified != self.position.modified);
+        is_unread && (is_touched || seen.len < self.position.size)
     }
 
     /// There is more in it than was read.
@@ -325,6 +328,7 @@ impl Follower {
             scan_now: false,
             cursor: 0,
             read_some: false,
+            folders: HashMap::new(),
             deferred: HashSet::new(),
             copies: HashMap::new(),
             complaints: HashMap::new(),
@@ -343,7 +347,6 @@ impl Follower {
     pub fn poll(&mut self, now: Duration, out: &mut Vec<LineBatch>) -> Polled {
         if self.cursor == 0 && (self.scan_now || self.scan_at.is_none_or(|it| it <= now)) {
             self.scan(now);
-            self.say_forgotten(out);
         }
         let mut bytes = 0;
         while let Some(index) = (self.cursor < self.files.len()).then_some(self.cursor) {
@@ -369,6 +372,8 @@ impl Follower {
             }
         }
         self.cursor = 0;
+        // After what took their places: if only one of the two is committed, it is not this.
+        self.say_forgotten(out);
         // What was waited for has been read: go on at once.
         let is_behind = |it: &Tracked| self.deferred.contains(&it.chain) && it.is_behind();
         self.scan_now |= !self.deferred.is_empty() && !self.files.iter().any(is_behind);
@@ -453,7 +458,10 @@ impl Follower {
         let turn = self.read(index, seen, batch);
         if matches!(turn, Turn::Read | Turn::Later | Turn::End) {
             let position = &mut self.files[index].position;
-            (position.modified, position.size) = (seen.modified, seen.len);
+            // Of an empty file nothing is known but when it was first seen: what is older than that was never ours.
+            if position.offset > 0 {
+                (position.modified, position.size) = (seen.modified, seen.len);
+            }
         }
         match turn {
             Turn::Read => {
@@ -539,7 +547,11 @@ impl Follower {
         let unwanted = file.position.skip.saturating_sub(at).min(SHARE_BYTES as u64) as usize;
         let most = if unwanted > 0 { unwanted } else { SHARE_BYTES };
         if let Err(error) = bytes.window(at, most, &mut self.buffer) {
-            let rest = if bytes.is_packed() { "; what came before was read, and it is tried again when it changes" } else { "" };
+            let rest = if bytes.is_packed() {
+                "; what came before was read, and it is tried again when it changes"
+            } else {
+                ""
+            };
             return Turn::Unfit(Unfit::new(format!("could not be read to its end: {error}{rest}")));
         }
         if self.buffer.len() < context || (context > 0 && print(&self.buffer[..context]) != file.tail) {

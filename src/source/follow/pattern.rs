@@ -31,7 +31,10 @@ enum Token {
     /// Any number of characters.
     Any,
     /// One of these bytes, or none of them.
-    Class { ranges: Vec<(u8, u8)>, negated: bool },
+    Class {
+        ranges: Vec<(u8, u8)>,
+        negated: bool,
+    },
 }
 
 /// What is wrong with a pattern, and where in its text.
@@ -57,7 +60,11 @@ impl Pattern {
             return error("a path cannot hold a NUL", "remove it", at..at + 1);
         }
         if let Some(at) = text.find("**") {
-            return error("`**` is not understood", "write one `*` for each folder: \"/var/log/*/app.log\"", at..at + 2);
+            return error(
+                "`**` is not understood",
+                "write one `*` for each folder: \"/var/log/*/app.log\"",
+                at..at + 2,
+            );
         }
         if let (Some(open), Some(close)) = (text.find('{'), text.rfind('}'))
             && open < close
@@ -296,7 +303,8 @@ fn date(name: &[u8]) -> Option<Range<usize>> {
         let mut at = start;
         let mut part = |len: usize, range: std::ops::RangeInclusive<u32>| -> Option<()> {
             let digits = name.get(at..at + len)?;
-            let value = digits.iter().try_fold(0, |sum, it| it.is_ascii_digit().then(|| sum * 10 + u32::from(it - b'0')));
+            let value =
+                digits.iter().try_fold(0, |sum, it| it.is_ascii_digit().then(|| sum * 10 + u32::from(it - b'0')));
             at += len;
             if name.get(at).is_some_and(|it| is_separator(*it)) && name.get(at + 1).is_some_and(u8::is_ascii_digit) {
                 at += 1;

@@ -18,6 +18,7 @@ use crate::limits;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -56,10 +57,12 @@ impl Follower {
         troubled.extend(self.forget_the_empty(&listed));
         troubled.extend(self.unplace_what_moved(&listed, now));
         troubled.extend(self.newcomers(&listed, &newest));
+        troubled.extend(self.in_changed_folders());
         let mut spots = self.to_be_placed(listed, &troubled);
         spots.sort_by(|a, b| {
             a.chain.cmp(&b.chain).then_with(|| by_age((&a.path, a.seen.modified), (&b.path, b.seen.modified)))
         });
+        self.forget_the_moved_empty(&spots);
         let mut youngest_known: HashMap<PathBuf, usize> = HashMap::new();
         let mut unknown = Vec::new();
         for (index, spot) in spots.iter().enumerate() {
@@ -71,7 +74,8 @@ impl Follower {
             }
         }
         // What we have open must be read before anything can be told from it; younger files wait for older ones anyway.
-        let behind: HashSet<PathBuf> = self.files.iter().filter(|it| it.is_behind()).map(|it| it.chain.clone()).collect();
+        let behind: HashSet<PathBuf> =
+            self.files.iter().filter(|it| it.is_behind()).map(|it| it.chain.clone()).collect();
         self.deferred.extend(unknown.iter().map(|it| spots[*it].chain.clone()).filter(|it| behind.contains(it)));
         if !self.deferred.is_empty() {
             self.scan_at = Some(now + POLL_EVERY);
@@ -126,7 +130,9 @@ impl Follower {
         let mut spots = Vec::with_capacity(paths.len());
         for path in paths {
             match bytes::look(&path, self.settings.links) {
-                Ok(Some(seen)) => spots.push(Spot { chain: self.settings.chain_of(&path), path, seen, is_listed: true }),
+                Ok(Some(seen)) => {
+                    spots.push(Spot { chain: self.settings.chain_of(&path), path, seen, is_listed: true })
+                }
                 Ok(None) => (),
                 // A pattern may well mean folders, too.
                 Err(it) if it.is_other && path.is_dir() && !self.settings.pattern.is_literal() => (),
@@ -141,7 +147,7 @@ impl Follower {
 
     /// Files that were empty until now are new: nothing was read of them, and what stands beside them may be older.
     fn forget_the_empty(&mut self, listed: &[Spot]) -> HashSet<PathBuf> {
-        if self.files.iter().all(|it| it.is_searched) {
+        if self.settings.until == Until::End {
             return HashSet::new();
         }
         let there: HashMap<FileId, Seen> = listed.iter().map(|it| (it.seen.file, it.seen)).collect();
@@ -153,11 +159,44 @@ impl Follower {
         troubled
     }
 
+    /// The same for those that were renamed since.
+    fn forget_the_moved_empty(&mut self, spots: &[Spot]) {
+        let is_empty = |it: &Tracked| it.position.offset == 0 && !it.is_searched && it.place != Place::Present;
+        let is_as_it_was = |it: &Tracked, spot: &Spot| {
+            spot.path == it.path && (spot.seen.len, spot.seen.modified) == (0, it.position.modified)
+        };
+        let is_at = |it: &Tracked, spot: &Spot| spot.seen.file == it.position.file && !is_as_it_was(it, spot);
+        let is_it = |it: &Tracked| is_empty(it) && spots.iter().any(|spot| is_at(it, spot));
+        self.forgotten.extend(self.files.iter().filter(|it| is_it(it)).map(|it| it.position.id));
+        self.files.retain(|it| !is_it(it));
+    }
+
     /// Logs we know of which there is a file that we do not know.
     fn newcomers(&self, listed: &[Spot], known: &HashMap<PathBuf, i64>) -> HashSet<PathBuf> {
         let files: HashSet<FileId> = self.files.iter().map(|it| it.position.file).collect();
         let is_new = |it: &&Spot| known.contains_key(&it.chain) && !files.contains(&it.seen.file);
         listed.iter().filter(is_new).map(|it| it.chain.clone()).collect()
+    }
+
+    /// Logs in whose folders a name came, went or changed since the last scan.
+    fn in_changed_folders(&mut self) -> HashSet<PathBuf> {
+        if self.settings.until == Until::End {
+            return HashSet::new();
+        }
+        let mut changed: HashMap<PathBuf, bool> = HashMap::new();
+        let mut troubled = HashSet::new();
+        for file in &self.files {
+            let folder = folder(&file.chain);
+            let is_changed = *changed.entry(folder).or_insert_with_key(|folder| {
+                let now =
+                    fs::metadata(folder).map_or(0, |it| i128::from(it.mtime()) << 32 | i128::from(it.mtime_nsec()));
+                self.folders.insert(folder.clone(), now) != Some(now)
+            });
+            if is_changed {
+                troubled.insert(file.chain.clone());
+            }
+        }
+        troubled
     }
 
     /// Files that are no longer at their paths are read through what we have open, or looked for. The result is the logs
