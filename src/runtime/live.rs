@@ -492,17 +492,14 @@ impl Service {
             surroundings.say(complaint);
             told.push(own::alert("state-damaged", Severity::High, complaint, now));
         }
-        let mut service =
-            Service::new(setup, readings, live.lateness, engine, recorder, sentences, publish, clock::both());
+        let mut service = Service::new(setup, readings, engine, recorder, sentences, publish, clock::both());
         service.told = told;
         Ok(service)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what a service is made of")]
     pub fn new(
         setup: Setup,
         readings: Vec<(Reading, Span, Option<String>)>,
-        lateness: Span,
         engine: Engine,
         recorder: Option<Recorder>,
         sentences: mpsc::UnboundedReceiver<String>,

@@ -234,7 +234,7 @@ impl Tracked {
 
     /// It was empty when we saw it first. What is in it now may be the second filling, and the first in a copy.
     fn needs_search(&self, seen: Seen) -> bool {
-        let is_unread = self.place == Place::Present && self.position.offset == 0;
+        let is_unread = self.place == Place::Present && self.position.is_untouched();
         let is_touched = !self.is_searched && (seen.len > 0 || seen.modified != self.position.modified);
         is_unread && (is_touched || seen.len < self.position.size)
     }

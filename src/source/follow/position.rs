@@ -145,6 +145,11 @@ impl Position {
         self.path = path.to_path_buf().into_os_string().into_vec();
     }
 
+    /// Nothing was ever read of it.
+    pub fn is_untouched(&self) -> bool {
+        self.offset == 0 && self.taken == 0
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         postcard::to_allocvec(self).expect("positions are plain data, and memory for them is there")
     }

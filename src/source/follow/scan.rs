@@ -161,10 +161,8 @@ impl Follower {
 
     /// The same for those that were renamed since.
     fn forget_the_moved_empty(&mut self, spots: &[Spot]) {
-        let is_empty = |it: &Tracked| it.position.offset == 0 && !it.is_searched && it.place != Place::Present;
-        let is_as_it_was = |it: &Tracked, spot: &Spot| {
-            spot.path == it.path && (spot.seen.len, spot.seen.modified) == (0, it.position.modified)
-        };
+        let is_empty = |it: &Tracked| it.position.is_untouched() && !it.is_searched && it.place != Place::Present;
+        let is_as_it_was = |it: &Tracked, spot: &Spot| (spot.seen.len, spot.seen.modified) == (0, it.position.modified);
         let is_at = |it: &Tracked, spot: &Spot| spot.seen.file == it.position.file && !is_as_it_was(it, spot);
         let is_it = |it: &Tracked| is_empty(it) && spots.iter().any(|spot| is_at(it, spot));
         self.forgotten.extend(self.files.iter().filter(|it| is_it(it)).map(|it| it.position.id));

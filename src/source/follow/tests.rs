@@ -306,3 +306,150 @@ proptest! {
         world.end();
     }
 }
+
+#[test]
+fn a_line_is_one_when_it_ends() {
+    let mut world = World::new("*.log");
+    world.append("a.log", b"one\ntw");
+    world.check(&["1:one"]);
+    world.append("a.log", b"o\r\n\nfour");
+    world.check(&["2:two"]);
+    world.wait(KEPT_OPEN);
+    world.check(&[]);
+    // Rotated away, nothing more can come.
+    world.rename("a.log", "a.log.1");
+    world.wait(SCAN_EVERY);
+    world.append("a.log", b"new\n");
+    world.wait(SETTLED);
+    world.wait(SETTLED);
+    let mut heard = std::mem::take(&mut world.heard);
+    heard.sort();
+    assert_eq!(heard, ["1:new", "4:four"]);
+}
+
+#[test]
+fn documents_long_lines_and_wide_characters_go_on_after_a_restart() {
+    let mut world = World::new("*.log");
+    world.append("a.log", b"first\n[\n{\"a\":1},\n{\"a\":");
+    world.check(&["1:first", "3:{\"a\":1}"]);
+    world.restart();
+    world.append("a.log", b"\n2},\n");
+    world.check(&["4:{\"a\": 2}"]);
+    world.append("a.log", b"]\nlast\n");
+    world.check(&["7:last"]);
+    let long = vec![b'x'; SHARE_BYTES * 2 + 7];
+    world.append("a.log", &long);
+    world.check(&["8!too-long"]);
+    world.append("a.log", b"tail\nafter\n");
+    world.check(&["9:after"]);
+    let wide = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    world.append("b.log", &[b"\xff\xfe".as_slice(), &wide("eins\nzwei\n\u{10a}")].concat());
+    world.check(&["1:eins", "2:zwei"]);
+    world.restart();
+    world.append("b.log", &wide("drei\n"));
+    world.check(&["3:\u{10a}drei"]);
+}
+
+#[test]
+fn only_regular_files_are_followed_and_each_complaint_comes_once() {
+    let mut world = World::new("*.log");
+    world.until = Until::Stopped;
+    fs::create_dir(world.path("folder.log")).expect("a folder");
+    world.append("real", b"secret\n");
+    std::os::unix::fs::symlink(world.path("real"), world.path("link.log")).expect("a link");
+    std::os::unix::fs::symlink("/dev/zero", world.path("zero.log")).expect("a link");
+    world.append("good.log", b"good\n");
+    world.check(&["1:good"]);
+    for _ in 0..3 {
+        world.wait(SCAN_EVERY);
+    }
+    world.check(&[]);
+    world.complaints.sort();
+    assert_eq!(world.complaints.len(), 2, "{:?}", world.complaints);
+    assert!(world.complaints.iter().all(|it| it.contains("symlinks: true")));
+    let mut world = World::new("*.log");
+    world.links = Links::Followed;
+    world.append("real", b"one\n");
+    std::os::unix::fs::symlink(world.path("real"), world.path("link.log")).expect("a link");
+    std::os::unix::fs::symlink("/dev/zero", world.path("zero.log")).expect("a link");
+    world.check(&["1:one"]);
+    assert_eq!(world.complaints, ["is a device; only regular files are followed"]);
+    // Whoever turns the link gets the other file read, from its beginning.
+    world.append("other", b"two\n");
+    world.remove("link.log");
+    std::os::unix::fs::symlink(world.path("other"), world.path("link.log")).expect("a link");
+    world.wait(SCAN_EVERY);
+    world.check(&["1:two"]);
+}
+
+#[test]
+fn what_was_there_before_us_may_be_left_out() {
+    let mut world = World::new("*.log");
+    world.from = From::End;
+    world.append("a.log", b"old\nolder\nbegun");
+    world.check(&[]);
+    world.append("a.log", b" before\nnew\n");
+    world.append("b.log", b"later\n");
+    world.wait(SCAN_EVERY);
+    world.check(&["3:begun before", "4:new", "1:later"]);
+    world.restart();
+    world.append("a.log", b"more\n");
+    world.append("c.log", b"while we were down\n");
+    world.check(&["5:more", "1:while we were down"]);
+}
+
+#[test]
+fn a_file_that_is_not_followed_is_read_once() {
+    let mut world = World::new("a[1].log");
+    world.until = Until::End;
+    world.append("a[1].log", b"one\ntwo");
+    world.check(&["1:one", "2:two"]);
+    assert!(world.follower.as_ref().is_some_and(Follower::is_over));
+    world.restart();
+    world.check(&[]);
+    assert!(world.follower.as_ref().is_some_and(Follower::is_over));
+    world.restart();
+    world.append("a[1].log", b"\nthree\n");
+    world.check(&["4:three"]);
+    world.restart();
+    fs::write(world.path("a[1].log"), "other\n").expect("a file of ours");
+    world.check(&["1:other"]);
+}
+
+#[test]
+fn holes_are_passed_and_zeros_at_the_end_are_not() {
+    let mut world = World::new("*.log");
+    world.append("a.log", b"before\n");
+    world.check(&["1:before"]);
+    let file = OpenOptions::new().write(true).open(world.path("a.log")).expect("a.log");
+    file.set_len(ZEROS_BYTES + 5_000_000).expect("a hole");
+    world.touch(&file);
+    world.check(&[]);
+    world.append("a.log", b"after\n");
+    for _ in 0..4 {
+        world.wait(POLL_EVERY);
+    }
+    world.check(&["2:after"]);
+    let mut world = World::new("*.log");
+    world.append("a.log", &[b"one\n".as_slice(), &[0; 9_000]].concat());
+    world.check(&["1:one"]);
+    fs::write(world.path("a.log"), [b"one\ntwo\n".as_slice(), &[0; 8_996]].concat()).expect("a file of ours");
+    world.check(&["2:two"]);
+}
+
+#[test]
+fn many_files_have_their_share_and_few_are_open() {
+    let mut world = World::new("*.log");
+    let many = limits::FILES_OPEN_MAX + 50;
+    for it in 0..many {
+        world.append(&format!("f{it}.log"), b"one\ntwo\n");
+    }
+    world.append("big.log", &b"a line of the big one\n".repeat(POLL_BYTES / 4));
+    world.poll(None);
+    world.poll(None);
+    assert!(world.heard.iter().filter(|it| *it == "1:one").count() > 10, "the big one is not alone");
+    world.catch_up();
+    assert_eq!(world.heard.iter().filter(|it| *it == "2:two").count(), many);
+    let open = |it: &Follower| it.files.iter().filter(|it| it.bytes.is_some()).count();
+    assert!(world.follower.as_ref().map_or(0, open) <= limits::FILES_OPEN_MAX);
+}
