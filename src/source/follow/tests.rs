@@ -333,7 +333,7 @@ fn documents_long_lines_and_wide_characters_go_on_after_a_restart() {
     world.append("a.log", b"first\n[\n{\"a\":1},\n{\"a\":");
     world.check(&["1:first", "3:{\"a\":1}"]);
     world.restart();
-    world.append("a.log", b"\n2},\n");
+    world.append("a.log", b"\n2}\n");
     world.check(&["4:{\"a\": 2}"]);
     world.append("a.log", b"]\nlast\n");
     world.check(&["7:last"]);
