@@ -552,8 +552,9 @@ impl Service {
         if let Some(recorder) = &mut self.recorder {
             recorder.group.positions.extend(positions);
         }
-        let name = self.engine.source_name(self.judged.source);
         for reject in self.judged.rejects.drain(..) {
+            // Asked only now: a batch of nothing but positions may come before any source is known.
+            let name = self.engine.source_name(self.judged.source);
             *self.rejected.entry(reject.reason).or_default() += 1;
             surroundings.rejected(name, &reject);
         }

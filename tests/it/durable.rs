@@ -168,6 +168,7 @@ fn a_followed_log_is_rotated_and_the_service_killed_and_every_line_counts_once()
     running.wait().succeeds();
     // A count of seven failures each: neither lost nor twice.
     let running = Running::start(&run);
+    running.complains("what it remembers", |it| it.contains("remembered"));
     running.signal("TERM");
     running.wait().succeeds();
     let told = std::fs::read_to_string(&alerts).unwrap();
