@@ -26,6 +26,7 @@ use crate::deliver::courier::{self, Behind, Pace};
 use crate::deliver::terminal::Look;
 use crate::deliver::transport::{Transport, Wall};
 use crate::deliver::{Moment, Note};
+use crate::engine::doctor::Doctor;
 use crate::engine::{Engine, Front, Judged, Reading, Rejected, Stats};
 use crate::limits;
 use crate::model::{Alert, Severity, Span, Timestamp, Zone};
@@ -247,6 +248,8 @@ pub struct Service {
     last_tick: Instant,
     /// When the wall clock was last set.
     stepped_at: Option<Instant>,
+    clock_steps: u64,
+    doctor: Doctor,
     recorder: Option<Recorder>,
     /// What the keeper has to say to the operator.
     sentences: mpsc::UnboundedReceiver<String>,
@@ -374,13 +377,12 @@ impl Service {
         let mut told: Vec<Alert> = Vec::new();
         let mut complaints = opened.set_aside;
         let (engine, recorder) = match opened.store {
-            None => (Engine::new(setup.set.clone(), 1), None),
+            None => (engine(&setup), None),
             Some(mut store) => {
                 let folder = store.folder().to_path_buf();
                 let keys = store.hash_keys((setup.keys.0, setup.keys.1)).map_err(|it| unusable(&folder, it))?;
                 setup.keys = crate::engine::HashKeys(keys.0, keys.1);
-                let set = setup.set.clone();
-                let fresh = || Engine::new(set.clone(), 1);
+                let fresh = || engine(&setup);
                 let (engine, recovered) = journal::recover(&store, &books::date(now), &fresh, &mut told)
                     .map_err(|it| unusable(&folder, it))?;
                 if recovered.snapshot.is_some() || recovered.entries > 0 {
@@ -435,6 +437,8 @@ impl Service {
             told: Vec::new(),
             last_tick: now.steady,
             stepped_at: None,
+            clock_steps: 0,
+            doctor: Doctor::default(),
             recorder,
             sentences,
             publish,
@@ -578,6 +582,11 @@ impl Service {
         feed.idle = false;
         batch.source = feed.number;
         self.front.judge(&batch, reading, Some(now.wall), now.wall, &mut self.judged);
+        if let Some(skew) = self.doctor.examine(&name, reading.zone, &self.judged.track) {
+            let mut alert = own::alert("clock-skew", Severity::Medium, &skew, now.wall);
+            alert.rule.tags.push("clock-skew".into());
+            self.told.push(alert);
+        }
         if let Some(recorder) = &mut self.recorder {
             recorder.entry(Entry::batch(&mut self.judged, self.engine.now()));
         }
@@ -592,6 +601,7 @@ impl Service {
         let (now, step) = self.trusted.look(now);
         if let Some(Step(micros)) = step {
             self.stepped_at = Some(now.steady);
+            self.clock_steps += 1;
             let by = micros as f64 / 1e6;
             let text =
                 format!("the wall clock was set by {by:+.0} s; time goes on as the steady clock and the sources say");
@@ -689,6 +699,16 @@ impl Service {
         out.gauge("config_generation", self.generation as f64);
         out.counter("reload_failures_total", self.reload_failures);
         out.gauge("entities", stats.entities as f64);
+        let memory: Vec<_> = self.engine.memory_by_rule().collect();
+        out.gauges("state_bytes", "rule", memory.iter().map(|(rule, bytes, _)| (*rule, *bytes as f64)));
+        out.gauges("state_mode", "rule", memory.iter().map(|(rule, _, sketch)| (*rule, f64::from(u8::from(*sketch)))));
+        out.labelled(
+            "alerts_unlisted_total",
+            "reason",
+            [("memory", stats.unlisted), ("cut-short", stats.cut_short)].into_iter(),
+        );
+        out.counter("hits_hurried_total", stats.hurried);
+        out.counter("clock_steps_total", self.clock_steps);
         let mut reasons = Vec::new();
         if let Some(recorder) = &self.recorder {
             let status = recorder.status.borrow();
@@ -736,6 +756,13 @@ impl Service {
             }
         }
     }
+}
+
+/// An engine that remembers nothing.
+fn engine(setup: &Setup) -> Engine {
+    let mut engine = Engine::new(setup.set.clone(), 1);
+    engine.limit(setup.config.limits.memory.0);
+    engine
 }
 
 /// How each configured source is read: format and zone, lateness, and the name it goes by.

@@ -41,6 +41,7 @@ pub enum ReplayError {
 pub fn replay(setup: &Setup, mut job: Replay, sink: &mut dyn Sink) -> Result<(Engine, Stats), ReplayError> {
     // In one thread more shards would only look at every hit more often.
     let mut engine = Engine::new(setup.set.clone(), job.threads.max(1));
+    engine.limit(setup.config.limits.memory.0);
     if job.threads > 1 {
         engine.send_away(|shards| Box::new(Crew::start(shards)));
     }

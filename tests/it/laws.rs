@@ -3,7 +3,7 @@
 //! Each law plays a generated log twice, differently, and compares every byte of every alert but the places of its
 //! evidence. A law that fails names the seed; the same seed fails again.
 
-use crate::log::{Line, Random, generate, shuffle, strangers, text};
+use crate::log::{Line, Random, flood, generate, shuffle, strangers, text};
 use crate::play::{How, Played, play, play_all};
 use crate::program::{Folder, tripline};
 
@@ -93,6 +93,27 @@ fn however_many_shards_do_the_work() {
         let played = |shards| play(log.as_bytes(), &How { shards, ..How::default() }).lines();
         [2, 3, 8, 128].into_iter().map(|it| (format!("{it} shards"), played(it))).collect()
     });
+}
+
+/// With so little memory that rules go by estimates, and with what they say of that.
+#[test]
+fn however_many_shards_have_too_little_memory() {
+    for seed in 0..2 {
+        let log = generate(seed, LINES);
+        let mut all = flood(seed, 20 * LINES, &log);
+        all.extend(log.iter().cloned());
+        all.sort_by_key(|it| it.at_ms);
+        let all = text(&all);
+        let played = |shards, pieces| {
+            play(all.as_bytes(), &How { shards, pieces: vec![pieces], memory: Some(1 << 20), ..How::default() })
+        };
+        let one = played(1, 1 << 18);
+        assert!(one.rules().contains(&"tripline.state-pressure".to_string()), "SEED={seed}: {:?}", one.rules());
+        for (shards, pieces) in [(8, 1 << 18), (3, 9_000), (128, 30_000), (1, 2_000)] {
+            let what = format!("too little memory, SEED={seed}, {shards} shards, pieces of {pieces}");
+            same(&what, &one.lines(), &played(shards, pieces).lines());
+        }
+    }
 }
 
 #[test]
