@@ -103,10 +103,26 @@ pub const REPLY_BYTES_MAX: usize = 64 << 10;
 pub const REJECTED_TEXT_BYTES_MAX: usize = 4096;
 /// Seconds a notification is tried before it expires.
 pub const DELIVERY_SECONDS_MAX: u64 = 72 * 3600;
+/// Sources whose clocks are watched. More: all are forgotten and learned again.
+pub const CLOCKS_MAX: usize = 10_000;
 /// Sources known at once. More: the number of a closed one is given to the new one.
 pub const SOURCES_MAX: usize = 60_000;
-/// Memory for what rules remember, unless the configuration says otherwise.
+/// Memory of the whole process, unless the configuration says otherwise: `limits.memory`.
 pub const MEMORY_BYTES_MAX: u64 = 512 << 20;
+/// Of that, what the program takes before it remembers anything, with rules, a geo database and buffers; a third, if that is less.
+pub const PROGRAM_BYTES: u64 = 40 << 20;
+/// Of the rest, in hundredths, what detectors may remember; rules share it alike. Full: they over-estimate, and say so.
+pub const DETECTORS_PERCENT: u64 = 60;
+/// What a rule may remember at least, unless the whole memory is less than 32 times that.
+pub const RULE_BYTES_MIN: u64 = 4 << 20;
+/// Of the rest, in hundredths: lines kept for evidence, and the same for rules that compare everybody with everybody.
+pub const EVIDENCE_PERCENT: u64 = 5;
+/// Of the rest, in hundredths: open alerts. Full: the one that would resolve next is resolved early, and counted.
+pub const OPEN_ALERTS_PERCENT: u64 = 8;
+/// Of the rest, in hundredths: hits that wait for lines before them. Full: the earliest do not wait any longer, and are counted.
+pub const WAITING_PERCENT: u64 = 10;
+/// Alerts a minute that a rule may open by an estimate alone. More: counted.
+pub const GUESSES_PER_MINUTE_MAX: u32 = 1000;
 /// Journal bytes after which a snapshot is taken: bounds how long a restart takes.
 pub const JOURNAL_BYTES_MAX: usize = 64 << 20;
 /// A commit that has grown so large is waited for.

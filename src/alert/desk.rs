@@ -5,7 +5,7 @@
 //! order, and resolving happens between them by their own time, so the desk says the same in every run.
 
 use std::collections::hash_map::RandomState;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -52,6 +52,12 @@ pub struct Desk {
     hasher: RandomState,
     /// A buffer: the entity at hand in the form that is compared.
     key: Vec<u8>,
+    /// What the open alerts take, and what they may.
+    bytes: usize,
+    bytes_max: usize,
+    /// Of each rule that guesses: the minute, and how many alerts it opened in it.
+    guesses: BTreeMap<RuleIndex, (i64, u32)>,
+    unlisted: u64,
 }
 
 /// A rule, and the hash of an entity.
@@ -72,6 +78,7 @@ struct Open {
     because: Because,
     deadline: Timestamp,
     number: u64,
+    bytes: usize,
 }
 
 /// Open alerts in a snapshot.
@@ -81,6 +88,8 @@ pub struct SavedDesk {
     opened: u64,
     folded: u64,
     cut_short: u64,
+    guesses: BTreeMap<RuleIndex, (i64, u32)>,
+    unlisted: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -109,7 +118,21 @@ impl Desk {
             cut_short: 0,
             hasher: RandomState::new(),
             key: Vec::new(),
+            bytes: 0,
+            bytes_max: usize::MAX,
+            guesses: BTreeMap::new(),
+            unlisted: 0,
         }
+    }
+
+    /// How many bytes open alerts may take.
+    pub fn limit(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
+    /// Alerts of estimates that were not opened because there were `limits::GUESSES_PER_MINUTE_MAX` in that minute.
+    pub fn unlisted(&self) -> u64 {
+        self.unlisted
     }
 
     /// Takes a finding in, after resolving what was over before it; appends the alerts that change state. `sources`: the
@@ -121,6 +144,7 @@ impl Desk {
         let key = (finding.rule, self.hasher.hash_one(&self.key[..]));
         if finding.over {
             if let Some(open) = self.open.remove(&key) {
+                self.bytes -= open.bytes;
                 self.deadlines.remove(&(open.deadline, open.number, key));
                 told.push(resolve(*open, rule, finding.time));
             }
@@ -141,16 +165,33 @@ impl Desk {
                 }
             }
         }
-        if self.open.len() >= limits::OPEN_ALERTS_MAX {
-            self.resolve_next(told);
-            self.cut_short += 1;
+        if finding.guess && !self.may_guess(finding.rule, finding.release) {
+            self.unlisted += 1;
+            return;
         }
         let entity_key = String::from_utf8_lossy(&self.key).into_owned();
         let (open, alert) = open(&self.rules[finding.rule.index()], entity_key, finding, sources, self.opened);
         self.opened += 1;
+        while self.open.len() >= limits::OPEN_ALERTS_MAX
+            || self.bytes + open.bytes > self.bytes_max && !self.open.is_empty()
+        {
+            self.resolve_next(told);
+            self.cut_short += 1;
+        }
+        self.bytes += open.bytes;
         told.push(alert);
         self.deadlines.insert((open.deadline, open.number, key));
         self.open.insert(key, Box::new(open));
+    }
+
+    fn may_guess(&mut self, rule: RuleIndex, now: Timestamp) -> bool {
+        let minute = now.micros().div_euclid(60_000_000);
+        let guesses = self.guesses.entry(rule).or_insert((minute, 0));
+        if guesses.0 != minute {
+            *guesses = (minute, 0);
+        }
+        guesses.1 += 1;
+        guesses.1 <= limits::GUESSES_PER_MINUTE_MAX
     }
 
     /// Lets time pass: resolves alerts whose quiet time is over.
@@ -167,6 +208,7 @@ impl Desk {
                 continue;
             }
             if let Some(open) = self.open.remove(&key) {
+                self.bytes -= open.bytes;
                 told.push(resolve(*open, rule, due));
             }
         }
@@ -189,7 +231,9 @@ impl Desk {
             }
         }
         gone.sort_by_key(|it| it.1.number);
+        self.guesses.clear();
         for (rule, open) in gone {
+            self.bytes -= open.bytes;
             let at = open.alert.last_seen_at;
             told.push(resolve(*open, &self.rules[rule.index()], at));
         }
@@ -219,7 +263,14 @@ impl Desk {
         });
         let mut open: Vec<SavedOpen> = open.collect();
         open.sort_by_key(|it| it.number);
-        SavedDesk { open, opened: self.opened, folded: self.folded, cut_short: self.cut_short }
+        SavedDesk {
+            open,
+            opened: self.opened,
+            folded: self.folded,
+            cut_short: self.cut_short,
+            guesses: self.guesses.clone(),
+            unlisted: self.unlisted,
+        }
     }
 
     /// Takes back what [`Desk::save`] wrote. `numbers`: of the rules in force; alerts of rules that are gone resolve.
@@ -230,6 +281,9 @@ impl Desk {
         told: &mut Vec<Alert>,
     ) -> Result<(), String> {
         (self.opened, self.folded, self.cut_short) = (saved.opened, saved.folded, saved.cut_short);
+        let number = |it: RuleIndex| numbers.get(it.index()).copied().flatten();
+        self.guesses = saved.guesses.into_iter().filter_map(|(rule, it)| Some((number(rule)?, it))).collect();
+        self.unlisted = saved.unlisted;
         for it in saved.open {
             let mut alert: Alert = serde_json::from_str(&it.alert).map_err(|error| error.to_string())?;
             let because: Map<String, Value> = serde_json::from_str(&it.because).map_err(|error| error.to_string())?;
@@ -240,9 +294,13 @@ impl Desk {
                 told.push(alert);
                 continue;
             };
-            let proofs = std::mem::take(&mut alert.evidence).into_iter().map(proof).collect::<Result<_, _>>()?;
+            let proofs: Vec<Proof> =
+                std::mem::take(&mut alert.evidence).into_iter().map(proof).collect::<Result<_, _>>()?;
             let key = (rule, self.hasher.hash_one(it.key.as_bytes()));
+            let bytes = bytes(&alert, &proofs);
+            self.bytes += bytes;
             let open = Open {
+                bytes,
                 alert,
                 key: it.key,
                 proofs,
@@ -273,6 +331,7 @@ impl Desk {
         if let Some((_, _, key)) = self.deadlines.pop_first()
             && let Some(open) = self.open.remove(&key)
         {
+            self.bytes -= open.bytes;
             let at = open.alert.last_seen_at;
             told.push(resolve(*open, &self.rules[key.0.index()], at));
         }
@@ -329,6 +388,7 @@ fn open(rule: &RuleCard, key: String, finding: Finding, sources: &[Arc<str>], nu
         suspect: finding.suspect,
     };
     let open = Open {
+        bytes: bytes(&alert, &proofs),
         alert: alert.clone(),
         key: entity.key,
         deadline: finding.time.plus(rule.quiet),
@@ -449,6 +509,12 @@ fn proof(it: Evidence) -> Result<Proof, String> {
     Ok(Proof { time: it.time, source: it.source.into(), line: it.line, hash, text: it.text })
 }
 
+/// What an open alert may come to take, with its names, maps, places in tables and further lines as long as the first.
+fn bytes(alert: &Alert, proofs: &[Proof]) -> usize {
+    let line = size_of::<Proof>() + proofs.first().map_or(0, |it| it.text.len() + 32);
+    2048 + 2 * alert.rule.title.len() + limits::EVIDENCE_LINES_MAX * line
+}
+
 fn summary(
     rule: &RuleCard,
     alert: &Alert,
@@ -456,7 +522,7 @@ fn summary(
     values: &[(String, String)],
     story: Option<&str>,
 ) -> String {
-    rule.template.fill(&mut |name| match name {
+    let said = rule.template.fill(&mut |name| match name {
         "count" => Some(alert.count.to_string()),
         "span" => Some(alert.last_seen_at.since(since).to_string()),
         "rule" => Some(rule.id.clone()),
@@ -469,7 +535,11 @@ fn summary(
             .map(str::to_string)
             .or_else(|| values.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone()))
             .or_else(|| alert.because.get(name).map(|it| it.as_str().map_or_else(|| it.to_string(), str::to_string))),
-    })
+    });
+    match alert.because.get("approximate") {
+        Some(Value::Bool(true)) => said + " (approximate: at most so many)",
+        Some(_) | None => said,
+    }
 }
 
 /// 32 hex digits of SHA-256 over what makes an alert this alert. Lengths are hashed too, so that no two different inputs
@@ -509,6 +579,7 @@ mod tests {
             evidence: vec![],
             late: false,
             suspect: false,
+            guess: false,
             over: false,
         }
     }

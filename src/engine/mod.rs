@@ -3,8 +3,11 @@
 //!
 //! No thread, no I/O and no clock lives here. A replay, the service, a story and a test drive the very same objects.
 
+pub mod doctor;
 pub mod front;
 pub mod order;
+pub mod own;
+pub mod pressure;
 pub mod rules;
 pub mod save;
 pub mod shard;
@@ -14,12 +17,13 @@ use std::sync::Arc;
 
 pub use front::{Counts, Front, HashKeys, Judged, Read, Reader, Reading, Rejected};
 pub use rules::{CompileError, EVERY_VALUE, RuleSet, Wanted};
-pub use shard::{Shard, Step};
+pub use shard::{Found, Shard, Step};
 
 use crate::alert::Desk;
 use crate::limits;
 use crate::model::{Alert, Finding, HitBatch, Span, State, Timestamp};
 use order::SourceClock;
+use pressure::{Shares, Watch};
 
 /// Hits to alerts: the deterministic half. Fed the same batches in any interleaving of sources and cut in any way, it
 /// tells the same alerts in the same order.
@@ -40,7 +44,14 @@ pub struct Engine {
     ready: Vec<HitBatch>,
     /// Batches in the hands of shards, to be filled again when they are done with them.
     lent: VecDeque<Arc<HitBatch>>,
-    found: Vec<Finding>,
+    /// Batches with hits that wait: the latest release time in each, and its bytes.
+    waiting: VecDeque<(Timestamp, usize)>,
+    memory: u64,
+    shares: Shares,
+    watch: Watch,
+    /// How often hits could not wait for their time.
+    hurried: u64,
+    found: Found,
     pub counts: Counts,
     /// How often each rule in the shadow would have told.
     shadowed: BTreeMap<String, u64>,
@@ -54,7 +65,7 @@ pub trait Away {
     fn send(&mut self, step: Step);
     /// What all shards found in the first step that was not taken yet, and its time. None when it is not there yet, or
     /// with `Wait::Never` would have to be waited for.
-    fn take(&mut self, wait: Wait) -> Option<(Timestamp, Vec<Finding>)>;
+    fn take(&mut self, wait: Wait) -> Option<(Timestamp, Found)>;
     /// The shards, in their order, when every step was taken.
     fn end(self: Box<Self>) -> Vec<Shard>;
 }
@@ -70,7 +81,13 @@ pub enum Wait {
 impl Engine {
     /// An engine that remembers nothing. `shards` is at least 1; the number changes nothing but who does the work.
     pub fn new(set: Arc<RuleSet>, shards: usize) -> Engine {
-        Engine {
+        let memory = limits::MEMORY_BYTES_MAX;
+        let mut engine = Engine {
+            waiting: VecDeque::new(),
+            memory,
+            shares: Shares::of(memory, &set),
+            watch: Watch::default(),
+            hurried: 0,
             sources: Arc::default(),
             clocks: Vec::new(),
             closed: Vec::new(),
@@ -82,13 +99,23 @@ impl Engine {
             away: None,
             ready: Vec::new(),
             lent: VecDeque::new(),
-            found: Vec::new(),
+            found: Found::default(),
             counts: Counts::default(),
             shadowed: BTreeMap::new(),
             hits_by_rule: vec![0; set.rules.len()],
             findings_by_rule: vec![0; set.rules.len()],
             set,
-        }
+        };
+        engine.limit(memory);
+        engine
+    }
+
+    /// The memory of the whole process, which all that the engine remembers must fit in.
+    pub fn limit(&mut self, memory: u64) {
+        self.memory = memory;
+        self.shares = Shares::of(memory, &self.set);
+        self.shards.iter_mut().for_each(|it| it.limit(&self.shares));
+        self.desk.limit(self.shares.open);
     }
 
     /// Registers a source; its number goes into every batch of it. The number of a closed source of the same name is used
@@ -196,11 +223,16 @@ impl Engine {
             shard.adopt(set.clone(), &kept);
         }
         let first = told.len();
+        self.waiting.clear();
+        let mut numbers = vec![None; self.set.rules.len()];
+        kept.iter().enumerate().for_each(|(new, old)| old.iter().for_each(|old| numbers[*old] = Some(new)));
+        self.watch = std::mem::take(&mut self.watch).renumbered(&numbers);
         self.desk.adopt(set.cards.clone(), &kept, told);
         self.keep_to_oneself(first, told);
         let carry = |old: &[u64]| kept.iter().map(|it| it.map_or(0, |it| old[it])).collect::<Vec<_>>();
         (self.hits_by_rule, self.findings_by_rule) = (carry(&self.hits_by_rule), carry(&self.findings_by_rule));
         self.set = set;
+        self.limit(self.memory);
         kept.iter().flatten().count()
     }
 
@@ -238,6 +270,9 @@ impl Engine {
             folded,
             late: self.clocks.iter().map(|it| it.late).sum(),
             suspect: self.clocks.iter().map(|it| it.suspect).sum(),
+            unlisted: self.desk.unlisted(),
+            cut_short: self.desk.cut_short(),
+            hurried: self.hurried,
             entities: self.shards.iter().map(Shard::entities).sum(),
         }
     }
@@ -270,11 +305,13 @@ impl Engine {
         let mut batches = Vec::new();
         for batch in self.ready.drain(..).filter(|it| !it.hits.is_empty()) {
             batch.hits.iter().for_each(|it| self.hits_by_rule[it.rule.index()] += 1);
+            self.waiting.extend(batch.hits.iter().map(|it| it.release).max().map(|it| (it, batch.bytes())));
             let batch = Arc::new(batch);
             self.lent.push_back(batch.clone());
             batches.push(batch);
         }
         self.now = self.now.max(self.watermark());
+        self.hurry();
         let end = match self.now {
             Timestamp::MAX => {
                 self.clocks.iter().filter_map(SourceClock::newest).max().unwrap_or(Timestamp::MIN).max(self.told_time)
@@ -291,14 +328,24 @@ impl Engine {
     }
 
     /// What the shards found in a step goes to the desk.
-    fn conclude(&mut self, now: Timestamp, found: &mut Vec<Finding>, told: &mut Vec<Alert>) {
+    fn conclude(&mut self, now: Timestamp, found: &mut Found, told: &mut Vec<Alert>) {
         let first = told.len();
-        if found.len() > 1 {
-            found.sort_by(|a, b| finding_order(a).cmp(&finding_order(b)));
+        if found.findings.len() > 1 {
+            found.findings.sort_by(|a, b| finding_order(a).cmp(&finding_order(b)));
         }
-        for finding in found.drain(..) {
+        self.watch.note(&mut found.pressures);
+        let mut own = self.watch.look(&self.set, &self.sources, &self.shares, now).into_iter().peekable();
+        for finding in found.findings.drain(..) {
+            while let Some(alert) = own.next_if(|it| it.opened_at <= finding.release) {
+                self.desk.advance(alert.opened_at, told);
+                told.push(alert);
+            }
             self.findings_by_rule[finding.rule.index()] += 1;
             self.desk.observe(finding, &self.sources, told);
+        }
+        for alert in own {
+            self.desk.advance(alert.opened_at, told);
+            told.push(alert);
         }
         self.desk.advance(now, told);
         self.keep_to_oneself(first, told);
@@ -323,6 +370,30 @@ impl Engine {
     /// For each rule in the shadow that would have told, how many alerts.
     pub fn shadowed(&self) -> impl Iterator<Item = (&str, u64)> {
         self.shadowed.iter().map(|(rule, it)| (rule.as_str(), *it))
+    }
+
+    /// When too much waits, the earliest batches wait no longer: lines before them that are still to come will be late.
+    fn hurry(&mut self) {
+        while self.waiting.front().is_some_and(|it| it.0 <= self.now) {
+            self.waiting.pop_front();
+        }
+        let mut bytes: usize = self.waiting.iter().map(|it| it.1).sum();
+        self.hurried += u64::from(bytes > self.shares.waiting);
+        while bytes > self.shares.waiting
+            && let Some((release, its)) = self.waiting.pop_front()
+        {
+            bytes -= its;
+            self.now = self.now.max(release);
+        }
+    }
+
+    /// For each rule in order of id: how many bytes it remembers, and whether it goes by estimates.
+    pub fn memory_by_rule(&self) -> impl Iterator<Item = (&str, usize, bool)> {
+        self.set.rules.iter().enumerate().map(|(number, rule)| {
+            let bytes = self.shards.iter().map(|it| it.bytes(number)).sum();
+            let strained = self.shards.iter().any(|it| it.is_strained(number));
+            (rule.rule.id.as_str(), bytes, strained)
+        })
     }
 
     /// The smallest watermark of the sources that speak; when none does, the newest that any said.
@@ -352,5 +423,11 @@ pub struct Stats {
     pub folded: u64,
     pub late: u64,
     pub suspect: u64,
+    /// Alerts that estimates alone would have opened, beyond what is opened in a minute.
+    pub unlisted: u64,
+    /// Alerts that were resolved early because too many were open.
+    pub cut_short: u64,
+    /// How often hits could not wait for their time, because too many did.
+    pub hurried: u64,
     pub entities: usize,
 }

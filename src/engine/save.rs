@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::order::{self, SavedClock, Track};
+use super::pressure::Watch;
 use super::shard::SavedRing;
 use super::{Engine, RuleSet};
 use crate::alert::desk::SavedDesk;
@@ -29,6 +30,7 @@ struct Saved {
     desk: SavedDesk,
     now: Timestamp,
     told_time: Timestamp,
+    watch: Watch,
 }
 
 impl RuleSet {
@@ -99,8 +101,13 @@ impl Engine {
             desk: self.desk.save(),
             now: self.now,
             told_time: self.told_time,
+            watch: self.watch.clone(),
         };
-        postcard::to_allocvec(&saved).expect("memories are plain data, and memory for them is there")
+        // In one piece: a list that doubles would take the memory thrice.
+        let rings =
+            saved.rings.iter().chain(saved.detectors.iter().filter_map(|it| it.1.as_ref())).map(SavedRing::bytes);
+        let bytes = saved.detectors.iter().map(|it| it.0.len()).sum::<usize>() + rings.sum::<usize>() + (1 << 20);
+        postcard::to_extend(&saved, Vec::with_capacity(bytes)).expect("memories are plain data, and memory is there")
     }
 
     /// Takes back what [`Engine::save`] wrote, into an engine that remembers nothing. Alerts of rules that are gone or say
@@ -117,6 +124,7 @@ impl Engine {
         shard.restore_rings(saved.rings);
         for mut batch in saved.waiting {
             order::renumber(&mut batch, &mut Track::default(), &numbers);
+            self.waiting.extend(batch.hits.iter().map(|it| it.release).max().map(|it| (it, batch.bytes())));
             shard.observe(&Arc::new(batch), 0, 1);
         }
         for (name, clock, closed) in saved.sources {
@@ -125,6 +133,8 @@ impl Engine {
             self.closed.push(closed);
         }
         self.desk.restore(saved.desk, &numbers, told)?;
+        let numbers: Vec<Option<usize>> = numbers.iter().map(|it| it.map(RuleIndex::index)).collect();
+        self.watch = saved.watch.renumbered(&numbers);
         self.now = saved.now;
         self.told_time = saved.told_time;
         Ok(())

@@ -48,7 +48,12 @@ impl Zone {
         text.parse().ok().map(Zone::Named)
     }
 
-    fn to_utc(self, local_micros: i64) -> i64 {
+    /// The moment at which clocks there show that time.
+    pub fn to_utc(self, local: Timestamp) -> Timestamp {
+        Timestamp(self.micros_to_utc(local.0))
+    }
+
+    fn micros_to_utc(self, local_micros: i64) -> i64 {
         match self {
             Zone::Fixed(seconds) => local_micros - i64::from(seconds) * 1_000_000,
             Zone::Named(zone) => {
@@ -112,7 +117,7 @@ impl Timestamp {
         let (year, month, day) = (digits(&b[0..4])?, digits(&b[5..7])?, digits(&b[8..10])?);
         let days = days_from_civil(year, month, day)?;
         if b.len() == 10 {
-            return Some(Timestamp(zone.to_utc(days * DAY)));
+            return Some(Timestamp(zone.micros_to_utc(days * DAY)));
         }
         if !matches!(b[10], b'T' | b't' | b' ' | b'_') || b.len() < 16 || b[13] != b':' {
             return None;
@@ -135,7 +140,7 @@ impl Timestamp {
         }
         let rest = b[at..].trim_ascii_start();
         if rest.is_empty() {
-            return Some(Timestamp(zone.to_utc(micros)));
+            return Some(Timestamp(zone.micros_to_utc(micros)));
         }
         if matches!(rest, b"Z" | b"z" | b"UTC" | b"GMT") {
             return Some(Timestamp(micros));
@@ -203,7 +208,7 @@ impl Timestamp {
             return None;
         }
         let days = days_from_civil(date.0, date.1, date.2)?;
-        Some(Timestamp(zone.to_utc(days * DAY + ((hour * 60 + minute) * 60 + second) * 1_000_000)))
+        Some(Timestamp(zone.micros_to_utc(days * DAY + ((hour * 60 + minute) * 60 + second) * 1_000_000)))
     }
 
     /// Year, month and day in UTC.

@@ -27,6 +27,7 @@ use crate::deliver::courier::{self, Behind, Pace};
 use crate::deliver::terminal::Look;
 use crate::deliver::transport::{Transport, Wall};
 use crate::deliver::{Moment, Note};
+use crate::engine::doctor::Doctor;
 use crate::engine::{Engine, Front, Judged, Reading, Rejected, Stats};
 use crate::limits;
 use crate::model::{Alert, Severity, Span, Timestamp, Zone};
@@ -330,6 +331,8 @@ pub struct Service {
     last_tick: Instant,
     /// When the wall clock was last set.
     stepped_at: Option<Instant>,
+    clock_steps: u64,
+    doctor: Doctor,
     recorder: Option<Recorder>,
     /// What the keeper has to say to the operator.
     sentences: mpsc::UnboundedReceiver<String>,
@@ -471,8 +474,7 @@ impl Service {
                 let folder = store.folder().to_path_buf();
                 let keys = store.hash_keys((setup.keys.0, setup.keys.1)).map_err(|it| unusable(&folder, it))?;
                 setup.keys = crate::engine::HashKeys(keys.0, keys.1);
-                let set = setup.set.clone();
-                let fresh = || Engine::new(set.clone(), 1);
+                let fresh = || empty(&setup);
                 let (mut engine, recovered) = journal::recover(&store, &books::date(now), &fresh, &mut told)
                     .map_err(|it| unusable(&folder, it))?;
                 let begins = recovered.snapshot.is_none() && recovered.entries == 0;
@@ -532,6 +534,8 @@ impl Service {
             told: Vec::new(),
             last_tick: now.steady,
             stepped_at: None,
+            clock_steps: 0,
+            doctor: Doctor::default(),
             recorder,
             sentences,
             publish,
@@ -692,6 +696,11 @@ impl Service {
         feed.idle = false;
         batch.source = feed.number;
         self.front.judge(&batch, reading, Some(now.wall), now.wall, &mut self.judged);
+        if let Some(skew) = self.doctor.examine(&name, reading.zone, &self.judged.track) {
+            let mut alert = own::alert("clock-skew", Severity::Medium, &skew, now.wall);
+            alert.rule.tags.push("clock-skew".into());
+            self.told.push(alert);
+        }
         if let Some(recorder) = &mut self.recorder {
             recorder.entry(Entry::batch(&mut self.judged, self.engine.now()));
         }
@@ -706,6 +715,7 @@ impl Service {
         let (now, step) = self.trusted.look(now);
         if let Some(Step(micros)) = step {
             self.stepped_at = Some(now.steady);
+            self.clock_steps += 1;
             let by = micros as f64 / 1e6;
             let text =
                 format!("the wall clock was set by {by:+.0} s; time goes on as the steady clock and the sources say");
@@ -804,6 +814,16 @@ impl Service {
         out.gauge("config_generation", self.generation as f64);
         out.counter("reload_failures_total", self.reload_failures);
         out.gauge("entities", stats.entities as f64);
+        let memory: Vec<_> = self.engine.memory_by_rule().collect();
+        out.gauges("state_bytes", "rule", memory.iter().map(|(rule, bytes, _)| (*rule, *bytes as f64)));
+        out.gauges("state_mode", "rule", memory.iter().map(|(rule, _, sketch)| (*rule, f64::from(u8::from(*sketch)))));
+        out.labelled(
+            "alerts_unlisted_total",
+            "reason",
+            [("memory", stats.unlisted), ("cut-short", stats.cut_short)].into_iter(),
+        );
+        out.counter("hits_hurried_total", stats.hurried);
+        out.counter("clock_steps_total", self.clock_steps);
         let mut reasons = Vec::new();
         if let Some(recorder) = &self.recorder {
             let status = recorder.status.borrow();
@@ -855,13 +875,20 @@ impl Service {
 
 /// An engine without a past, but with history behind it where some is named.
 fn educated(setup: &Setup, live: &Live, surroundings: &mut dyn Surroundings) -> Result<Engine, LiveError> {
-    let mut engine = Engine::new(setup.set.clone(), 1);
+    let mut engine = empty(setup);
     if !live.learn_from.is_empty() {
         let learned = learn(setup, &live.learn_from, live.lateness, clock::now()).map_err(LiveError::Source)?;
         engine.take_lessons(&learned.lessons).map_err(|it| LiveError::Refused(Refusal::of(it)))?;
         surroundings.say(&learned.sentence());
     }
     Ok(engine)
+}
+
+/// An engine that remembers nothing.
+fn empty(setup: &Setup) -> Engine {
+    let mut engine = Engine::new(setup.set.clone(), 1);
+    engine.limit(setup.config.limits.memory.0);
+    engine
 }
 
 /// How each configured source is read: format and zone, lateness, and the name it goes by.

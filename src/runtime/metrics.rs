@@ -19,6 +19,21 @@ impl Metrics {
     /// One counter a label value.
     pub fn labelled<'a>(&mut self, name: &str, label: &str, values: impl Iterator<Item = (&'a str, u64)>) {
         let _ = writeln!(self.0, "# TYPE tripline_{name} counter");
+        self.values(name, label, values);
+    }
+
+    /// One gauge a label value.
+    pub fn gauges<'a>(&mut self, name: &str, label: &str, values: impl Iterator<Item = (&'a str, f64)>) {
+        let _ = writeln!(self.0, "# TYPE tripline_{name} gauge");
+        self.values(name, label, values);
+    }
+
+    fn values<'a, N: std::fmt::Display>(
+        &mut self,
+        name: &str,
+        label: &str,
+        values: impl Iterator<Item = (&'a str, N)>,
+    ) {
         for (value, count) in values {
             let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
             let _ = writeln!(self.0, "tripline_{name}{{{label}=\"{value}\"}} {count}");

@@ -45,6 +45,7 @@ pub fn replay(setup: &Setup, mut job: Replay, sink: &mut dyn Sink) -> Result<(En
     // In one thread more shards would only look at every hit more often.
     let shards = if job.lessons.is_some() { 1 } else { job.threads.max(1) };
     let mut engine = Engine::new(setup.set.clone(), shards);
+    engine.limit(setup.config.limits.memory.0);
     if let Some(lessons) = &job.lessons {
         engine.take_lessons(lessons).map_err(|it| ReplayError::Input(unfit(it)))?;
     }

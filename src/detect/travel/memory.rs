@@ -193,6 +193,11 @@ impl Memory {
         stays + places + self.addresses.first().map_or(0, |it| usize::from(it.days)) + self.reports.len() > 0
     }
 
+    /// How often the person was seen.
+    pub fn sightings(&self) -> u32 {
+        self.sightings
+    }
+
     pub(super) fn is_new(&self) -> bool {
         self.sightings == 0
     }
