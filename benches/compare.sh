@@ -150,7 +150,7 @@ ratio() {
     [[ -n ${times[$2]:-} && -n ${times[$3]:-} ]] || return 0
     local column ratios=()
     for column in 1 2; do
-        ratios+=("$(awk -v ours="$(median "$2" $column)" -v theirs="$(median "$3" $column)" 'BEGIN { printf "%.2f", ours > 0 ? theirs / ours : 0 }')")
+        ratios+=("$(awk -v ours="$(median "$2" $column)" -v theirs="$(median "$3" $column)" 'BEGIN { printf "%.2f", (ours > 0 ? theirs / ours : 0) }')")
     done
     printf '%-60s %8s %8s\n' "$1" "${ratios[@]}"
 }
