@@ -65,6 +65,16 @@ pub const BATCHES_WAITING_MAX: usize = 8;
 pub const CONNECTIONS_MAX: usize = 1024;
 /// Lines that have begun, over all TCP connections. More: those that hold more than their share are closed and counted.
 pub const HELD_BYTES_MAX: usize = 64 << 20;
+/// Files of one followed source. More: the rest is not read, and said once.
+pub const FILES_FOLLOWED_MAX: usize = 10_000;
+/// Files of one followed source that are open. More: the one that was quiet for longest is closed, and opened when it grows.
+pub const FILES_OPEN_MAX: usize = 128;
+/// Positions kept of files of one log that are gone: weekly logs of half a year. More: the oldest is forgotten.
+pub const FILES_GONE_OF_ONE_LOG_MAX: usize = 32;
+/// The same for all logs of one source.
+pub const FILES_GONE_MAX: usize = 1000;
+/// Bytes before a position by which a file is known again: some dozen lines.
+pub const FINGERPRINT_BYTES: usize = 4096;
 /// Names that TCP clients gave themselves since the start. More: `ERR`, until a restart.
 pub const CLIENTS_MAX: usize = 10_000;
 /// Distinct values kept exactly for one entity of a `Distinct` rule. More: HyperLogLog, and the alert says so.

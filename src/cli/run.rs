@@ -8,9 +8,11 @@ use clap::Args;
 use super::output::{RejectWriter, summary};
 use super::replay::parse_span;
 use super::{Common, Exit};
+use crate::config;
 use crate::deliver::terminal::Look;
 use crate::engine::{Rejected, Wanted};
 use crate::model::{Alert, Span, State};
+use crate::rule::problem::Refusal;
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::live::{self, Live, LiveError, Surroundings};
 use crate::runtime::setup::Setup;
@@ -38,6 +40,10 @@ pub fn run(common: &Common, args: RunArgs) -> Exit {
         Ok(it) => it,
         Err(refusal) => return common.refuse(&refusal),
     };
+    let problems = config::source_problems(&setup.config, choice.config.as_deref());
+    if !problems.is_empty() {
+        return common.refuse(&Refusal { problems });
+    }
     let look = match common.color.on_stdout() {
         true => Look::Color,
         false if io::stdout().is_terminal() => Look::Plain,

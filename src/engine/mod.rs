@@ -219,6 +219,11 @@ impl Engine {
         self.clocks[usize::from(source)].newest()
     }
 
+    /// How long a source's lines wait for each other.
+    pub fn lateness(&self, source: u16) -> Span {
+        self.clocks[usize::from(source)].lateness()
+    }
+
     pub fn source_name(&self, source: u16) -> &str {
         &self.sources[usize::from(source)]
     }

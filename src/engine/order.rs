@@ -221,6 +221,10 @@ impl SourceClock {
         self.newest
     }
 
+    pub fn lateness(&self) -> Span {
+        self.lateness
+    }
+
     /// Takes a batch in; appends the batches whose hits now have their times.
     pub fn observe(&mut self, batch: HitBatch, track: Track, ready: &mut Vec<HitBatch>) {
         self.flushed = false;

@@ -32,6 +32,7 @@ use crate::limits;
 use crate::model::{Alert, Severity, Span, Timestamp, Zone};
 use crate::rule::problem::Refusal;
 use crate::source::batch::LineBatch;
+use crate::source::follow::{self, Follower, Links, Pattern, Polled, Until};
 use crate::source::frame::Framer;
 use crate::source::receipt::Receipt;
 use crate::source::tcp::{Acknowledge, Ledger, Listener, NoLedger, TcpSettings};
@@ -119,13 +120,20 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
     let opened = Opened::open(&setup)?;
     let mut post = Post::start(&setup, live.look, opened.store.is_some())?;
     let line_bytes_max = setup.config.limits.line.0 as usize;
-    let ledger = opened.ledger.clone();
+    let way = Way {
+        line_bytes_max,
+        ledger: opened.ledger.clone(),
+        positions: opened.positions()?,
+        to,
+        stopped,
+        failures: failures_to,
+    };
     let mut service = Service::start(setup, &live, opened, &mut post, publish, surroundings)?;
     service.tell(&mut post, surroundings).await?;
     for (number, source) in live.sources.iter().enumerate() {
-        start(number as u16, source, line_bytes_max, &ledger, &to, &stopped, &failures_to, surroundings).await?;
+        way.start(number as u16, source, surroundings).await?;
     }
-    drop((to, failures_to));
+    drop(way);
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failed = None;
@@ -188,39 +196,111 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
     }
 }
 
-/// Sets a source going.
-#[expect(clippy::too_many_arguments, reason = "what a source needs, from all over the service")]
-async fn start(
-    number: u16,
-    source: &SourceConfig,
+/// What a source needs, from all over the service.
+struct Way {
     line_bytes_max: usize,
-    ledger: &Arc<dyn Ledger>,
-    to: &mpsc::Sender<LineBatch>,
-    stopped: &watch::Receiver<bool>,
-    failures: &mpsc::UnboundedSender<SourceError>,
-    surroundings: &mut dyn Surroundings,
-) -> Result<(), LiveError> {
-    let (to, failures) = (to.clone(), failures.clone());
-    match source {
-        SourceConfig::Stdin { .. } => blocking("stdin", failures, move || {
-            let reader = source::stdin::reader(Framer::new(number, line_bytes_max))?;
-            source::stdin::forward(reader, &to)
-        })?,
-        SourceConfig::File { path, .. } => {
-            let reader = source::file::reader(number, path, line_bytes_max).map_err(LiveError::Source)?;
-            blocking("file", failures, move || source::stdin::forward(reader, &to))?;
+    ledger: Arc<dyn Ledger>,
+    /// How far files were read in the life before; None: nothing is remembered.
+    positions: Option<Vec<(String, Vec<u8>)>>,
+    to: mpsc::Sender<LineBatch>,
+    stopped: watch::Receiver<bool>,
+    failures: mpsc::UnboundedSender<SourceError>,
+}
+
+impl Way {
+    /// Sets a source going.
+    async fn start(
+        &self,
+        number: u16,
+        source: &SourceConfig,
+        surroundings: &mut dyn Surroundings,
+    ) -> Result<(), LiveError> {
+        let (to, failures, line_bytes_max) = (self.to.clone(), self.failures.clone(), self.line_bytes_max);
+        match source {
+            SourceConfig::Stdin { .. } => blocking("stdin", failures, move || {
+                let reader = source::stdin::reader(Framer::new(number, line_bytes_max))?;
+                source::stdin::forward(reader, &to)
+            })?,
+            SourceConfig::File { path, follow: true, from, symlinks, .. } => {
+                let pattern = Pattern::parse(path).map_err(|it| LiveError::Refused(Refusal::of(it.problem)))?;
+                let links = if *symlinks { Links::Followed } else { Links::Refused };
+                self.follow(follow::Settings {
+                    source: number,
+                    pattern,
+                    from: *from,
+                    links,
+                    until: Until::Stopped,
+                    line_bytes_max,
+                });
+            }
+            SourceConfig::File { path, .. } => {
+                let is_file = std::fs::metadata(path).is_ok_and(|it| it.is_file());
+                let reader = source::file::reader(number, path, line_bytes_max).map_err(LiveError::Source)?;
+                if self.positions.is_some() && is_file {
+                    drop(reader);
+                    self.follow(follow::Settings {
+                        source: number,
+                        pattern: Pattern::literal(path),
+                        from: follow::From::Start,
+                        links: Links::Followed,
+                        until: Until::End,
+                        line_bytes_max,
+                    });
+                } else {
+                    blocking("file", failures, move || source::stdin::forward(reader, &to))?;
+                }
+            }
+            SourceConfig::Tcp { listen, ack, name, .. } => {
+                let acknowledge = if *ack { Acknowledge::WhenCommitted } else { Acknowledge::Never };
+                let settings =
+                    TcpSettings { name: name.clone(), line_bytes_max, ..TcpSettings::new(number, listen, acknowledge) };
+                let listener = Listener::bind(settings, self.ledger.clone()).await.map_err(LiveError::Source)?;
+                surroundings.say(&format!("listening on {}", listener.address()?));
+                tokio::spawn(listener.run(to, self.stopped.clone()));
+            }
         }
-        SourceConfig::Tcp { listen, ack, name, .. } => {
-            let acknowledge = if *ack { Acknowledge::WhenCommitted } else { Acknowledge::Never };
-            let settings =
-                TcpSettings { name: name.clone(), line_bytes_max, ..TcpSettings::new(number, listen, acknowledge) };
-            let listener = Listener::bind(settings, ledger.clone()).await.map_err(LiveError::Source)?;
-            surroundings.say(&format!("listening on {}", listener.address()?));
-            let stopped = stopped.clone();
-            tokio::spawn(listener.run(to, stopped));
+        Ok(())
+    }
+
+    fn follow(&self, settings: follow::Settings) {
+        let follower = Follower::new(settings, self.positions.as_deref().unwrap_or_default());
+        tokio::spawn(poll(follower, self.to.clone(), self.failures.clone(), self.stopped.clone()));
+    }
+}
+
+/// Polls files until they are over, or we are. What was read and not sent when we stop is read again.
+async fn poll(
+    mut follower: Follower,
+    to: mpsc::Sender<LineBatch>,
+    failures: mpsc::UnboundedSender<SourceError>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let begun = clock::steady();
+    loop {
+        let now = begun.elapsed();
+        let looking = tokio::task::spawn_blocking(move || {
+            let mut batches = Vec::new();
+            let polled = follower.poll(now, &mut batches);
+            (follower, batches, polled)
+        });
+        // Only a panic ends it otherwise, and the panic hook has told of it.
+        let Ok((back, batches, polled)) = looking.await else { return };
+        follower = back;
+        for complaint in follower.complaints() {
+            // Nobody listens any more at shutdown.
+            let _ = failures.send(complaint);
+        }
+        for batch in batches {
+            tokio::select! {
+                sent = to.send(batch) => if sent.is_err() { return },
+                _ = stopped.wait_for(|it| *it) => return,
+            }
+        }
+        let pause = if polled == Polled::Quiet { follow::POLL_EVERY } else { Duration::ZERO };
+        if follower.is_over() || timeout(pause, stopped.wait_for(|it| *it)).await.is_ok() {
+            return;
         }
     }
-    Ok(())
 }
 
 fn blocking(
@@ -347,6 +427,15 @@ impl Opened {
     }
 }
 
+impl Opened {
+    /// How far files were read; None: nothing is remembered.
+    fn positions(&self) -> Result<Option<Vec<(String, Vec<u8>)>>, LiveError> {
+        let Some(store) = &self.store else { return Ok(None) };
+        let all = store.positions(usize::MAX).map_err(|it| unusable(store.folder(), it))?;
+        Ok(Some(all.0))
+    }
+}
+
 fn unusable(folder: &std::path::Path, problem: impl std::fmt::Display) -> LiveError {
     LiveError::State(StoreError::Unusable { folder: folder.display().to_string(), problem: problem.to_string() })
 }
@@ -414,17 +503,14 @@ impl Service {
             surroundings.say(complaint);
             told.push(own::alert("state-damaged", Severity::High, complaint, now));
         }
-        let mut service =
-            Service::new(setup, readings, live.lateness, engine, recorder, sentences, publish, clock::both());
+        let mut service = Service::new(setup, readings, engine, recorder, sentences, publish, clock::both());
         service.told = told;
         Ok(service)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what a service is made of")]
     pub fn new(
         setup: Setup,
         readings: Vec<(Reading, Span, Option<String>)>,
-        lateness: Span,
         engine: Engine,
         recorder: Option<Recorder>,
         sentences: mpsc::UnboundedReceiver<String>,
@@ -433,7 +519,7 @@ impl Service {
     ) -> Service {
         // Sources of the life before may come back, and have a while for it; those that do not hold nothing up.
         let feed = |(number, name): (u16, String)| {
-            let lives = false;
+            let (lives, lateness) = (false, engine.lateness(number));
             (Arc::from(name), Feed { number, lateness, heard: now.steady + COMES_BACK, idle: false, lives })
         };
         Service {
@@ -468,9 +554,18 @@ impl Service {
             // Who says its name keeps it over connections.
             batch.name = format!("client:{client}").into();
         }
-        self.judge(batch, now);
-        let name = self.engine.source_name(self.judged.source);
+        let positions = std::mem::take(&mut batch.positions);
+        if !batch.is_empty() || positions.is_empty() {
+            self.judge(batch, now);
+        } else {
+            self.judged.rejects.clear();
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.group.positions.extend(positions);
+        }
         for reject in self.judged.rejects.drain(..) {
+            // Asked only now: a batch of nothing but positions may come before any source is known.
+            let name = self.engine.source_name(self.judged.source);
             *self.rejected.entry(reject.reason).or_default() += 1;
             surroundings.rejected(name, &reject);
         }
@@ -584,8 +679,16 @@ impl Service {
             let number = engine.add_source(&name, *lateness);
             Feed { number, lateness: *lateness, heard: now.steady, idle: false, lives: false }
         });
+        if feed.lateness != *lateness {
+            // The configuration says something else than in the life before.
+            if let Some(recorder) = recorder {
+                recorder.entry(Entry::End { source: feed.number, now: engine.now() }.encode());
+                recorder.entry(Entry::Source { name: name.to_string(), lateness: *lateness }.encode());
+            }
+            engine.end_source(feed.number, &mut self.told);
+            *feed = Feed { number: engine.add_source(&name, *lateness), lateness: *lateness, ..*feed };
+        }
         feed.heard = now.steady;
-        feed.lateness = *lateness;
         feed.idle = false;
         batch.source = feed.number;
         self.front.judge(&batch, reading, Some(now.wall), now.wall, &mut self.judged);
