@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 
@@ -118,7 +118,7 @@ fn written(path: &Path, organisation: &Organisation) -> io::Result<()> {
     file.flush()
 }
 
-fn judged(setup: &Setup, path: &PathBuf) -> Result<Vec<Told>, String> {
+fn judged(setup: &Setup, path: &Path) -> Result<Vec<Told>, String> {
     let reader = source::file::reader(0, &path.display().to_string(), setup.config.limits.line.0 as usize);
     let readers = vec![reader.map_err(|it| it.to_string())?];
     let job = Replay { readers, lateness: Span::from_secs(2), threads: 1, reference: clock::now(), lessons: None };
