@@ -368,6 +368,7 @@ mod tests {
             late: false,
             suspect: false,
             over: false,
+            kept_back: false,
         }
     }
 

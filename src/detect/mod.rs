@@ -4,12 +4,17 @@
 //! and is the only owner of what it remembers. Time is whatever the hits say; nothing here reads a clock.
 
 pub mod absence;
+mod beacon;
 pub mod changed;
 pub mod count;
 pub mod distinct;
+mod fan_out;
 pub mod firsts;
+mod gate;
+mod growth;
 pub mod habit;
 mod hours;
+mod overdue;
 mod places;
 pub mod promise;
 pub mod sequence;
@@ -18,6 +23,7 @@ pub mod spike;
 pub mod sum;
 mod table;
 pub mod travel;
+mod unfamiliar;
 
 use std::borrow::Cow;
 
@@ -76,6 +82,9 @@ pub enum Detect {
         bucket: Span,
         #[serde(default, skip_serializing_if = "String::is_empty")]
         field: String,
+        /// Who shares a value of this field is a peer. None: who shares all of the entity but its last part.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        peers: String,
         #[serde(default = "once_a_week")]
         false_alerts: Rate,
     },
@@ -88,6 +97,46 @@ pub enum Detect {
     },
     /// At an hour at which the entity hardly ever does this.
     OffHours {
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        peers: String,
+        #[serde(default = "once_a_week")]
+        false_alerts: Rate,
+    },
+    /// Several things about one event that are new to the entity and rare among its peers.
+    Unfamiliar {
+        fields: Vec<String>,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        peers: String,
+        #[serde(default = "one_week")]
+        learn: Span,
+        #[serde(default = "once_a_week")]
+        false_alerts: Rate,
+    },
+    /// Many different values that fail and do not succeed, within a day, however slowly.
+    FanOut {
+        field: String,
+        failed: Expr,
+        succeeded: Expr,
+        #[serde(default = "once_a_week")]
+        false_alerts: Rate,
+    },
+    /// A rhythm that only a machine keeps, and that was not there before.
+    Beacon {
+        #[serde(default = "one_week")]
+        learn: Span,
+        #[serde(default = "once_a_week")]
+        false_alerts: Rate,
+    },
+    /// More of a field every day than is usual, for days.
+    Growth {
+        field: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        peers: String,
+        #[serde(default = "once_a_week")]
+        false_alerts: Rate,
+    },
+    /// Later than it has ever been.
+    Overdue {
         #[serde(default = "once_a_week")]
         false_alerts: Rate,
     },
@@ -117,6 +166,11 @@ pub struct Step {
 
 fn yes() -> bool {
     true
+}
+
+/// Those that say something.
+fn named<'a>(names: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+    names.into_iter().filter(|it| !it.is_empty()).cloned().collect()
 }
 
 const DAY: Span = Span::from_secs(86_400);
@@ -166,6 +220,11 @@ impl Detect {
             Detect::Spike { .. } => "spike",
             Detect::Drop { .. } => "drop",
             Detect::OffHours { .. } => "off-hours",
+            Detect::Unfamiliar { .. } => "unfamiliar",
+            Detect::FanOut { .. } => "fan-out",
+            Detect::Beacon { .. } => "beacon",
+            Detect::Growth { .. } => "growth",
+            Detect::Overdue { .. } => "overdue",
             Detect::Travel {} => "travel",
         }
     }
@@ -178,15 +237,18 @@ impl Detect {
             | Detect::Sequence { .. }
             | Detect::Absence { .. }
             | Detect::Drop { .. }
-            | Detect::OffHours { .. }
+            | Detect::Beacon { .. }
+            | Detect::Overdue { .. }
             | Detect::Silence { .. } => Vec::new(),
-            Detect::Spike { field, .. } if field.is_empty() => Vec::new(),
             Detect::Distinct { field, .. }
             | Detect::Sum { field, .. }
             | Detect::FirstSeen { field, .. }
             | Detect::Rare { field, .. }
-            | Detect::Spike { field, .. }
+            | Detect::FanOut { field, .. }
             | Detect::Changed { field } => vec![field.clone()],
+            Detect::Spike { field, peers, .. } | Detect::Growth { field, peers, .. } => named([field, peers]),
+            Detect::OffHours { peers, .. } => named([peers]),
+            Detect::Unfamiliar { fields, peers, .. } => named(fields.iter().chain([peers])),
             Detect::Travel {} => places::FIELDS.map(String::from).into(),
         }
     }
@@ -196,6 +258,7 @@ impl Detect {
         match self {
             Detect::Sequence { steps, .. } => steps.iter().map(|it| &it.when).collect(),
             Detect::Absence { first, then, .. } => vec![first, then],
+            Detect::FanOut { failed, succeeded, .. } => vec![failed, succeeded],
             Detect::Each
             | Detect::Count { .. }
             | Detect::Distinct { .. }
@@ -207,6 +270,10 @@ impl Detect {
             | Detect::Spike { .. }
             | Detect::Drop { .. }
             | Detect::OffHours { .. }
+            | Detect::Unfamiliar { .. }
+            | Detect::Beacon { .. }
+            | Detect::Growth { .. }
+            | Detect::Overdue { .. }
             | Detect::Travel {} => Vec::new(),
         }
     }
@@ -215,7 +282,9 @@ impl Detect {
     /// long that takes.
     pub fn quiet(&self, of_rule: Span) -> Span {
         match self {
-            Detect::Silence { .. } => of_rule.max(silence::FORGET),
+            Detect::Silence { .. } | Detect::Overdue { .. } => of_rule.max(silence::FORGET),
+            // It is looked at once a day.
+            Detect::Growth { .. } => of_rule.max(Span::from_micros(2 * DAY.micros())),
             // While it goes on, every bucket says so.
             Detect::Spike { bucket, .. } | Detect::Drop { bucket, .. } => {
                 of_rule.max(Span::from_micros(bucket.micros().saturating_mul(3)))
@@ -230,6 +299,9 @@ impl Detect {
             | Detect::FirstSeen { .. }
             | Detect::Rare { .. }
             | Detect::OffHours { .. }
+            | Detect::Unfamiliar { .. }
+            | Detect::FanOut { .. }
+            | Detect::Beacon { .. }
             | Detect::Travel {} => of_rule,
         }
     }
@@ -251,6 +323,11 @@ impl Detect {
             | Detect::Spike { .. }
             | Detect::Drop { .. }
             | Detect::OffHours { .. }
+            | Detect::Unfamiliar { .. }
+            | Detect::FanOut { .. }
+            | Detect::Beacon { .. }
+            | Detect::Growth { .. }
+            | Detect::Overdue { .. }
             | Detect::Travel {} => true,
         }
     }
@@ -295,9 +372,10 @@ impl Detect {
                 rare: true,
                 promise: Some(*false_alerts),
             })),
-            Detect::Spike { bucket, field, false_alerts } => Box::new(spike::Rates::new(spike::Settings {
+            Detect::Spike { bucket, field, peers, false_alerts } => Box::new(spike::Rates::new(spike::Settings {
                 bucket: *bucket,
                 field: field.clone(),
+                peers: peers.clone(),
                 down: false,
                 promise: *false_alerts,
                 quiet: self.quiet(quiet),
@@ -305,11 +383,36 @@ impl Detect {
             Detect::Drop { bucket, false_alerts } => Box::new(spike::Rates::new(spike::Settings {
                 bucket: *bucket,
                 field: String::new(),
+                peers: String::new(),
                 down: true,
                 promise: *false_alerts,
                 quiet: self.quiet(quiet),
             })),
-            Detect::OffHours { false_alerts } => Box::new(hours::Hours::new(*false_alerts)),
+            Detect::OffHours { peers, false_alerts } => {
+                Box::new(hours::Hours::new(*false_alerts, peers.clone(), quiet))
+            }
+            Detect::Unfamiliar { fields, peers, learn, false_alerts } => {
+                Box::new(unfamiliar::Unfamiliar::new(unfamiliar::Settings {
+                    fields: fields.clone(),
+                    peers: peers.clone(),
+                    learn: *learn,
+                    promise: *false_alerts,
+                    quiet,
+                }))
+            }
+            Detect::FanOut { field, false_alerts, .. } => Box::new(fan_out::FanOut::new(fan_out::Settings {
+                field: field.clone(),
+                promise: *false_alerts,
+                quiet,
+            })),
+            Detect::Beacon { learn, false_alerts } => Box::new(beacon::Beacon::new(*learn, *false_alerts, quiet)),
+            Detect::Growth { field, peers, false_alerts } => Box::new(growth::Growth::new(growth::Settings {
+                field: field.clone(),
+                peers: peers.clone(),
+                promise: *false_alerts,
+                quiet: self.quiet(quiet),
+            })),
+            Detect::Overdue { false_alerts } => Box::new(overdue::Overdue::new(*false_alerts, self.quiet(quiet))),
             Detect::Travel {} => Box::new(places::Places::new(quiet)),
         }
     }
@@ -433,6 +536,8 @@ pub struct Lapse {
     pub trip: Trip,
     /// It resolves what is open instead of opening it.
     pub over: bool,
+    /// The promise had no room for it: nobody is told, but it counts where small things are added up.
+    pub kept_back: bool,
 }
 
 /// One rule's memory in one shard.

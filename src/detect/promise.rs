@@ -88,6 +88,8 @@ impl Default for Budget {
 impl Budget {
     /// How many alerts there may be in a lifetime above the promised rate.
     pub const EXCESS_MAX: f64 = (SCORE_MAX + STEP - THETA_FIRST) / STEP;
+    /// No lower score is ever told.
+    pub const LEAST: f64 = THETA_LEAST;
 
     /// Whether the score is worth an alert now; if so it is paid for. `now` never goes back (release times do not).
     pub fn admits(&mut self, score: f64, rate: Rate, now: Timestamp) -> bool {
@@ -99,6 +101,12 @@ impl Budget {
             self.kept_back += 1;
         }
         admitted
+    }
+
+    /// Pays without having been asked.
+    pub fn charge(&mut self, step: f64) {
+        self.theta = (self.theta + step).min(SCORE_MAX + step);
+        self.used += 1;
     }
 
     /// What a score must exceed now.
@@ -114,6 +122,8 @@ impl Budget {
 ///
 /// A histogram with bins a twelfth of a binary order apart tells of the bulk; above its 98 % quantile a generalised Pareto
 /// distribution, fitted to the latest excesses by probability-weighted moments, tells of what has been seen rarely or never.
+/// A raw score that is one in ten thousand already teaches no more than that: otherwise a few attacks in the history would
+/// make all later ones look ordinary.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Tail {
     bins: Vec<f32>,
@@ -121,6 +131,11 @@ pub struct Tail {
     /// The largest latest raw scores above the quantile, oldest first.
     excesses: Vec<f32>,
     next: usize,
+    /// The quantile, and what share of the scores lies above it, as they were at the last count.
+    threshold: f64,
+    above: f64,
+    /// Scores learned since that count.
+    since: u32,
 }
 
 const BINS: usize = 176;
@@ -135,6 +150,12 @@ const MEMORY: f64 = 200_000.0;
 const QUANTILE: f64 = 0.98;
 /// What a deviation is worth in decades before anything is known.
 pub const PER_DEVIATION: f64 = 0.6;
+/// The chance below which a raw score is cut before it teaches.
+const CUT: f64 = 1e-4;
+/// Excesses without which no shape is fitted.
+const EXCESSES_MIN: usize = 10;
+/// Counting the quantile again is a look at all bins.
+const RECOUNT: u32 = 32;
 
 impl Tail {
     /// −log10 of the chance of a raw score so large, then learns it.
@@ -160,15 +181,19 @@ impl Tail {
             self.bins = vec![0.0; BINS];
         }
         let raw = if raw.is_finite() { raw } else { f64::from(f32::MAX) };
+        let raw = raw.min(self.largest_taught());
         self.bins[bin(raw)] += 1.0;
         self.total += 1.0;
         if self.total > MEMORY {
             self.bins.iter_mut().for_each(|it| *it *= 0.5);
             self.total *= 0.5;
         }
-        let threshold = self.threshold();
-        if raw > threshold {
-            let excess = (raw - threshold) as f32;
+        self.since += 1;
+        if self.since >= RECOUNT || self.total < WARM {
+            self.recount();
+        }
+        if raw > self.threshold {
+            let excess = (raw - self.threshold) as f32;
             if self.excesses.len() < EXCESSES {
                 self.excesses.push(excess);
             } else {
@@ -179,39 +204,51 @@ impl Tail {
     }
 
     fn own(&self, raw: f64) -> f64 {
-        let threshold = self.threshold();
         let counted = || {
             let at = bin(raw);
             let above: f64 = self.bins.iter().skip(at + 1).map(|it| f64::from(*it)).sum();
             let here = self.bins.get(at).map_or(0.0, |it| f64::from(*it)) / 2.0;
             -((above + here + 0.5) / (self.total + 1.0)).log10()
         };
-        if raw <= threshold {
+        if raw <= self.threshold {
             return counted();
         }
-        if self.excesses.len() < 10 {
-            return counted().max(-(1.0 - QUANTILE).log10() + prior(raw) - prior(threshold));
+        if self.excesses.len() < EXCESSES_MIN {
+            return counted().max(-self.above.log10() + prior(raw) - prior(self.threshold));
         }
         let (shape, scale) = self.pareto();
-        let x = (raw - threshold) / scale;
+        let x = (raw - self.threshold) / scale;
         let survival = if shape.abs() < 1e-6 {
             -x / std::f64::consts::LN_10
         } else {
             -(1.0 + shape * x).max(1e-300).log10() / shape
         };
-        -(1.0 - QUANTILE).log10() - survival
+        -self.above.log10() - survival
     }
 
-    /// The upper edge of the bin in which the quantile lies.
-    fn threshold(&self) -> f64 {
+    /// The raw score whose chance is the cut.
+    fn largest_taught(&self) -> f64 {
+        if self.excesses.len() < EXCESSES_MIN || self.total < WARM {
+            return f64::INFINITY;
+        }
+        let (shape, scale) = self.pareto();
+        let ratio = (self.above / CUT).max(1.0);
+        let excess = if shape.abs() < 1e-6 { ratio.ln() } else { (ratio.powf(shape) - 1.0) / shape };
+        self.threshold + scale * excess
+    }
+
+    /// The upper edge of the bin in which the quantile lies, and the share above it.
+    fn recount(&mut self) {
+        self.since = 0;
         let mut above = 0.0;
         for (at, count) in self.bins.iter().enumerate().rev() {
-            above += f64::from(*count);
-            if above > self.total * (1.0 - QUANTILE) {
-                return ((at + 1) as f64 / PER_OCTAVE + LOWEST).exp2();
+            if above + f64::from(*count) > self.total * (1.0 - QUANTILE) {
+                self.threshold = ((at + 1) as f64 / PER_OCTAVE + LOWEST).exp2();
+                self.above = (above + 0.5) / (self.total + 1.0);
+                return;
             }
+            above += f64::from(*count);
         }
-        0.0
     }
 
     /// Shape and scale by probability-weighted moments; the shape is drawn to 0.2 with the weight of ten excesses.

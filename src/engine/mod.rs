@@ -220,6 +220,9 @@ impl Engine {
             self.found.sort_by(|a, b| finding_order(a).cmp(&finding_order(b)));
         }
         for finding in self.found.drain(..) {
+            if finding.kept_back {
+                continue;
+            }
             self.findings_by_rule[finding.rule.index()] += 1;
             self.desk.observe(finding, told);
         }

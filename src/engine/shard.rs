@@ -246,6 +246,7 @@ fn lapse(
             late: false,
             suspect: false,
             over: lapse.over,
+            kept_back: lapse.kept_back,
         });
     }
 }
@@ -287,6 +288,7 @@ fn feed(
             late: hit.late,
             suspect: hit.suspect,
             over: false,
+            kept_back: false,
         });
     }
 }

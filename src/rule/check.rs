@@ -301,7 +301,21 @@ impl<'a> Checker<'a, '_> {
                 }
             }
             Detect::Drop { bucket, .. } => self.bucket(*bucket),
-            Detect::OffHours { .. } => {}
+            Detect::OffHours { .. } | Detect::Beacon { .. } | Detect::Overdue { .. } => {}
+            Detect::Growth { field, .. } => self.field("detect", field),
+            Detect::FanOut { field, failed, succeeded, .. } => {
+                self.field("detect", field);
+                self.expr("detect", failed);
+                self.expr("detect", succeeded);
+            }
+            Detect::Unfamiliar { fields, .. } => {
+                if fields.is_empty() {
+                    self.report(Place::Key("detect", "fields"), "no fields, so nothing can be unfamiliar", |it| {
+                        it.expected("at least one field such as \"source.as.number\"")
+                    });
+                }
+                fields.iter().for_each(|it| self.field("detect", it));
+            }
             Detect::Absence { first, then, within } => {
                 if *within == Span::ZERO {
                     self.window();

@@ -1,0 +1,272 @@
+//! What stands between a suspicion and an alert.
+//!
+//! Kinds that judge by habit all end the same way: a raw score becomes a rarity ([`Tail`]), and the promise decides whether it
+//! is told ([`Budget`]). Two things more belong here, since every kind would get them wrong in its own way. First, an attack
+//! that is told at the first event that could be one is told with the score of that event: the hundredth download of a
+//! theft then looks no worse than the third of a busy afternoon. So a suspicion is held until it is beyond doubt or over,
+//! and told with the most it came to. Second, what is kept back is not lost: it is counted and handed on, for whoever adds
+//! up small things about one entity.
+//!
+//! The promise is for all entities together. A group (an organisation among many in one log) that raises alerts pays twice
+//! into a budget of its own, so that noise in one of them silences itself before it silences the others.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::BuildHasherDefault;
+
+use serde::{Deserialize, Serialize};
+
+use super::promise::{Budget, Rate, Tail};
+use super::table::AlreadyHashed;
+use super::{Lapse, Mark, Seen, Trip};
+use crate::limits;
+use crate::model::{Span, Timestamp};
+
+pub type Map<T> = HashMap<u64, T, BuildHasherDefault<AlreadyHashed>>;
+
+/// A score that needs no waiting: one in a hundred million.
+const SURE: f64 = 8.0;
+/// What an alert costs its own group, in decades.
+const GROUP_STEP: f64 = 2.0;
+
+pub struct Gate {
+    promise: Rate,
+    quiet: Span,
+    state: State,
+    /// When suspicions held are over. Entities decide among equals: hashes differ from process to process.
+    due: BTreeSet<(Timestamp, Box<str>, u64)>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct State {
+    tail: Tail,
+    all: Budget,
+    groups: Map<Budget>,
+    held: Map<Held>,
+    told: Map<Timestamp>,
+    /// Refused at once, to be handed on.
+    refused: Vec<Held>,
+    kept_back: u64,
+}
+
+/// A suspicion that waits.
+#[derive(Serialize, Deserialize)]
+struct Held {
+    due: Timestamp,
+    group: u64,
+    entity: Box<str>,
+    partition: u8,
+    line_hash: u64,
+    score: f64,
+    count: u64,
+    since: Timestamp,
+    marks: Vec<Mark>,
+    /// As JSON: only that can give its numbers back.
+    numbers: String,
+    story: Option<String>,
+}
+
+impl Gate {
+    pub fn new(promise: Rate, quiet: Span) -> Gate {
+        Gate { promise, quiet, state: State::default(), due: BTreeSet::new() }
+    }
+
+    pub fn promise(&self) -> Rate {
+        self.promise
+    }
+
+    pub fn tail(&mut self) -> &mut Tail {
+        &mut self.state.tail
+    }
+
+    /// A decade count as the tail of this rule sees it.
+    pub fn score(&self, raw: f64) -> f64 {
+        self.state.tail.score(raw)
+    }
+
+    /// The group is there from now on: its budget begins.
+    pub fn begin(&mut self, group: u64, now: Timestamp) {
+        self.state.all.threshold(self.promise, now);
+        if self.state.groups.len() < limits::GROUPS_MAX {
+            self.state.groups.entry(group).or_default().threshold(self.promise, now);
+        }
+    }
+
+    /// Whether the entity's alert is open for sure: whatever it does now belongs to that.
+    pub fn is_told(&self, key: u64, now: Timestamp) -> bool {
+        self.state.told.get(&key).is_some_and(|it| now.since(*it) < self.quiet)
+    }
+
+    /// Tells at once or keeps back.
+    pub fn tell(&mut self, seen: &Seen<'_>, group: u64, trip: Trip, found: &mut Vec<Trip>) {
+        if self.adds_to_open(seen, found) {
+            return;
+        }
+        let now = seen.hit.release;
+        if self.admits(group, trip.score, now) {
+            self.state.told.insert(seen.hit.entity_hash, now);
+            found.push(trip);
+        } else if trip.score > Budget::LEAST && self.state.refused.len() < limits::HELD_MAX {
+            self.state.refused.push(held(seen, group, now, trip));
+        }
+    }
+
+    /// Holds the suspicion until `until`, unless it is beyond doubt.
+    pub fn hold(&mut self, seen: &Seen<'_>, group: u64, until: Timestamp, mut trip: Trip, found: &mut Vec<Trip>) {
+        if self.adds_to_open(seen, found) {
+            return;
+        }
+        let key = seen.hit.entity_hash;
+        let now = seen.hit.release;
+        let before = self.state.held.remove(&key);
+        if let Some(before) = &before {
+            self.due.remove(&(before.due, before.entity.clone(), key));
+            let mut marks: Vec<Mark> = before.marks.iter().chain(&trip.marks).copied().collect();
+            marks.dedup();
+            trip.marks = super::few(marks.into_iter());
+            trip.score = trip.score.max(before.score);
+        }
+        if trip.score >= SURE && self.admits(group, trip.score, now) {
+            self.state.told.insert(key, now);
+            found.push(trip);
+        } else if self.state.held.len() < limits::HELD_MAX {
+            let held = held(seen, group, until.max(now), trip);
+            self.due.insert((held.due, held.entity.clone(), key));
+            self.state.held.insert(key, held);
+        }
+    }
+
+    /// Whether the entity is held, so that more of the same matters.
+    pub fn is_held(&self, key: u64) -> bool {
+        self.state.held.contains_key(&key)
+    }
+
+    /// What was held until now, or refused.
+    pub fn lapse(&mut self, now: Timestamp, found: &mut Vec<Lapse>) {
+        let ready = self.state.refused.partition_point(|it| it.due <= now);
+        self.state.kept_back += ready as u64;
+        found.extend(self.state.refused.drain(..ready).map(|it| it.lapse(true)));
+        while let Some((due, entity, key)) = self.due.pop_first() {
+            if due > now {
+                self.due.insert((due, entity, key));
+                return;
+            }
+            let Some(held) = self.state.held.remove(&key) else { continue };
+            let admitted = self.admits(held.group, held.score, due);
+            if admitted {
+                self.state.told.insert(key, due);
+            } else {
+                self.state.kept_back += 1;
+            }
+            found.push(held.lapse(!admitted));
+        }
+    }
+
+    /// Tells of what time alone brought, or keeps it back.
+    pub fn tell_lapse(&mut self, key: u64, group: u64, mut lapse: Lapse) -> Lapse {
+        lapse.kept_back = !self.admits(group, lapse.trip.score, lapse.due);
+        if lapse.kept_back {
+            self.state.kept_back += 1;
+        } else {
+            self.state.told.insert(key, lapse.due);
+        }
+        lapse
+    }
+
+    /// Forgets what is over.
+    pub fn sweep(&mut self, now: Timestamp) {
+        let quiet = self.quiet;
+        self.state.told.retain(|_, it| now.since(*it) < quiet);
+    }
+
+    pub fn save(&self) -> Vec<u8> {
+        postcard::to_allocvec(&self.state).expect("memories are plain data, and memory for them is there")
+    }
+
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.state = postcard::from_bytes(bytes).map_err(|it| it.to_string())?;
+        self.due = self.state.held.iter().map(|(key, it)| (it.due, it.entity.clone(), *key)).collect();
+        Ok(())
+    }
+
+    fn adds_to_open(&mut self, seen: &Seen<'_>, found: &mut Vec<Trip>) -> bool {
+        let open = self.is_told(seen.hit.entity_hash, seen.hit.release);
+        if open {
+            self.state.told.insert(seen.hit.entity_hash, seen.hit.release);
+            found.push(Trip::exact(1, seen.time(), vec![seen.mark]));
+        }
+        open
+    }
+
+    fn admits(&mut self, group: u64, score: f64, now: Timestamp) -> bool {
+        let own = self.state.groups.get_mut(&group).map_or(0.0, |it| it.threshold(self.promise, now));
+        if score <= own {
+            return false;
+        }
+        let admitted = self.state.all.admits(score, self.promise, now);
+        if admitted && let Some(own) = self.state.groups.get_mut(&group) {
+            own.charge(GROUP_STEP);
+        }
+        admitted
+    }
+}
+
+fn held(seen: &Seen<'_>, group: u64, due: Timestamp, trip: Trip) -> Held {
+    let mut numbers = trip.numbers;
+    numbers.extend(trip.because.into_iter().map(|(name, it)| (name.to_string(), it)));
+    Held {
+        due,
+        group,
+        entity: seen.entity().into(),
+        partition: seen.hit.partition,
+        line_hash: seen.hit.line_hash,
+        score: trip.score,
+        count: trip.count,
+        since: trip.since,
+        marks: trip.marks,
+        numbers: serde_json::to_string(&numbers).unwrap_or_default(),
+        story: trip.story,
+    }
+}
+
+impl Held {
+    fn lapse(self, kept_back: bool) -> Lapse {
+        let mut trip = Trip::exact(self.count, self.since, self.marks);
+        trip.numbers = serde_json::from_str(&self.numbers).unwrap_or_default();
+        trip.score = self.score;
+        trip.story = self.story;
+        Lapse {
+            due: self.due,
+            entity: self.entity,
+            partition: self.partition,
+            line_hash: self.line_hash,
+            trip,
+            over: false,
+            kept_back,
+        }
+    }
+}
+
+/// What is compared with what: the value of a field, or all parts of the entity but its last.
+pub fn group(seen: &Seen<'_>, field: Option<usize>) -> u64 {
+    match field.and_then(|it| seen.text(it)) {
+        Some(value) => twox_hash::XxHash3_64::oneshot(value.as_bytes()),
+        None if field.is_some() => 0,
+        None => super::firsts::group(seen.entity()),
+    }
+}
+
+/// Of a day: for what is done once a day at a fixed time, whoever looks when.
+pub fn day(time: Timestamp) -> i64 {
+    time.micros().div_euclid(86_400_000_000)
+}
+
+/// A score as alerts show it.
+pub fn round(score: f64) -> f64 {
+    (score * 1000.0).round() / 1000.0
+}
+
+/// How alone an entity is in what it does: 1 when none of its peers does it too, falling to 0 when all do.
+pub fn alone(doing: usize, peers: usize) -> f64 {
+    let share = |it: usize| ((it as f64 + 0.5) / (peers as f64 + 1.0)).min(1.0).ln();
+    if peers == 0 { 1.0 } else { (share(doing) / share(0)).clamp(0.0, 1.0) }
+}
