@@ -158,7 +158,7 @@ impl Detector for Beacon {
         let raw = raw(deviations);
         if !pair.judged {
             pair.judged = true;
-            self.gate.tail().learn(raw);
+            self.gate.learn(raw, release);
         }
         if deviations < DEVIATIONS_MIN {
             return;

@@ -80,7 +80,7 @@ impl FanOut {
         });
         // Which entity it was must not matter, for they come in the order of their hashes.
         most.sort_by(f32::total_cmp);
-        most.into_iter().for_each(|it| self.gate.tail().learn(f64::from(it)));
+        most.into_iter().for_each(|it| self.gate.learn(f64::from(it), now));
     }
 }
 

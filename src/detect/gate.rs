@@ -27,6 +27,10 @@ pub type Map<T> = HashMap<u64, T, BuildHasherDefault<AlreadyHashed>>;
 const SURE: f64 = 8.0;
 /// What an alert costs its own group, in decades.
 const GROUP_STEP: f64 = 2.0;
+/// High raw scores that one day teaches.
+const HIGH_A_DAY: u32 = 3;
+/// Of any group so large a share stands out on any day.
+const USUAL_SHARE: usize = 20;
 
 pub struct Gate {
     promise: Rate,
@@ -45,6 +49,8 @@ struct State {
     told: Map<Timestamp>,
     /// Refused at once, to be handed on.
     refused: Vec<Held>,
+    /// The day, and how many high raw scores it has taught.
+    taught: (i64, u32),
     kept_back: u64,
 }
 
@@ -74,11 +80,23 @@ impl Gate {
         self.promise
     }
 
-    pub fn tail(&mut self) -> &mut Tail {
-        &mut self.state.tail
+    /// Learns how large a raw score was. What happens on one day is not many things: forty addresses of one attack must not
+    /// make such addresses usual.
+    pub fn learn(&mut self, raw: f64, now: Timestamp) {
+        let today = day(now);
+        if today != self.state.taught.0 {
+            self.state.taught = (today, 0);
+        }
+        let threshold = self.state.tail.threshold();
+        let high = raw > threshold && threshold > 0.0;
+        if high && self.state.taught.1 >= HIGH_A_DAY {
+            return self.state.tail.learn(threshold);
+        }
+        self.state.taught.1 += u32::from(high);
+        self.state.tail.learn(raw);
     }
 
-    /// A decade count as the tail of this rule sees it.
+    /// −log10 of the chance of a raw score at least so large.
     pub fn score(&self, raw: f64) -> f64 {
         self.state.tail.score(raw)
     }
@@ -265,8 +283,9 @@ pub fn round(score: f64) -> f64 {
     (score * 1000.0).round() / 1000.0
 }
 
-/// How alone an entity is in what it does: 1 when none of its peers does it too, falling to 0 when all do.
+/// How alone an entity is in what it does: 1 when no more of its peers do it than on any day, falling to 0 when all do.
 pub fn alone(doing: usize, peers: usize) -> f64 {
+    let doing = doing.saturating_sub(peers / USUAL_SHARE);
     let share = |it: usize| ((it as f64 + 0.5) / (peers as f64 + 1.0)).min(1.0).ln();
     if peers == 0 { 1.0 } else { (share(doing) / share(0)).clamp(0.0, 1.0) }
 }

@@ -59,13 +59,29 @@ struct Person {
 
 const SLACK: f32 = 0.75;
 const CUT: f32 = 3.0;
-/// A tenth of a decade's doubling: the least that a day is taken to vary.
-const SCALE_MIN: f32 = 0.25;
 const DAYS_MIN: u32 = 6;
 const HIGH_MIN: u8 = 3;
 /// Above this the days teach nothing.
 const FROZEN: f32 = 2.0;
 const FORGET_DAYS: i64 = 60;
+
+impl Settings {
+    /// Bytes differ by orders of magnitude; counts by their root.
+    fn transformed(&self, amount: f64) -> f64 {
+        if self.field.is_empty() { (amount + 0.375).sqrt() } else { (amount + 1.0).log10() }
+    }
+
+    fn amount(&self, value: f32) -> f64 {
+        let value = f64::from(value).max(0.0);
+        let amount = if self.field.is_empty() { value * value - 0.375 } else { 10f64.powf(value.min(300.0)) - 1.0 };
+        amount.max(0.0)
+    }
+
+    /// The least that a day is taken to vary: chance for a count, a quarter of a decade for volumes.
+    fn scale_min(&self) -> f32 {
+        if self.field.is_empty() { 0.6 } else { 0.25 }
+    }
+}
 
 impl Growth {
     pub fn new(settings: Settings) -> Growth {
@@ -80,7 +96,7 @@ impl Growth {
         for (key, person) in &mut self.state.people {
             if person.day < today && person.amount > 0.0 {
                 let amount = person.amount;
-                person.close();
+                person.close(&self.settings);
                 closed.push((person.entity.clone(), *key, amount));
             }
         }
@@ -107,7 +123,7 @@ impl Growth {
                 person.told = !lapse.kept_back;
                 found.push(lapse);
             } else if !person.told {
-                self.gate.tail().learn(raw);
+                self.gate.learn(raw, due);
             }
         }
         self.sweep(today);
@@ -124,14 +140,15 @@ impl Growth {
 
 impl Person {
     /// Judges the day and learns it.
-    fn close(&mut self) {
-        let value = (self.amount + 1.0).log10() as f32;
+    fn close(&mut self, settings: &Settings) {
+        let value = settings.transformed(self.amount) as f32;
+        let least = settings.scale_min();
         self.amount = 0.0;
         if self.days == 0 {
-            (self.level, self.scale) = (value, 2.0 * SCALE_MIN);
+            (self.level, self.scale) = (value, 2.0 * least);
         }
         let off = value - self.level;
-        let z = off / (1.25 * self.scale).max(SCALE_MIN);
+        let z = off / (1.25 * self.scale).max(least);
         if self.days >= DAYS_MIN {
             self.excess = (self.excess + z.min(CUT) - SLACK).max(0.0);
             self.high = if z > SLACK { self.high.saturating_add(1) } else { self.high };
@@ -145,7 +162,7 @@ impl Person {
         // A growth that goes on for a month is how things are now.
         if self.excess <= FROZEN || self.high > 28 {
             let share = (1.0 / self.days as f32).max(0.1);
-            let cut = 4.0 * self.scale.max(SCALE_MIN);
+            let cut = 4.0 * self.scale.max(least);
             self.level += share * off.clamp(-cut, cut);
             self.scale += share * (off.abs().min(cut) - self.scale);
         }
@@ -160,11 +177,15 @@ fn tell(
     score: f64,
     due: Timestamp,
 ) -> Lapse {
-    let usual = 10f64.powf(f64::from(person.level));
-    let most = 10f64.powf(f64::from(person.level + 3.0 * 1.25 * person.scale.max(SCALE_MIN)));
+    let usual = settings.amount(person.level);
+    let most = settings.amount(person.level + 3.0 * 1.25 * person.scale.max(settings.scale_min()));
+    let amount_of = |it: f64| match settings.field.is_empty() {
+        true => format!("{it:.0} events"),
+        false => shown(&settings.field, it),
+    };
     let since = Timestamp::from_micros(person.since.saturating_mul(86_400_000_000));
     let mut trip = Trip::exact(u64::from(person.high), since, Vec::new())
-        .because("field", settings.field.as_str())
+        .because("field", if settings.field.is_empty() { "events" } else { &settings.field })
         .because("observed", number(amount.round()))
         .because("expected", number(usual.round()))
         .because("upper", number(most.round()))
@@ -177,9 +198,9 @@ fn tell(
         .because("false_alerts", settings.promise.to_string());
     trip.story = Some(format!(
         "{} on the last of {} days above its habit since {since}; {} a day are usual, over {} days; {} of {} peers grow too",
-        shown(&settings.field, amount),
+        amount_of(amount),
         person.high,
-        shown(&settings.field, usual),
+        amount_of(usual),
         person.days,
         peers.0.saturating_sub(1),
         peers.1.saturating_sub(1)
@@ -198,7 +219,13 @@ fn tell(
 
 impl Detector for Growth {
     fn observe(&mut self, seen: &Seen<'_>, _found: &mut Vec<Trip>) {
-        let Some(amount) = seen.batch.carried_f64(seen.hit, 0).filter(|it| *it > 0.0) else { return };
+        let amount = match self.settings.field.is_empty() {
+            true => 1.0,
+            false => match seen.batch.carried_f64(seen.hit, 0) {
+                Some(it) if it > 0.0 => it.min(1e15),
+                Some(_) | None => return,
+            },
+        };
         let key = seen.hit.entity_hash;
         let today = day(seen.hit.release);
         if self.state.day == 0 {
@@ -208,7 +235,7 @@ impl Detector for Growth {
             if self.state.people.len() >= limits::HABITS_MAX {
                 return;
             }
-            let group = group(seen, (!self.settings.peers.is_empty()).then_some(1));
+            let group = group(seen, (!self.settings.peers.is_empty()).then_some(usize::from(!self.settings.field.is_empty())));
             self.gate.begin(group, seen.hit.release);
             let person = Person {
                 entity: seen.entity().into(),
@@ -230,7 +257,7 @@ impl Detector for Growth {
         let Some(person) = self.state.people.get_mut(&key) else { return };
         // A late event counts on the day on which it came: what was closed stays closed.
         person.day = today;
-        person.amount += amount.min(1e15);
+        person.amount += amount;
         person.line_hash = seen.hit.line_hash;
     }
 

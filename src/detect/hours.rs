@@ -143,7 +143,7 @@ impl Detector for Hours {
         let group = groups.entry(person.group).or_default();
         let begins = person.sitting == 0 || time.since(person.last) >= PAUSE;
         if begins && person.sitting > 0 && person.raw > 0.0 {
-            self.gate.tail().learn(person.raw);
+            self.gate.learn(person.raw, seen.hit.release);
         }
         let usual = group.usual(person, of_day);
         person.sit(time, begins);

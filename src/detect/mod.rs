@@ -129,6 +129,8 @@ pub enum Detect {
     },
     /// More of a field every day than is usual, for days.
     Growth {
+        /// None: events are counted.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
         field: String,
         #[serde(default, skip_serializing_if = "String::is_empty")]
         peers: String,

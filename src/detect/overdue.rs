@@ -83,7 +83,7 @@ impl Overdue {
             let trip = Trip::exact(1, feed.last, Vec::new());
             return Some(feed.lapse(due, trip, true));
         }
-        if feed.told || feed.deadline() > due {
+        if feed.told || !feed.is_learned() || feed.deadline() > due {
             return None;
         }
         feed.told = true;
@@ -124,11 +124,12 @@ impl Feed {
         self.gaps >= GAPS_MIN && self.last.since(self.first) >= LEARN
     }
 
-    /// When it will be overdue, if nothing more comes; far away while it is learned.
+    /// When it will be overdue, if nothing more comes; while it is learned, when it can be at the earliest.
     fn deadline(&self) -> Timestamp {
+        let overdue = self.last.plus(Span::from_micros((self.limit() * 1e6) as i64));
         match self.is_learned() {
-            true => self.last.plus(Span::from_micros((self.limit() * 1e6) as i64)),
-            false => self.last.plus(LEARN),
+            true => overdue,
+            false => overdue.max(self.first.plus(LEARN)),
         }
     }
 
@@ -205,7 +206,8 @@ impl Detector for Overdue {
             // A feed whose refusal was not told is not over either.
             found.extend(lapse);
             if !feed.told && feed.queued <= due {
-                feed.queued = feed.deadline().max(due.plus(Span::from_secs(1)));
+                // At least a minute on: who is not learned yet has no deadline to wait for.
+                feed.queued = feed.deadline().max(due.plus(Span::from_secs(60)));
                 self.deadlines.insert((feed.queued, entity, key));
             }
         }

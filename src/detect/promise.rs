@@ -8,7 +8,7 @@
 //!
 //! The budget's bound needs no assumption about the scores but their cap: with a threshold θ that starts at θ₁, rises by 1 at
 //! each alert, sinks by the promised rate, and is exceeded by a score of at most S, alerts in a time T are at most
-//! rate · T + (S + 1 − θ₁). Here S = 12 and θ₁ = 5: eight alerts in a lifetime above the promise.
+//! rate · T + (S + 1 − θ₁). Here S = 12 and θ₁ = 4: nine alerts in a lifetime above the promise.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -74,7 +74,7 @@ pub struct Budget {
     pub kept_back: u64,
 }
 
-const THETA_FIRST: f64 = 5.0;
+const THETA_FIRST: f64 = 4.0;
 /// A score that every hundredth event reaches is never worth an alert, however much of the budget is left.
 const THETA_LEAST: f64 = 2.0;
 const STEP: f64 = 1.0;
@@ -154,6 +154,8 @@ pub const PER_DEVIATION: f64 = 0.6;
 const CUT: f64 = 1e-4;
 /// Excesses without which no shape is fitted.
 const EXCESSES_MIN: usize = 10;
+/// How many excesses weigh as much as the prior.
+const EXCESSES_WEIGHT: f64 = 40.0;
 /// Counting the quantile again is a look at all bins.
 const RECOUNT: u32 = 32;
 
@@ -213,8 +215,10 @@ impl Tail {
         if raw <= self.threshold {
             return counted();
         }
+        let known = -self.above.log10();
+        let guessed = known + prior(raw) - prior(self.threshold);
         if self.excesses.len() < EXCESSES_MIN {
-            return counted().max(-self.above.log10() + prior(raw) - prior(self.threshold));
+            return counted().max(guessed);
         }
         let (shape, scale) = self.pareto();
         let x = (raw - self.threshold) / scale;
@@ -223,18 +227,29 @@ impl Tail {
         } else {
             -(1.0 + shape * x).max(1e-300).log10() / shape
         };
-        -self.above.log10() - survival
+        // A fit to a few dozen excesses knows little of what lies far beyond them.
+        let weight = self.excesses.len() as f64 / (self.excesses.len() as f64 + EXCESSES_WEIGHT);
+        (known - survival).min(SCORE_MAX) * weight + guessed.min(SCORE_MAX) * (1.0 - weight)
     }
 
     /// The raw score whose chance is the cut.
     fn largest_taught(&self) -> f64 {
-        if self.excesses.len() < EXCESSES_MIN || self.total < WARM {
-            return f64::INFINITY;
+        let beyond = |above: f64| (-CUT.log10() + above.log10()).max(0.0) / PER_DEVIATION;
+        if self.total < WARM {
+            return beyond(1.0);
+        }
+        if self.excesses.len() < EXCESSES_MIN {
+            return self.threshold + beyond(self.above);
         }
         let (shape, scale) = self.pareto();
         let ratio = (self.above / CUT).max(1.0);
         let excess = if shape.abs() < 1e-6 { ratio.ln() } else { (ratio.powf(shape) - 1.0) / shape };
         self.threshold + scale * excess
+    }
+
+    /// The raw score that a fiftieth exceeds.
+    pub fn threshold(&self) -> f64 {
+        self.threshold
     }
 
     /// The upper edge of the bin in which the quantile lies, and the share above it.

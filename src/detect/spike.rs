@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::count::seconds;
 use super::gate::{self, Gate, Map, alone, day, group};
 use super::habit::{Expected, Habit, WARM_UP};
-use super::promise::{Budget, Rate};
+use super::promise::{Budget, PER_DEVIATION, Rate, Tail};
 use super::sum::number;
 use super::{Detector, Lapse, Seen, Trip, shown};
 use crate::limits;
@@ -55,6 +55,8 @@ struct State {
 #[derive(Default, Serialize, Deserialize)]
 struct Group {
     people: u32,
+    /// Volumes of the peers' buckets, by their logarithms.
+    volumes: Tail,
     /// When somebody began to stand out, oldest first.
     high: Vec<Timestamp>,
 }
@@ -73,10 +75,34 @@ struct Person {
     most: f64,
     /// When it last began to stand out.
     high: Option<Timestamp>,
+    /// `Drop`: how low the last buckets were.
+    run: Run,
     /// `Drop`: the bucket before was low, and was told.
     low: bool,
     /// `Drop`: somebody will close its bucket.
     scheduled: bool,
+}
+
+/// Buckets one after the other that were low: each alone may be chance.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+struct Run {
+    sum: f64,
+    buckets: u8,
+}
+
+impl Run {
+    fn with(self, deviations: f64) -> Run {
+        match deviations >= RUN_MIN {
+            true if self.buckets < RUN_MAX => Run { sum: self.sum + deviations, buckets: self.buckets + 1 },
+            true => self,
+            false => Run::default(),
+        }
+    }
+
+    /// Sums of independent deviations deviate by the root of their number.
+    fn raw(self) -> f64 {
+        if self.buckets == 0 { 0.0 } else { self.sum / f64::from(self.buckets).sqrt() }
+    }
 }
 
 /// Fewer deviations are nothing to look at, and fewer events no spike whatever the habit.
@@ -84,8 +110,11 @@ const DEVIATIONS_MIN: f64 = 3.0;
 const SPIKE_EVENTS_MIN: f64 = 8.0;
 /// A volume must be so many decades above the largest known one.
 const RECORD: f64 = 0.3;
-/// A decade above it is worth so many deviations.
-const RECORD_WEIGHT: f64 = 10.0;
+/// Decades of rarity that a decade above it is worth.
+const RECORD_WEIGHT: f64 = 2.0;
+/// A bucket so far off adds to those before it.
+const RUN_MIN: f64 = 1.0;
+const RUN_MAX: u8 = 8;
 /// Who has fewer events a bucket than this is not missed.
 const DROP_EVENTS_MIN: f64 = 4.0;
 /// Before it has seen two days, nobody knows what an evening is.
@@ -146,7 +175,7 @@ impl Rates {
     }
 
     /// `left`: how much of what is usual the rest of the group does.
-    fn judge(settings: &Settings, person: &Person, left: f64) -> Option<Judged> {
+    fn judge(settings: &Settings, groups: &Map<Group>, person: &Person, left: f64) -> Option<Judged> {
         if person.habit.buckets < settings.warm_up() {
             return None;
         }
@@ -154,26 +183,50 @@ impl Rates {
         if left < 1.0 {
             expected.value = settings.transformed(settings.amount(expected.value) * left);
         }
-        let off = settings.transformed(person.amount) - expected.value;
+        let value = settings.transformed(person.amount);
+        let off = value - expected.value;
         let deviations = if settings.down { -off } else { off } / expected.deviation;
-        let record = match settings.field.is_empty() {
-            true => 0.0,
-            false => (settings.transformed(person.amount) - person.most).max(0.0),
+        let raw = match (settings.field.is_empty(), settings.down) {
+            (true, true) => person.run.with(deviations).raw(),
+            (true, false) => deviations,
+            (false, _) => {
+                // Of n buckets one is the largest, and few peers ever have so much.
+                let record = value - person.most;
+                let own = f64::from(person.habit.buckets).log10() + RECORD_WEIGHT * record;
+                let peers = groups.get(&person.group).map_or(0.0, |it| it.volumes.score(value));
+                if record > 0.0 { (own + peers) / PER_DEVIATION } else { 0.0 }
+            }
         };
-        Some(Judged { expected, deviations, raw: deviations + RECORD_WEIGHT * record })
+        Some(Judged { expected, deviations, raw })
     }
 
     /// Closes the person's bucket, and the empty ones up to `next`.
-    fn close(settings: &Settings, gate: &mut Gate, profiles: &mut usize, key: u64, person: &mut Person, next: i64) {
+    fn close(
+        settings: &Settings,
+        gate: &mut Gate,
+        groups: &mut Map<Group>,
+        profiles: &mut usize,
+        key: u64,
+        person: &mut Person,
+        next: i64,
+    ) {
         let floor = settings.floor();
         // What was told is no part of what is usual.
         let told = person.low || gate.is_told(key, settings.start(person.bucket));
-        if let Some(judged) = Rates::judge(settings, person, 1.0).filter(|it| it.deviations > 0.0 && !told) {
-            gate.tail().learn(judged.raw);
+        let judged = Rates::judge(settings, groups, person, 1.0);
+        if let Some(judged) = judged.filter(|it| it.deviations > 0.0 && !told) {
+            gate.learn(judged.raw, settings.start(next));
         }
         let value = settings.transformed(person.amount);
         if person.amount > 0.0 || settings.field.is_empty() {
             person.habit.learn(settings.second(person.bucket), value as f32, floor);
+        }
+        if !settings.field.is_empty()
+            && person.amount > 0.0
+            && !told
+            && let Some(group) = groups.get_mut(&person.group)
+        {
+            group.volumes.learn(value);
         }
         let taught = if told { value.min(person.most + RECORD) } else { value };
         person.most = (person.most * 0.999).max(taught);
@@ -242,6 +295,7 @@ impl Rates {
                 amount: 0.0,
                 most: 0.0,
                 high: None,
+                run: Run::default(),
                 low: false,
                 scheduled: false,
             };
@@ -249,7 +303,7 @@ impl Rates {
         }
         let person = state.people.get_mut(&key)?;
         if number > person.bucket {
-            Rates::close(settings, gate, &mut state.profiles, key, person, number);
+            Rates::close(settings, gate, &mut state.groups, &mut state.profiles, key, person, number);
         }
         // A late event counts where it can still be seen: who delays his lines must not be hidden by that.
         person.amount += amount;
@@ -271,9 +325,10 @@ impl Rates {
             let Rates { settings, state, gate } = self;
             let Some(person) = state.people.get_mut(&key) else { continue };
             if person.bucket == bucket {
-                let judged = Rates::judge(settings, person, left.get(&key).copied().unwrap_or(1.0));
+                let judged = Rates::judge(settings, &state.groups, person, left.get(&key).copied().unwrap_or(1.0));
+                person.run = judged.as_ref().map_or(Run::default(), |it| person.run.with(it.deviations));
                 found.extend(judged.and_then(|it| low(settings, gate, key, person, &it)));
-                Rates::close(settings, gate, &mut state.profiles, key, person, bucket + 1);
+                Rates::close(settings, gate, &mut state.groups, &mut state.profiles, key, person, bucket + 1);
             }
             let second = settings.second(person.bucket);
             let missed = person.habit.expect(second, settings.floor()).value >= settings.transformed(DROP_EVENTS_MIN);
@@ -334,11 +389,11 @@ fn low(settings: &Settings, gate: &mut Gate, key: u64, person: &mut Person, judg
         kept_back: false,
     };
     let usual = settings.amount(judged.expected.value);
-    if judged.deviations < DEVIATIONS_MIN || usual < DROP_EVENTS_MIN {
+    if person.run.raw() < DEVIATIONS_MIN || judged.deviations < RUN_MIN || usual < DROP_EVENTS_MIN {
         let over = std::mem::take(&mut person.low);
         return over.then(|| lapse(person, Trip::exact(1, end, Vec::new()), true));
     }
-    let score = gate.score(judged.raw);
+    let score = gate.score(person.run.raw());
     let told = lapse(person, tell(settings, person, judged, score, Vec::new()), false);
     // While it lasts, it is the same alert and costs nothing more.
     if person.low {
@@ -396,7 +451,8 @@ impl Detector for Rates {
         let Some(key) = self.add(seen, amount) else { return };
         let Rates { settings, state, gate } = self;
         let Some(person) = state.people.get_mut(&key).filter(|_| !settings.down) else { return };
-        let Some(mut judged) = Rates::judge(settings, person, 1.0).filter(|it| it.raw >= DEVIATIONS_MIN) else { return };
+        let Some(mut judged) = Rates::judge(settings, &state.groups, person, 1.0)
+            .filter(|it| it.raw >= DEVIATIONS_MIN) else { return };
         let large = match settings.field.is_empty() {
             true => person.amount >= SPIKE_EVENTS_MIN,
             false => settings.transformed(person.amount) > person.most + RECORD,

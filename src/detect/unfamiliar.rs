@@ -263,7 +263,8 @@ impl Detector for Unfamiliar {
         let group = group(seen, peers);
         let Some((new, chance, peers)) = self.show(seen, group) else { return };
         let raw = self.surprise(&new, chance, peers) / PER_DEVIATION;
-        let score = self.gate.tail().judge(raw);
+        let score = self.gate.score(raw);
+        self.gate.learn(raw, seen.hit.release);
         if score > Budget::LEAST && !new.is_empty() {
             let trip = self.tell(seen, &new, chance, peers, score);
             self.gate.tell(seen, group, trip, found);

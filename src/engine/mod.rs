@@ -41,6 +41,9 @@ pub struct Engine {
     pub counts: Counts,
     hits_by_rule: Vec<u64>,
     findings_by_rule: Vec<u64>,
+    kept_back: u64,
+    /// What promises had no room for, where somebody wants to see it.
+    suppressed: Option<Vec<Finding>>,
 }
 
 impl Engine {
@@ -60,6 +63,8 @@ impl Engine {
             counts: Counts::default(),
             hits_by_rule: vec![0; set.rules.len()],
             findings_by_rule: vec![0; set.rules.len()],
+            kept_back: 0,
+            suppressed: None,
             set,
         }
     }
@@ -181,8 +186,21 @@ impl Engine {
             folded,
             late: self.clocks.iter().map(|it| it.late).sum(),
             suspect: self.clocks.iter().map(|it| it.suspect).sum(),
+            kept_back: self.kept_back,
             entities: self.shards.iter().map(Shard::entities).sum(),
         }
+    }
+
+    /// From now on, what promises have no room for is kept for [`Engine::suppressed`].
+    pub fn keep_suppressed(&mut self) {
+        self.suppressed = Some(Vec::new());
+    }
+
+    /// What promises had no room for since the last call: the rule's id and what it found.
+    pub fn suppressed(&mut self) -> impl Iterator<Item = (&str, Finding)> {
+        let set = &self.set;
+        let findings = self.suppressed.as_mut().map(std::mem::take).unwrap_or_default();
+        findings.into_iter().map(|it| (set.rules[it.rule.index()].rule.id.as_str(), it))
     }
 
     /// For each rule in order of id: how many hits and findings it had.
@@ -221,6 +239,10 @@ impl Engine {
         }
         for finding in self.found.drain(..) {
             if finding.kept_back {
+                self.kept_back += 1;
+                if let Some(suppressed) = &mut self.suppressed {
+                    suppressed.push(finding);
+                }
                 continue;
             }
             self.findings_by_rule[finding.rule.index()] += 1;
@@ -256,5 +278,7 @@ pub struct Stats {
     pub folded: u64,
     pub late: u64,
     pub suspect: u64,
+    /// Findings that no promise had room for.
+    pub kept_back: u64,
     pub entities: usize,
 }

@@ -302,6 +302,7 @@ impl<'a> Checker<'a, '_> {
             }
             Detect::Drop { bucket, .. } => self.bucket(*bucket),
             Detect::OffHours { .. } | Detect::Beacon { .. } | Detect::Overdue { .. } => {}
+            Detect::Growth { field, .. } if field.is_empty() => {}
             Detect::Growth { field, .. } => self.field("detect", field),
             Detect::FanOut { field, failed, succeeded, .. } => {
                 self.field("detect", field);
