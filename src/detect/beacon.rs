@@ -201,7 +201,8 @@ impl Detector for Beacon {
     fn forget(&mut self, _now: Timestamp) {}
 
     fn save(&self) -> Vec<u8> {
-        postcard::to_allocvec(&(&self.state, self.gate.save())).expect("memories are plain data, and memory for them is there")
+        postcard::to_allocvec(&(&self.state, self.gate.save()))
+            .expect("memories are plain data, and memory for them is there")
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {

@@ -5,11 +5,14 @@
 //! later. So of each entity the values (names) are remembered that failed in the last day and did not succeed from there since;
 //! those that did succeed are taken off again. How many are too many, the whole population of entities says, not the
 //! entity's own history: an attacker's address has none.
+//!
+//! What fails within the same ten minutes counts once. Fast guessing has rules of its own, with thresholds; a thousand addresses
+//! that guess fast would use up the promise, and the slow one among them would not be told.
 
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
-use super::gate::{Gate, Map, day, round};
+use super::gate::{Gate, Map, day, group, round};
 use super::promise::{Budget, Rate};
 use super::{Detector, Lapse, Mark, Seen, Trip, few};
 use crate::limits;
@@ -17,6 +20,8 @@ use crate::model::{Span, Timestamp};
 
 pub struct Settings {
     pub field: String,
+    /// Who shares a value of this field shares a budget.
+    pub peers: String,
     pub promise: Rate,
     pub quiet: Span,
 }
@@ -35,7 +40,7 @@ struct State {
 
 #[derive(Default, Serialize, Deserialize)]
 struct Person {
-    /// By hash: when each value failed or succeeded last.
+    /// When each value was first seen in the last day.
     values: Vec<Value>,
     /// The most that the last day had.
     most: f32,
@@ -51,8 +56,9 @@ struct Value {
 }
 
 const WINDOW_MINUTES: u32 = 24 * 60;
-/// Fewer names are what a family shares.
+/// Fewer are what a family shares.
 const VALUES_MIN: f64 = 4.0;
+const SLOT_MINUTES: u32 = 10;
 /// A slow attack is told with what it came to in so long.
 const HOLD: Span = Span::from_secs(2 * 3600);
 
@@ -85,14 +91,14 @@ impl FanOut {
 }
 
 impl Person {
-    /// Notes how the value fared. Values that failed and did not succeed, and those that did, in the last day.
-    fn note(&mut self, hash: u32, at: u32, succeeded: bool) -> (usize, usize) {
+    /// Notes how the value fared. Values that failed and did not succeed in the last day, in how many slots of time they
+    /// began to, and values that did succeed.
+    fn note(&mut self, hash: u32, at: u32, succeeded: bool) -> (usize, usize, usize) {
         let edge = at.saturating_sub(WINDOW_MINUTES);
         self.values.retain(|it| it.at > edge);
         match self.values.iter_mut().find(|it| it.hash == hash) {
             Some(value) => {
                 value.succeeded |= succeeded;
-                value.at = value.at.max(at);
             }
             None => {
                 if self.values.len() >= limits::FAN_OUT_VALUES_MAX {
@@ -103,7 +109,11 @@ impl Person {
             }
         }
         let fine = self.values.iter().filter(|it| it.succeeded).count();
-        (self.values.len() - fine, fine)
+        let mut slots: Vec<u32> =
+            self.values.iter().filter(|it| !it.succeeded).map(|it| it.at / SLOT_MINUTES).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        (self.values.len() - fine, slots.len(), fine)
     }
 }
 
@@ -115,12 +125,13 @@ impl Detector for FanOut {
         if !self.state.people.contains_key(&key) && self.state.people.len() >= limits::HABITS_MAX {
             return;
         }
-        self.gate.begin(0, seen.hit.release);
+        let group = group(seen, (!self.settings.peers.is_empty()).then_some(1));
+        self.gate.begin(group, seen.hit.release);
         let failed = seen.hit.steps & 1 == 1;
         let hash = XxHash3_64::oneshot(value.as_bytes()) as u32;
         let person = self.state.people.entry(key).or_default();
         let before = person.values.len();
-        let (bad, fine) = person.note(hash, minutes(seen.time()), !failed);
+        let (bad, slots, fine) = person.note(hash, minutes(seen.time()), !failed);
         if !failed {
             return;
         }
@@ -128,7 +139,7 @@ impl Detector for FanOut {
             person.marks.push(seen.mark);
             person.marks = few(std::mem::take(&mut person.marks).into_iter());
         }
-        let net = bad as f64 - fine as f64;
+        let net = slots as f64 - fine as f64;
         person.most = person.most.max(net as f32);
         if net < VALUES_MIN {
             return;
@@ -141,6 +152,7 @@ impl Detector for FanOut {
         let mut trip = Trip::exact(bad as u64, seen.time(), marks)
             .because("field", self.settings.field.as_str())
             .because("observed", bad)
+            .because("times", slots)
             .because("succeeded", fine)
             .because("expected", "fewer failing than succeeding")
             .because("within_s", WINDOW_MINUTES * 60)
@@ -151,7 +163,7 @@ impl Detector for FanOut {
             self.settings.field
         ));
         trip.score = round(score);
-        self.gate.hold(seen, 0, seen.time().plus(HOLD), trip, found);
+        self.gate.hold(seen, group, seen.time().plus(HOLD), trip, found);
     }
 
     fn lapse(&mut self, now: Timestamp, found: &mut Vec<Lapse>) {
@@ -161,7 +173,8 @@ impl Detector for FanOut {
     fn forget(&mut self, _now: Timestamp) {}
 
     fn save(&self) -> Vec<u8> {
-        postcard::to_allocvec(&(&self.state, self.gate.save())).expect("memories are plain data, and memory for them is there")
+        postcard::to_allocvec(&(&self.state, self.gate.save()))
+            .expect("memories are plain data, and memory for them is there")
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
@@ -183,4 +196,3 @@ impl Detector for FanOut {
 fn minutes(time: Timestamp) -> u32 {
     time.micros().div_euclid(60_000_000).clamp(0, i64::from(u32::MAX)) as u32
 }
-

@@ -17,7 +17,7 @@ use std::hash::BuildHasherDefault;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
-use super::promise::{Budget, Rate};
+use super::promise::{Budget, Rate, STEP};
 use super::table::AlreadyHashed;
 use super::{Detector, SCORE_MAX, Seen, Trip, brief};
 use crate::limits;
@@ -268,7 +268,7 @@ impl Detector for Firsts {
         let group = group(seen.entity());
         let hash = XxHash3_64::oneshot(value.as_bytes());
         if let (Some(rate), Some(group)) = (self.settings.promise, self.state.groups.get_mut(&group)) {
-            group.budget.threshold(rate, seen.hit.release);
+            group.budget.threshold(rate, seen.hit.release, STEP);
         }
         let Some(shown) = self.show(seen.hit.entity_hash, group, hash, seen.time()) else { return };
         let settings = &self.settings;

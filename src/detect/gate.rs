@@ -7,15 +7,14 @@
 //! and told with the most it came to. Second, what is kept back is not lost: it is counted and handed on, for whoever adds
 //! up small things about one entity.
 //!
-//! The promise is for all entities together. A group (an organisation among many in one log) that raises alerts pays twice
-//! into a budget of its own, so that noise in one of them silences itself before it silences the others.
+//! The promise is for all entities together; groups (organisations in one log) share it, as [`promise`](super::promise) says.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasherDefault;
 
 use serde::{Deserialize, Serialize};
 
-use super::promise::{Budget, Rate, Tail};
+use super::promise::{Budget, Rate, STEP, Tail};
 use super::table::AlreadyHashed;
 use super::{Lapse, Mark, Seen, Trip};
 use crate::limits;
@@ -25,8 +24,6 @@ pub type Map<T> = HashMap<u64, T, BuildHasherDefault<AlreadyHashed>>;
 
 /// A score that needs no waiting: one in a hundred million.
 const SURE: f64 = 8.0;
-/// What an alert costs its own group, in decades.
-const GROUP_STEP: f64 = 2.0;
 /// High raw scores that one day teaches.
 const HIGH_A_DAY: u32 = 3;
 /// Of any group so large a share stands out on any day.
@@ -103,9 +100,10 @@ impl Gate {
 
     /// The group is there from now on: its budget begins.
     pub fn begin(&mut self, group: u64, now: Timestamp) {
-        self.state.all.threshold(self.promise, now);
-        if self.state.groups.len() < limits::GROUPS_MAX {
-            self.state.groups.entry(group).or_default().threshold(self.promise, now);
+        if self.state.groups.len() < limits::GROUPS_MAX && !self.state.groups.contains_key(&group) {
+            let rate = self.promise.share(self.state.groups.len() as f64 + 1.0);
+            self.state.groups.entry(group).or_default().threshold(rate, now, STEP);
+            self.state.all.threshold(self.promise, now, STEP);
         }
     }
 
@@ -216,13 +214,16 @@ impl Gate {
     }
 
     fn admits(&mut self, group: u64, score: f64, now: Timestamp) -> bool {
-        let own = self.state.groups.get_mut(&group).map_or(0.0, |it| it.threshold(self.promise, now));
-        if score <= own {
-            return false;
-        }
-        let admitted = self.state.all.admits(score, self.promise, now);
-        if admitted && let Some(own) = self.state.groups.get_mut(&group) {
-            own.charge(GROUP_STEP);
+        let groups = self.state.groups.len().max(1) as f64;
+        let (share, step) = (self.promise.share(groups), STEP / groups.sqrt());
+        let all = self.state.all.threshold(self.promise, now, step);
+        let own = self.state.groups.get_mut(&group).map_or(all, |it| it.threshold(share, now, STEP));
+        let admitted = score > own.max(all);
+        if admitted {
+            self.state.all.pay(step);
+            if let Some(own) = self.state.groups.get_mut(&group) {
+                own.pay(STEP);
+            }
         }
         admitted
     }

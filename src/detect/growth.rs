@@ -169,14 +169,7 @@ impl Person {
     }
 }
 
-fn tell(
-    settings: &Settings,
-    person: &Person,
-    amount: f64,
-    peers: (u32, u32),
-    score: f64,
-    due: Timestamp,
-) -> Lapse {
+fn tell(settings: &Settings, person: &Person, amount: f64, peers: (u32, u32), score: f64, due: Timestamp) -> Lapse {
     let usual = settings.amount(person.level);
     let most = settings.amount(person.level + 3.0 * 1.25 * person.scale.max(settings.scale_min()));
     let amount_of = |it: f64| match settings.field.is_empty() {
@@ -235,7 +228,8 @@ impl Detector for Growth {
             if self.state.people.len() >= limits::HABITS_MAX {
                 return;
             }
-            let group = group(seen, (!self.settings.peers.is_empty()).then_some(usize::from(!self.settings.field.is_empty())));
+            let group =
+                group(seen, (!self.settings.peers.is_empty()).then_some(usize::from(!self.settings.field.is_empty())));
             self.gate.begin(group, seen.hit.release);
             let person = Person {
                 entity: seen.entity().into(),
@@ -274,7 +268,8 @@ impl Detector for Growth {
     fn forget(&mut self, _now: Timestamp) {}
 
     fn save(&self) -> Vec<u8> {
-        postcard::to_allocvec(&(&self.state, self.gate.save())).expect("memories are plain data, and memory for them is there")
+        postcard::to_allocvec(&(&self.state, self.gate.save()))
+            .expect("memories are plain data, and memory for them is there")
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
@@ -292,4 +287,3 @@ impl Detector for Growth {
         false
     }
 }
-

@@ -17,6 +17,7 @@ mod hours;
 mod overdue;
 mod places;
 pub mod promise;
+pub mod risk;
 pub mod sequence;
 pub mod silence;
 pub mod spike;
@@ -117,6 +118,8 @@ pub enum Detect {
         field: String,
         failed: Expr,
         succeeded: Expr,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        peers: String,
         #[serde(default = "once_a_week")]
         false_alerts: Rate,
     },
@@ -134,6 +137,13 @@ pub enum Detect {
         field: String,
         #[serde(default, skip_serializing_if = "String::is_empty")]
         peers: String,
+        #[serde(default = "once_a_week")]
+        false_alerts: Rate,
+    },
+    /// Findings of several kinds about one entity, told or kept back, that are extraordinary together.
+    Risk {
+        #[serde(default = "one_day")]
+        half_life: Span,
         #[serde(default = "once_a_week")]
         false_alerts: Rate,
     },
@@ -176,6 +186,10 @@ fn named<'a>(names: impl IntoIterator<Item = &'a String>) -> Vec<String> {
 }
 
 const DAY: Span = Span::from_secs(86_400);
+
+fn one_day() -> Span {
+    DAY
+}
 
 fn one_week() -> Span {
     Span::from_micros(7 * DAY.micros())
@@ -227,6 +241,7 @@ impl Detect {
             Detect::Beacon { .. } => "beacon",
             Detect::Growth { .. } => "growth",
             Detect::Overdue { .. } => "overdue",
+            Detect::Risk { .. } => "risk",
             Detect::Travel {} => "travel",
         }
     }
@@ -241,14 +256,16 @@ impl Detect {
             | Detect::Drop { .. }
             | Detect::Beacon { .. }
             | Detect::Overdue { .. }
+            | Detect::Risk { .. }
             | Detect::Silence { .. } => Vec::new(),
             Detect::Distinct { field, .. }
             | Detect::Sum { field, .. }
             | Detect::FirstSeen { field, .. }
             | Detect::Rare { field, .. }
-            | Detect::FanOut { field, .. }
             | Detect::Changed { field } => vec![field.clone()],
-            Detect::Spike { field, peers, .. } | Detect::Growth { field, peers, .. } => named([field, peers]),
+            Detect::Spike { field, peers, .. }
+            | Detect::Growth { field, peers, .. }
+            | Detect::FanOut { field, peers, .. } => named([field, peers]),
             Detect::OffHours { peers, .. } => named([peers]),
             Detect::Unfamiliar { fields, peers, .. } => named(fields.iter().chain([peers])),
             Detect::Travel {} => places::FIELDS.map(String::from).into(),
@@ -276,6 +293,7 @@ impl Detect {
             | Detect::Beacon { .. }
             | Detect::Growth { .. }
             | Detect::Overdue { .. }
+            | Detect::Risk { .. }
             | Detect::Travel {} => Vec::new(),
         }
     }
@@ -304,6 +322,7 @@ impl Detect {
             | Detect::Unfamiliar { .. }
             | Detect::FanOut { .. }
             | Detect::Beacon { .. }
+            | Detect::Risk { .. }
             | Detect::Travel {} => of_rule,
         }
     }
@@ -330,8 +349,14 @@ impl Detect {
             | Detect::Beacon { .. }
             | Detect::Growth { .. }
             | Detect::Overdue { .. }
+            | Detect::Risk { .. }
             | Detect::Travel {} => true,
         }
+    }
+
+    /// Whether the kind judges what other rules find, and no events.
+    pub fn judges_findings(&self) -> bool {
+        matches!(self, Detect::Risk { .. })
     }
 
     /// A detector with nothing remembered yet. `quiet` is the rule's: within it, a further finding only adds to an alert.
@@ -402,8 +427,9 @@ impl Detect {
                     quiet,
                 }))
             }
-            Detect::FanOut { field, false_alerts, .. } => Box::new(fan_out::FanOut::new(fan_out::Settings {
+            Detect::FanOut { field, peers, false_alerts, .. } => Box::new(fan_out::FanOut::new(fan_out::Settings {
                 field: field.clone(),
+                peers: peers.clone(),
                 promise: *false_alerts,
                 quiet,
             })),
@@ -414,6 +440,7 @@ impl Detect {
                 promise: *false_alerts,
                 quiet: self.quiet(quiet),
             })),
+            Detect::Risk { .. } => Box::new(risk::Nothing),
             Detect::Overdue { false_alerts } => Box::new(overdue::Overdue::new(*false_alerts, self.quiet(quiet))),
             Detect::Travel {} => Box::new(places::Places::new(quiet)),
         }

@@ -8,7 +8,11 @@
 //!
 //! The budget's bound needs no assumption about the scores but their cap: with a threshold θ that starts at θ₁, rises by 1 at
 //! each alert, sinks by the promised rate, and is exceeded by a score of at most S, alerts in a time T are at most
-//! rate · T + (S + 1 − θ₁). Here S = 12 and θ₁ = 4: nine alerts in a lifetime above the promise.
+//! rate · T + (S + 1 − θ₁). Here S = 12 and θ₁ = 3: ten alerts in a lifetime above the promise.
+//!
+//! Where one log holds several organisations, each has an equal share of the promise and a threshold of its own, so that noise in
+//! one does not silence the others; a threshold for all, whose steps are smaller by the root of their number, still bounds
+//! the whole.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -31,6 +35,11 @@ impl Rate {
         let count: f64 = count.trim().parse().ok().filter(|it: &f64| it.is_finite() && *it > 0.0 && *it <= 1e6)?;
         let per = UNITS.iter().find(|it| it.0 == per.trim())?.1;
         Some(Rate { count, per: Span::from_secs(per) })
+    }
+
+    /// An equal share of it.
+    pub fn share(self, among: f64) -> Rate {
+        Rate { count: self.count / among.max(1.0), per: self.per }
     }
 
     /// How many are due in a time.
@@ -74,10 +83,10 @@ pub struct Budget {
     pub kept_back: u64,
 }
 
-const THETA_FIRST: f64 = 4.0;
+const THETA_FIRST: f64 = 3.0;
 /// A score that every hundredth event reaches is never worth an alert, however much of the budget is left.
 const THETA_LEAST: f64 = 2.0;
-const STEP: f64 = 1.0;
+pub const STEP: f64 = 1.0;
 
 impl Default for Budget {
     fn default() -> Budget {
@@ -93,26 +102,25 @@ impl Budget {
 
     /// Whether the score is worth an alert now; if so it is paid for. `now` never goes back (release times do not).
     pub fn admits(&mut self, score: f64, rate: Rate, now: Timestamp) -> bool {
-        let admitted = score.min(SCORE_MAX) > self.threshold(rate, now);
+        let admitted = score.min(SCORE_MAX) > self.threshold(rate, now, STEP);
         if admitted {
-            self.theta += STEP;
-            self.used += 1;
+            self.pay(STEP);
         } else if score > THETA_LEAST {
             self.kept_back += 1;
         }
         admitted
     }
 
-    /// Pays without having been asked.
-    pub fn charge(&mut self, step: f64) {
-        self.theta = (self.theta + step).min(SCORE_MAX + step);
+    /// Pays for an alert that was admitted.
+    pub fn pay(&mut self, step: f64) {
+        self.theta += step;
         self.used += 1;
     }
 
-    /// What a score must exceed now.
-    pub fn threshold(&mut self, rate: Rate, now: Timestamp) -> f64 {
+    /// What a score must exceed now, where an alert costs `step`.
+    pub fn threshold(&mut self, rate: Rate, now: Timestamp, step: f64) -> f64 {
         let since = self.at.map_or(Span::ZERO, |it| now.since(it));
-        self.theta = (self.theta - STEP * rate.over(since)).max(THETA_LEAST);
+        self.theta = (self.theta - step * rate.over(since)).max(THETA_LEAST);
         self.at = self.at.max(Some(now));
         self.theta
     }
@@ -330,7 +338,7 @@ mod tests {
             for gap in gaps {
                 minute += gap;
                 let now = Timestamp::from_micros(minute * 60_000_000);
-                let score = budget.threshold(rate, now) + above;
+                let score = budget.threshold(rate, now, STEP) + above;
                 budget.admits(score, rate, now);
             }
             let most = rate.over(Span::from_secs(minute * 60)) + Budget::EXCESS_MAX;

@@ -179,7 +179,10 @@ impl Rates {
         if person.habit.buckets < settings.warm_up() {
             return None;
         }
-        let mut expected = person.habit.expect(settings.second(person.bucket), settings.floor());
+        let mut expected = match settings.down {
+            true => person.habit.usual(settings.second(person.bucket), settings.floor()),
+            false => person.habit.expect(settings.second(person.bucket), settings.floor()),
+        };
         if left < 1.0 {
             expected.value = settings.transformed(settings.amount(expected.value) * left);
         }
@@ -346,7 +349,7 @@ impl Rates {
         for (_, key) in keys {
             let Some(person) = self.state.people.get(key).filter(|it| it.bucket == bucket) else { continue };
             let second = self.settings.second(bucket);
-            let expected = self.settings.amount(person.habit.expect(second, self.settings.floor()).value);
+            let expected = self.settings.amount(person.habit.usual(second, self.settings.floor()).value);
             if expected >= DROP_EVENTS_MIN {
                 let left = ((person.amount + 1.0) / (expected + 1.0)).min(1.0);
                 lost.entry(person.group).or_default().push((left, *key));
@@ -451,8 +454,10 @@ impl Detector for Rates {
         let Some(key) = self.add(seen, amount) else { return };
         let Rates { settings, state, gate } = self;
         let Some(person) = state.people.get_mut(&key).filter(|_| !settings.down) else { return };
-        let Some(mut judged) = Rates::judge(settings, &state.groups, person, 1.0)
-            .filter(|it| it.raw >= DEVIATIONS_MIN) else { return };
+        let Some(mut judged) = Rates::judge(settings, &state.groups, person, 1.0).filter(|it| it.raw >= DEVIATIONS_MIN)
+        else {
+            return;
+        };
         let large = match settings.field.is_empty() {
             true => person.amount >= SPIKE_EVENTS_MIN,
             false => settings.transformed(person.amount) > person.most + RECORD,
@@ -485,7 +490,8 @@ impl Detector for Rates {
     fn forget(&mut self, _now: Timestamp) {}
 
     fn save(&self) -> Vec<u8> {
-        postcard::to_allocvec(&(&self.state, self.gate.save())).expect("memories are plain data, and memory for them is there")
+        postcard::to_allocvec(&(&self.state, self.gate.save()))
+            .expect("memories are plain data, and memory for them is there")
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {

@@ -18,8 +18,10 @@ pub use rules::{CompileError, EVERY_VALUE, RuleSet, Wanted};
 pub use shard::Shard;
 
 use crate::alert::Desk;
+use crate::detect::Detect;
+use crate::detect::risk::{Ledger, Origin};
 use crate::limits;
-use crate::model::{Alert, Finding, HitBatch, Span, Timestamp};
+use crate::model::{Alert, Finding, HitBatch, RuleIndex, Span, Timestamp};
 use order::SourceClock;
 
 /// Hits to alerts: the deterministic half. Fed the same batches in any interleaving of sources and cut in any way, it
@@ -41,6 +43,8 @@ pub struct Engine {
     pub counts: Counts,
     hits_by_rule: Vec<u64>,
     findings_by_rule: Vec<u64>,
+    /// For each rule that judges findings, what it knows.
+    ledgers: Vec<Ledger>,
     kept_back: u64,
     /// What promises had no room for, where somebody wants to see it.
     suppressed: Option<Vec<Finding>>,
@@ -63,6 +67,7 @@ impl Engine {
             counts: Counts::default(),
             hits_by_rule: vec![0; set.rules.len()],
             findings_by_rule: vec![0; set.rules.len()],
+            ledgers: ledgers(&set),
             kept_back: 0,
             suppressed: None,
             set,
@@ -153,6 +158,15 @@ impl Engine {
         self.desk.adopt(set.cards.clone(), &kept, told);
         let carry = |old: &[u64]| kept.iter().map(|it| it.map_or(0, |it| old[it])).collect::<Vec<_>>();
         (self.hits_by_rule, self.findings_by_rule) = (carry(&self.hits_by_rule), carry(&self.findings_by_rule));
+        let mut old = std::mem::replace(&mut self.ledgers, ledgers(&set));
+        for ledger in &mut self.ledgers {
+            let before = kept[ledger.rule().index()];
+            if let Some(at) = before.and_then(|it| old.iter().position(|old| old.rule().index() == it)) {
+                let number = ledger.rule();
+                *ledger = old.swap_remove(at);
+                ledger.renumber(number);
+            }
+        }
         self.set = set;
         kept.iter().flatten().count()
     }
@@ -237,18 +251,31 @@ impl Engine {
         if shards > 1 || self.found.len() > 1 {
             self.found.sort_by(|a, b| finding_order(a).cmp(&finding_order(b)));
         }
-        for finding in self.found.drain(..) {
-            if finding.kept_back {
-                self.kept_back += 1;
-                if let Some(suppressed) = &mut self.suppressed {
-                    suppressed.push(finding);
+        for finding in std::mem::take(&mut self.found) {
+            let risks: Vec<Finding> = match self.ledgers.is_empty() {
+                true => Vec::new(),
+                false => {
+                    let origin = origin(&self.set, finding.rule);
+                    self.ledgers.iter_mut().filter_map(|it| it.observe(&finding, &origin)).collect()
                 }
-                continue;
+            };
+            for finding in std::iter::once(finding).chain(risks) {
+                self.tell(finding, told);
             }
-            self.findings_by_rule[finding.rule.index()] += 1;
-            self.desk.observe(finding, told);
         }
         self.desk.advance(self.now, told);
+    }
+
+    fn tell(&mut self, finding: Finding, told: &mut Vec<Alert>) {
+        if finding.kept_back {
+            self.kept_back += 1;
+            if let Some(suppressed) = &mut self.suppressed {
+                suppressed.push(finding);
+            }
+            return;
+        }
+        self.findings_by_rule[finding.rule.index()] += 1;
+        self.desk.observe(finding, told);
     }
 
     /// The smallest watermark of the sources that speak; when none does, the newest that any said.
@@ -259,6 +286,23 @@ impl Engine {
             None => self.clocks.iter().filter_map(SourceClock::newest).max().unwrap_or(Timestamp::MIN),
         }
     }
+}
+
+fn ledgers(set: &RuleSet) -> Vec<Ledger> {
+    let ledger = |(number, it): (usize, &rules::Compiled)| match &it.rule.detect {
+        Detect::Risk { half_life, false_alerts } => {
+            let field = set.cards[number].by.first()?;
+            Some(Ledger::new(RuleIndex(number as u16), field, *half_life, *false_alerts, it.rule.quiet))
+        }
+        _ => None,
+    };
+    set.rules.iter().enumerate().filter_map(ledger).collect()
+}
+
+fn origin(set: &RuleSet, rule: RuleIndex) -> Origin<'_> {
+    let card = &set.cards[rule.index()];
+    let kind = card.tags.first().map_or(card.id.as_str(), |it| it);
+    Origin { id: &card.id, severity: card.severity, kind, by: &card.by }
 }
 
 /// What happened first comes first; what happened at once, in an order that depends on nothing but what it is.

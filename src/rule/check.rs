@@ -302,6 +302,18 @@ impl<'a> Checker<'a, '_> {
             }
             Detect::Drop { bucket, .. } => self.bucket(*bucket),
             Detect::OffHours { .. } | Detect::Beacon { .. } | Detect::Overdue { .. } => {}
+            Detect::Risk { half_life, .. } => {
+                if *half_life == Span::ZERO {
+                    self.report(Place::Key("detect", "half_life"), "what fades at once cannot add up", |it| {
+                        it.expected("a duration such as \"1d\"")
+                    });
+                }
+                if rule.by.len() != 1 {
+                    self.report(Place::Value("by"), "`Risk` adds up what is found about one field", |it| {
+                        it.expected("exactly one field such as `[\"user.name\"]`")
+                    });
+                }
+            }
             Detect::Growth { field, .. } if field.is_empty() => {}
             Detect::Growth { field, .. } => self.field("detect", field),
             Detect::FanOut { field, failed, succeeded, .. } => {

@@ -102,6 +102,7 @@ impl<'a> Vendor<'a> {
                 Detect::Spike { field, .. } | Detect::Growth { field, .. } => {
                     wanted.extend((!field.is_empty()).then(|| field.clone()));
                 }
+                Detect::FanOut { field, .. } => wanted.push(field.clone()),
                 Detect::OffHours { .. } => {}
                 kind => wanted.extend(kind.fields()),
             }
