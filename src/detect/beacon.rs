@@ -198,6 +198,10 @@ impl Detector for Beacon {
         self.gate.lapse(now, found);
     }
 
+    fn finish(&mut self, found: &mut Vec<Lapse>) {
+        self.gate.finish(found);
+    }
+
     fn forget(&mut self, _now: Timestamp) {}
 
     fn save(&self) -> Vec<u8> {
@@ -218,5 +222,41 @@ impl Detector for Beacon {
 
     fn looks_back(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::testing::{Event, told};
+    use crate::model::List;
+
+    const DAY: i64 = 86_400;
+
+    fn check(gaps: impl Iterator<Item = i64>, begins: i64, expected: usize) {
+        let entity = format!("ann{}/status", List::SEPARATOR);
+        let mut all = vec![Event::of(0, &entity, "")];
+        let mut at = begins;
+        for gap in gaps {
+            at += gap;
+            all.push(Event::of(at, &entity, ""));
+        }
+        let beacon = || {
+            let promise = Rate::parse("1/week").unwrap();
+            Beacon::new(Span::from_secs(7 * DAY), promise, Span::from_secs(7 * DAY))
+        };
+        assert_eq!(told(beacon, &all, 60 * DAY).len(), expected);
+    }
+
+    #[test]
+    fn clockwork_is_told_and_people_are_not() {
+        check((0..80).map(|it| 300 + it % 5), 9 * DAY, 1);
+        // A beat is missed now and then.
+        check((0..80).map(|it| if it % 11 == 10 { 600 } else { 300 + it % 7 * 4 }), 9 * DAY, 1);
+        // Bursts, as people work.
+        check((0..200).map(|it| if it % 9 == 0 { 4000 } else { 5 + it * it % 97 }), 9 * DAY, 0);
+        // It was there from the first day on, and goes on after a pause.
+        check((0..400).map(|it| if it == 200 { 12 * DAY } else { 300 + it % 5 }), 60, 0);
+        check((0..20).map(|_| 300), 9 * DAY, 0);
     }
 }

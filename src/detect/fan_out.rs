@@ -170,6 +170,10 @@ impl Detector for FanOut {
         self.gate.lapse(now, found);
     }
 
+    fn finish(&mut self, found: &mut Vec<Lapse>) {
+        self.gate.finish(found);
+    }
+
     fn forget(&mut self, _now: Timestamp) {}
 
     fn save(&self) -> Vec<u8> {
@@ -195,4 +199,36 @@ impl Detector for FanOut {
 
 fn minutes(time: Timestamp) -> u32 {
     time.micros().div_euclid(60_000_000).clamp(0, i64::from(u32::MAX)) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::testing::{Event, told};
+
+    fn fan_out() -> FanOut {
+        let promise = Rate::parse("1/week").unwrap();
+        FanOut::new(Settings { field: "user.name".into(), peers: String::new(), promise, quiet: Span::from_secs(3600) })
+    }
+
+    fn login(minute: i64, name: i64, failed: bool) -> Event {
+        let steps = if failed { 1 } else { 2 };
+        Event { steps, ..Event::of(minute * 60, "203.0.113.9", &format!("user{name}")) }
+    }
+
+    fn check(events: &[Event], expected: usize) {
+        assert_eq!(told(fan_out, events, 86_400 * 3).len(), expected);
+    }
+
+    #[test]
+    fn slow_is_told_and_an_office_is_not() {
+        check(&(0..12).map(|it| login(it * 30, it, true)).collect::<Vec<_>>(), 1);
+        let office = |it: i64| [login(it * 30, it, true), login(it * 30 + 1, it, false)];
+        check(&(0..40).flat_map(office).collect::<Vec<_>>(), 0);
+        // The same name again and again, and many names at once, are for other rules.
+        check(&(0..40).map(|it| login(it * 30, 1, true)).collect::<Vec<_>>(), 0);
+        check(&(0..40).map(|it| login(it / 20, it, true)).collect::<Vec<_>>(), 0);
+        // Three a day never are many.
+        check(&(0..40).map(|it| login(it * 480, it, true)).collect::<Vec<_>>(), 0);
+    }
 }

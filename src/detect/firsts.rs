@@ -204,9 +204,11 @@ struct Shown {
 }
 
 impl Shown {
+    /// The rarer of the two counts whole and the other half: who shows new things often shows what others have.
     fn score(&self) -> f64 {
         let chance_peers = (f64::from(self.peers_with) + 0.5) / (f64::from(self.peers) + 1.0);
-        -(self.chance_own.min(1.0) * chance_peers.min(1.0)).log10().clamp(-SCORE_MAX, 0.0)
+        let (own, peers) = (-self.chance_own.min(1.0).log10(), -chance_peers.min(1.0).log10());
+        (own.max(peers) + own.min(peers) / 2.0).clamp(0.0, SCORE_MAX)
     }
 }
 

@@ -73,10 +73,6 @@ impl Gate {
         Gate { promise, quiet, state: State::default(), due: BTreeSet::new() }
     }
 
-    pub fn promise(&self) -> Rate {
-        self.promise
-    }
-
     /// Learns how large a raw score was. What happens on one day is not many things: forty addresses of one attack must not
     /// make such addresses usual.
     pub fn learn(&mut self, raw: f64, now: Timestamp) {
@@ -151,11 +147,6 @@ impl Gate {
         }
     }
 
-    /// Whether the entity is held, so that more of the same matters.
-    pub fn is_held(&self, key: u64) -> bool {
-        self.state.held.contains_key(&key)
-    }
-
     /// What was held until now, or refused.
     pub fn lapse(&mut self, now: Timestamp, found: &mut Vec<Lapse>) {
         let ready = self.state.refused.partition_point(|it| it.due <= now);
@@ -175,6 +166,11 @@ impl Gate {
             }
             found.push(held.lapse(!admitted));
         }
+    }
+
+    /// Nothing more comes: what is held is over.
+    pub fn finish(&mut self, found: &mut Vec<Lapse>) {
+        self.lapse(Timestamp::MAX, found);
     }
 
     /// Tells of what time alone brought, or keeps it back.
@@ -289,4 +285,107 @@ pub fn alone(doing: usize, peers: usize) -> f64 {
     let doing = doing.saturating_sub(peers / USUAL_SHARE);
     let share = |it: usize| ((it as f64 + 0.5) / (peers as f64 + 1.0)).min(1.0).ln();
     if peers == 0 { 1.0 } else { (share(doing) / share(0)).clamp(0.0, 1.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::Detector;
+    use crate::detect::testing::{Event, time};
+
+    /// Holds what it is told to, ten minutes long: values are `score|group`.
+    struct Held10(Gate);
+
+    impl Detector for Held10 {
+        fn observe(&mut self, seen: &Seen<'_>, found: &mut Vec<Trip>) {
+            let mut trip = Trip::exact(1, seen.time(), vec![seen.mark]);
+            trip.score = seen.text(0).unwrap().parse().unwrap();
+            trip.story = Some(trip.score.to_string());
+            let group = group(seen, Some(1));
+            self.0.begin(group, seen.hit.release);
+            self.0.hold(seen, group, seen.time().plus(Span::from_secs(600)), trip, found);
+        }
+
+        fn lapse(&mut self, now: Timestamp, found: &mut Vec<Lapse>) {
+            self.0.lapse(now, found);
+        }
+
+        fn save(&self) -> Vec<u8> {
+            self.0.save()
+        }
+
+        fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
+            self.0.restore(bytes)
+        }
+
+        fn forget(&mut self, _now: Timestamp) {}
+
+        fn entities(&self) -> usize {
+            0
+        }
+
+        fn looks_back(&self) -> bool {
+            false
+        }
+    }
+
+    fn gate() -> Held10 {
+        Held10(Gate::new(Rate::parse("1/week").unwrap(), Span::from_secs(3600)))
+    }
+
+    /// Suspicions as (second, whose, score and group); what is told: second and score.
+    fn check(events: &[(i64, &str, &str)], expected: &[(i64, &str)]) {
+        let events: Vec<Event> = events.iter().map(|it| Event::of(it.0, it.1, it.2)).collect();
+        let told = crate::detect::testing::told(gate, &events, 1_000_000);
+        let told: Vec<(i64, &str)> = told.iter().map(|it| (it.0, it.1.as_str())).collect();
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn what_is_held_is_told_with_its_most() {
+        check(&[(0, "ann", "4|a"), (60, "ann", "6|a"), (120, "ann", "5|a")], &[(720, "5")]);
+        check(&[(0, "ann", "4|a"), (60, "ann", "11|a")], &[(60, "11")]);
+        check(&[(0, "ann", "2.5|a")], &[]);
+    }
+
+    #[test]
+    fn a_noisy_group_silences_itself_first() {
+        let noise: Vec<(i64, String, String)> =
+            (0..20).map(|it| (it * 1000, format!("user{it}"), "7|noisy".to_string())).collect();
+        let mut events: Vec<(i64, &str, &str)> =
+            vec![(0, "carl", "1|quiet"), (0, "dora", "1|third"), (0, "emil", "1|fourth")];
+        events.extend(noise.iter().map(|it| (it.0, it.1.as_str(), it.2.as_str())));
+        events.push((30_000, "ann", "6|quiet"));
+        let events: Vec<Event> = events.iter().map(|it| Event::of(it.0, it.1, it.2)).collect();
+        let told = crate::detect::testing::told(gate, &events, 1_000_000);
+        assert_eq!(told.last(), Some(&(30_600, "6".to_string())));
+        assert!(told.len() <= 6, "{told:?}");
+    }
+
+    #[test]
+    fn peers_who_do_it_too_make_it_less() {
+        assert!(alone(0, 0) == 1.0 && alone(0, 50) == 1.0 && alone(2, 50) == 1.0);
+        assert!(alone(20, 50) < alone(10, 50) && alone(55, 50) < 0.1);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_scores_and_groups_exceed_the_bound(
+            events in proptest::collection::vec((1i64..9000, 0u8..40, 0u8..6, 0.0f64..14.0), 1..200),
+        ) {
+            let mut at = 0;
+            let events: Vec<Event> = events
+                .iter()
+                .map(|(gap, whose, group, score)| {
+                    at += gap * 60;
+                    Event::of(at, &format!("user{whose}"), &format!("{score}|{group}"))
+                })
+                .collect();
+            let told = crate::detect::testing::told(gate, &events, at + 1000);
+            // Six shares of one rate, and what each may spend beyond it.
+            let time = time(at + 1000).since(time(0));
+            let most = Rate::parse("1/week").unwrap().over(time) + 6.0 * (Budget::EXCESS_MAX + 1.0);
+            proptest::prop_assert!(told.len() as f64 <= most, "{} of at most {}", told.len(), most);
+        }
+    }
 }

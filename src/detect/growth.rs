@@ -60,7 +60,6 @@ struct Person {
 const SLACK: f32 = 0.75;
 const CUT: f32 = 3.0;
 const DAYS_MIN: u32 = 6;
-const HIGH_MIN: u8 = 3;
 /// Above this the days teach nothing.
 const FROZEN: f32 = 2.0;
 const FORGET_DAYS: i64 = 60;
@@ -75,6 +74,11 @@ impl Settings {
         let value = f64::from(value).max(0.0);
         let amount = if self.field.is_empty() { value * value - 0.375 } else { 10f64.powf(value.min(300.0)) - 1.0 };
         amount.max(0.0)
+    }
+
+    /// Days above the habit before anything is told: volumes wander more than counts.
+    fn high_min(&self) -> u8 {
+        if self.field.is_empty() { 3 } else { 4 }
     }
 
     /// The least that a day is taken to vary: chance for a count, a quarter of a decade for volumes.
@@ -117,7 +121,7 @@ impl Growth {
             let alone = alone(many.saturating_sub(1) as usize, all.saturating_sub(1) as usize);
             let raw = f64::from(person.excess) * (0.5 + 0.5 * alone);
             let score = self.gate.score(raw);
-            if person.high >= HIGH_MIN && !person.told && score > Budget::LEAST {
+            if person.high >= self.settings.high_min() && !person.told && score > Budget::LEAST {
                 let lapse = tell(&self.settings, person, amount, (many, all), score, due);
                 let lapse = self.gate.tell_lapse(key, person.group, lapse);
                 person.told = !lapse.kept_back;
@@ -265,6 +269,10 @@ impl Detector for Growth {
         self.gate.lapse(now, found);
     }
 
+    fn finish(&mut self, found: &mut Vec<Lapse>) {
+        self.gate.finish(found);
+    }
+
     fn forget(&mut self, _now: Timestamp) {}
 
     fn save(&self) -> Vec<u8> {
@@ -285,5 +293,42 @@ impl Detector for Growth {
 
     fn looks_back(&self) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::testing::{Event, told};
+
+    const DAY: i64 = 86_400;
+
+    /// Sums of days, as megabytes; on which day it is told.
+    fn check(days: &[i64], expected: &[i64]) {
+        let all: Vec<Event> = days
+            .iter()
+            .enumerate()
+            .filter(|it| *it.1 > 0)
+            .map(|(day, it)| Event::of(day as i64 * DAY + 40_000, "ann", &(it * 1_000_000).to_string()))
+            .collect();
+        let growth = || {
+            Growth::new(Settings {
+                field: "source.bytes".into(),
+                peers: String::new(),
+                promise: Rate::parse("1/week").unwrap(),
+                quiet: Span::from_secs(2 * DAY),
+            })
+        };
+        let found: Vec<i64> = told(growth, &all, days.len() as i64 * DAY).iter().map(|it| it.0 / DAY).collect();
+        assert_eq!(found, expected, "{days:?}");
+    }
+
+    #[test]
+    fn several_days_are_told_and_one_is_not() {
+        let usual = [3, 4, 2, 3, 5, 3, 4, 2, 3, 4];
+        check(&[&usual[..], &[60, 70, 50, 80, 60]].concat(), &[14]);
+        check(&[&usual[..], &[900, 3, 2, 4, 3, 4]].concat(), &[]);
+        check(&[&usual[..], &[6, 5, 6, 5, 6]].concat(), &[]);
+        check(&[60, 70, 50, 80, 60], &[]);
     }
 }

@@ -108,6 +108,9 @@ pub enum Detect {
         fields: Vec<String>,
         #[serde(default, skip_serializing_if = "String::is_empty")]
         peers: String,
+        /// Whose habits are learned, where `by` says more than that.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        whose: String,
         #[serde(default = "one_week")]
         learn: Span,
         #[serde(default = "once_a_week")]
@@ -267,7 +270,7 @@ impl Detect {
             | Detect::Growth { field, peers, .. }
             | Detect::FanOut { field, peers, .. } => named([field, peers]),
             Detect::OffHours { peers, .. } => named([peers]),
-            Detect::Unfamiliar { fields, peers, .. } => named(fields.iter().chain([peers])),
+            Detect::Unfamiliar { fields, peers, whose, .. } => named(fields.iter().chain([peers, whose])),
             Detect::Travel {} => places::FIELDS.map(String::from).into(),
         }
     }
@@ -418,10 +421,11 @@ impl Detect {
             Detect::OffHours { peers, false_alerts } => {
                 Box::new(hours::Hours::new(*false_alerts, peers.clone(), quiet))
             }
-            Detect::Unfamiliar { fields, peers, learn, false_alerts } => {
+            Detect::Unfamiliar { fields, peers, whose, learn, false_alerts } => {
                 Box::new(unfamiliar::Unfamiliar::new(unfamiliar::Settings {
                     fields: fields.clone(),
                     peers: peers.clone(),
+                    whose: whose.clone(),
                     learn: *learn,
                     promise: *false_alerts,
                     quiet,
@@ -576,6 +580,8 @@ pub trait Detector: Send {
     /// Lets time pass to `now`, inclusive: appends what the passing of time alone completes, in the order of its due times.
     /// Called before a hit of a later time is observed.
     fn lapse(&mut self, _now: Timestamp, _found: &mut Vec<Lapse>) {}
+    /// Nothing more will ever come: appends what waited for more.
+    fn finish(&mut self, _found: &mut Vec<Lapse>) {}
     /// The memory as bytes, for a snapshot.
     fn save(&self) -> Vec<u8>;
     /// Takes back what [`Detector::save`] wrote. The error says what about the bytes is wrong.
@@ -629,7 +635,7 @@ mod testing {
         time.micros().div_euclid(1_000_000)
     }
 
-    /// A hit to be.
+    /// A hit to be. Values of several fields are parted by `|`.
     #[derive(Clone)]
     pub struct Event {
         pub time: Timestamp,
@@ -668,8 +674,13 @@ mod testing {
     ) {
         let mut batch = HitBatch::default();
         let entity = batch.push(&event.entity);
-        let value = event.value.as_ref().map_or(Carried::Absent, |it| Carried::Text(batch.push(it)));
-        batch.values.push(value);
+        match &event.value {
+            Some(values) => values.split('|').for_each(|it| {
+                let text = Carried::Text(batch.push(it));
+                batch.values.push(text);
+            }),
+            None => batch.values.push(Carried::Absent),
+        }
         let hash = twox_hash::XxHash3_64::oneshot(event.entity.as_bytes());
         let hit = Hit {
             rule: RuleIndex(0),
@@ -693,6 +704,36 @@ mod testing {
         let mark = Mark { time: event.time, evidence: number };
         detector.observe(&Seen { mark, hit: &hit, batch: &batch }, &mut found);
         trips.extend(found.into_iter().map(|it| (second(event.time), it)));
+    }
+
+    /// What is told, by either way: second and story; kept back or over is left out. A restart after every so many events
+    /// must not matter, nor when somebody looks.
+    pub fn told<D: Detector>(start: impl Fn() -> D, events: &[Event], until: i64) -> Vec<(i64, String)> {
+        let run = |restart: usize| {
+            let (mut detector, mut trips, mut lapses) = (start(), Vec::new(), Vec::new());
+            for (number, event) in events.iter().enumerate() {
+                if number % restart == restart - 1 {
+                    let mut again = start();
+                    again.restore(&detector.save()).unwrap();
+                    detector = again;
+                    assert!(start().restore(&[255; 7]).is_err());
+                }
+                feed(&mut detector, event, number as u64, &mut trips, &mut lapses);
+            }
+            detector.lapse(time(until), &mut lapses);
+            let lapsed = lapses.iter().filter(|it| !it.kept_back && !it.over).map(|it| (second(it.due), &it.trip));
+            let mut all: Vec<(i64, String)> = trips
+                .iter()
+                .map(|it| (it.0, &it.1))
+                .chain(lapsed)
+                .filter_map(|(at, it)| Some((at, it.story.clone()?)))
+                .collect();
+            all.sort();
+            all
+        };
+        let all = run(usize::MAX);
+        assert_eq!(all, run(7), "a restart");
+        all
     }
 
     /// The findings (second of the event, count) of events at those seconds.

@@ -242,3 +242,45 @@ impl Detector for Overdue {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::testing::{Event, second, time, watch};
+
+    const DAY: i64 = 86_400;
+
+    /// A feed that speaks every so many seconds for ten days; its lapses until `until` seconds later.
+    fn run(every: i64, after: &[i64], until: i64) -> Vec<(i64, bool)> {
+        let mut all: Vec<Event> = (0..=10 * DAY / every).map(|it| Event::of(it * every, "feed", "")).collect();
+        let end = 10 * DAY / every * every;
+        all.extend(after.iter().map(|it| Event::of(end + it, "feed", "")));
+        let overdue = || Overdue::new(Rate::parse("1/week").unwrap(), Span::from_secs(3600));
+        let (_, lapses) = watch(overdue(), &all, end + until);
+        let mut again = overdue();
+        let (mut trips, mut second_time) = (Vec::new(), Vec::new());
+        for (number, event) in all.iter().enumerate() {
+            if number % 50 == 0 {
+                let mut restarted = overdue();
+                restarted.restore(&again.save()).unwrap();
+                again = restarted;
+            }
+            crate::detect::testing::feed(&mut again, event, number as u64, &mut trips, &mut second_time);
+        }
+        again.lapse(time(end + until), &mut second_time);
+        let shown = |it: &[Lapse]| it.iter().map(|it| (second(it.due) - end, it.over)).collect::<Vec<_>>();
+        assert_eq!(shown(&lapses), shown(&second_time), "a restart");
+        shown(&lapses)
+    }
+
+    #[test]
+    fn three_times_its_longest_pause() {
+        assert_eq!(run(300, &[], 899), []);
+        assert_eq!(run(300, &[], 7200), [(900, false)]);
+        assert_eq!(run(300, &[5000, 5300], 5400), [(900, false), (5000, true)]);
+        assert_eq!(run(300, &[800, 1100], 1200), []);
+        // Never less than ten minutes, and nobody who spoke fewer than a hundred times.
+        assert_eq!(run(30, &[], 7200), [(600, false)]);
+        assert_eq!(run(20_000, &[], 20 * DAY), []);
+    }
+}

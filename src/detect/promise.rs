@@ -139,6 +139,8 @@ pub struct Tail {
     /// The largest latest raw scores above the quantile, oldest first.
     excesses: Vec<f32>,
     next: usize,
+    /// How many excesses there ever were.
+    seen: f64,
     /// The quantile, and what share of the scores lies above it, as they were at the last count.
     threshold: f64,
     above: f64,
@@ -203,6 +205,7 @@ impl Tail {
             self.recount();
         }
         if raw > self.threshold {
+            self.seen += 1.0;
             let excess = (raw - self.threshold) as f32;
             if self.excesses.len() < EXCESSES {
                 self.excesses.push(excess);
@@ -236,7 +239,7 @@ impl Tail {
             -(1.0 + shape * x).max(1e-300).log10() / shape
         };
         // A fit to a few dozen excesses knows little of what lies far beyond them.
-        let weight = self.excesses.len() as f64 / (self.excesses.len() as f64 + EXCESSES_WEIGHT);
+        let weight = self.seen / (self.seen + EXCESSES_WEIGHT);
         (known - survival).min(SCORE_MAX) * weight + guessed.min(SCORE_MAX) * (1.0 - weight)
     }
 

@@ -65,6 +65,8 @@ struct Trace {
     kind: u32,
     at: Timestamp,
     decades: f32,
+    /// Of an exact rule, which told of it by itself.
+    exact: bool,
     rule: String,
 }
 
@@ -73,6 +75,8 @@ const DECADES_MIN: f64 = 1.0;
 /// A rule's own chance may be wrong by some decades; no single one may decide alone.
 const DECADES_MAX: f64 = 6.0;
 const KINDS_MIN: usize = 2;
+/// One of them must be too little to be told by an exact rule: adding up what was told is no news.
+const SMALL_MIN: f64 = 1.5;
 /// What each further kind is worth.
 const FURTHER: f64 = 1.0;
 /// Kinds that are put together.
@@ -103,6 +107,7 @@ impl Ledger {
                 kind: XxHash3_64::oneshot(origin.kind.as_bytes()) as u32,
                 at: now,
                 decades: worth(finding, origin) as f32,
+                exact: finding.score >= SCORE_MAX,
                 rule: origin.id.to_string(),
             },
             self.half_life,
@@ -110,7 +115,8 @@ impl Ledger {
         let (decades, kinds) = person.risk(now, self.half_life);
         person.most = person.most.max(decades);
         let is_open = person.told.is_some_and(|it| now.since(it) < self.quiet);
-        if kinds < KINDS_MIN || is_open {
+        let small = |it: &Trace| !it.exact && it.now(now, self.half_life) >= SMALL_MIN;
+        if kinds < KINDS_MIN || is_open || !person.traces.iter().any(small) {
             return None;
         }
         let score = self.state.tail.score(decades / PER_DEVIATION);
@@ -164,6 +170,7 @@ impl Ledger {
     fn tell(&self, key: &str, value: &str, score: f64, trigger: &Finding) -> Finding {
         let now = trigger.release;
         let mut traces = self.state.people.get(key).map(|it| it.traces.clone()).unwrap_or_default();
+        traces.retain(|it| it.now(now, self.half_life) >= DECADES_MIN);
         traces.sort_by(|a, b| b.decades.total_cmp(&a.decades).then_with(|| a.rule.cmp(&b.rule)));
         let list: Vec<Value> = traces
             .iter()
@@ -332,6 +339,7 @@ mod tests {
         // A week later the first is forgotten.
         check(&[(0, "ann", "place", 3.5), (168, "ann", "volume", 3.0)], &[]);
         // Exact rules count with their severity.
-        check(&[(0, "ann", "place", 12.0), (1, "ann", "volume", 12.0)], &[(1, "ann")]);
+        check(&[(0, "ann", "place", 12.0), (1, "ann", "volume", 3.0)], &[(1, "ann")]);
+        check(&[(0, "ann", "place", 12.0), (1, "ann", "volume", 12.0)], &[]);
     }
 }

@@ -487,6 +487,10 @@ impl Detector for Rates {
         self.gate.lapse(now, found);
     }
 
+    fn finish(&mut self, found: &mut Vec<Lapse>) {
+        self.gate.finish(found);
+    }
+
     fn forget(&mut self, _now: Timestamp) {}
 
     fn save(&self) -> Vec<u8> {
@@ -579,7 +583,8 @@ mod tests {
         let mut all = Vec::new();
         for bucket in 0..700 {
             for name in ["ann", "bob", "carol", "dave"] {
-                let count = if bucket > 650 { 1 } else { 30 };
+                // What all lose is nobody's fault, so only one does.
+                let count = if bucket > 650 && name == "dave" { 1 } else { 30 };
                 all.extend((0..count).map(|it| Event::of(bucket * 300 + it * 9, name, "")));
             }
         }

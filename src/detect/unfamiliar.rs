@@ -4,10 +4,15 @@
 //! like. So the fields of one event share one score. It is the chance that *this* entity shows anything new at all, times, for
 //! each new value, the share of its peers who have shown it. Fields that say the same thing twice must not count twice: a new
 //! country always has a new network. Those with the same first word (`source.…`) are one aspect, in which the rarest
-//! counts whole, the next half, the one after a quarter; aspects (`source`, `device`, `user_agent`) multiply.
+//! counts whole, the next half, the one after a quarter; aspects (`source`, `device`, `user_agent`) multiply. A rule
+//! of several aspects wants two that are new: a traveller with his own laptop is no stranger, nor is who sits at home with a new one.
 //!
 //! A value seen on one day only is not known yet, as with [`firsts`](super::firsts), and what peers show in numbers is
 //! nothing strange for the next one: a new exit of the company's own network is told once or twice, not two hundred times.
+//!
+//! `whose` lets an alert be about more than whose habits are learned: a user *and* the address that used his name.
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
@@ -22,6 +27,8 @@ use crate::model::{Span, Timestamp};
 pub struct Settings {
     pub fields: Vec<String>,
     pub peers: String,
+    /// Whose habits are learned, where the entity is more than that. Empty: the entity's.
+    pub whose: String,
     pub learn: Span,
     pub promise: Rate,
     pub quiet: Span,
@@ -77,6 +84,17 @@ const EVENTS_MIN: f32 = 5.0;
 const FORGET_DAYS: u16 = 120;
 const HALF_LIFE_DAYS: f32 = 30.0;
 
+/// Of the aspects that a rule looks at, so many must be new.
+const ASPECTS_MIN: usize = 2;
+
+/// What an event shows.
+struct Shown {
+    new: Vec<New>,
+    /// That this person shows something new.
+    chance: f64,
+    peers: u32,
+}
+
 /// A value that the person does not know.
 struct New {
     field: usize,
@@ -112,9 +130,17 @@ impl Unfamiliar {
         groups.retain(|_, it| it.people > 0);
     }
 
-    /// Takes the event in. What was new about it, and the chance that this person shows something new.
-    fn show(&mut self, seen: &Seen<'_>, group: u64) -> Option<(Vec<New>, f64, u32)> {
-        let key = seen.hit.entity_hash;
+    fn key(&self, seen: &Seen<'_>) -> u64 {
+        if self.settings.whose.is_empty() {
+            return seen.hit.entity_hash;
+        }
+        let place = self.settings.fields.len() + usize::from(!self.settings.peers.is_empty());
+        XxHash3_64::oneshot(seen.text(place).unwrap_or_default().to_lowercase().as_bytes())
+    }
+
+    /// Takes the event in. What was new about it, if the person is known for long enough.
+    fn show(&mut self, seen: &Seen<'_>, group: u64) -> Option<Shown> {
+        let key = self.key(seen);
         let time = seen.time();
         let today = u16::try_from(day(time).clamp(0, i64::from(u16::MAX))).unwrap_or(u16::MAX);
         let State { people, groups, values, .. } = &mut self.state;
@@ -155,27 +181,28 @@ impl Unfamiliar {
         }
         person.firsts += if new.is_empty() || person.events == 0.0 { 0.0 } else { 1.0 };
         person.events += 1.0;
-        learned.then_some((new, chance, known_by.people - 1))
+        learned.then_some(Shown { new, chance, peers: known_by.people - 1 })
     }
 
     /// Decades of surprise.
-    fn surprise(&self, new: &[New], chance: f64, peers: u32) -> f64 {
-        if new.is_empty() {
-            return 0.0;
-        }
-        let rarity = |it: &New| -((f64::from(it.peers_with) + 0.5) / (f64::from(peers) + 1.0)).min(1.0).log10();
-        let mut sum = -chance.log10();
+    fn surprise(&self, shown: &Shown) -> f64 {
+        let rarity = |it: &New| -((f64::from(it.peers_with) + 0.5) / (f64::from(shown.peers) + 1.0)).min(1.0).log10();
+        let mut sum = -shown.chance.log10();
+        let mut strange = 0;
         for aspect in 0..self.aspects.len() {
             let mut rarities: Vec<f64> =
-                new.iter().filter(|it| self.aspects[it.field] == aspect).map(&rarity).collect();
+                shown.new.iter().filter(|it| self.aspects[it.field] == aspect).map(&rarity).collect();
             rarities.sort_by(|a, b| b.total_cmp(a));
+            strange += usize::from(!rarities.is_empty());
             sum += rarities.iter().zip([1.0, 0.5, 0.25]).map(|(it, weight)| it * weight).sum::<f64>();
         }
-        sum
+        let wanted = ASPECTS_MIN.min(self.aspects.iter().collect::<BTreeSet<_>>().len());
+        if strange < wanted { 0.0 } else { sum }
     }
 
-    fn tell(&self, seen: &Seen<'_>, new: &[New], chance: f64, peers: u32, score: f64) -> Trip {
-        let person = &self.state.people[&seen.hit.entity_hash];
+    fn tell(&self, seen: &Seen<'_>, shown: &Shown, score: f64) -> Trip {
+        let Shown { new, chance, peers, .. } = shown;
+        let person = &self.state.people[&self.key(seen)];
         let days = seen.time().since(person.first).micros() / 86_400_000_000;
         let named = |it: &New| {
             let value = seen.text(it.field).unwrap_or_default().into_owned();
@@ -185,7 +212,7 @@ impl Unfamiliar {
         let list = |it: &(&str, String, u32)| format!("{} {} ({} of {peers} peers)", it.0, brief(&it.1), it.2);
         let mut trip = Trip::exact(1, seen.time(), vec![seen.mark])
             .because("new", values.iter().map(|it| format!("{}={}", it.0, brief(&it.1))).collect::<Vec<_>>())
-            .because("peers", peers)
+            .because("peers", *peers)
             .because("peers_with", values.iter().map(|it| it.2).collect::<Vec<_>>())
             .because("usual", format!("{} known values, over {days} days", person.values.len() - new.len()))
             .because("learned_from_events", person.events.round() as u64)
@@ -261,18 +288,22 @@ impl Detector for Unfamiliar {
         self.sweep(seen.hit.release);
         let peers = (!self.settings.peers.is_empty()).then_some(self.settings.fields.len());
         let group = group(seen, peers);
-        let Some((new, chance, peers)) = self.show(seen, group) else { return };
-        let raw = self.surprise(&new, chance, peers) / PER_DEVIATION;
+        let Some(shown) = self.show(seen, group) else { return };
+        let raw = self.surprise(&shown) / PER_DEVIATION;
         let score = self.gate.score(raw);
         self.gate.learn(raw, seen.hit.release);
-        if score > Budget::LEAST && !new.is_empty() {
-            let trip = self.tell(seen, &new, chance, peers, score);
+        if score > Budget::LEAST && !shown.new.is_empty() {
+            let trip = self.tell(seen, &shown, score);
             self.gate.tell(seen, group, trip, found);
         }
     }
 
     fn lapse(&mut self, now: Timestamp, found: &mut Vec<Lapse>) {
         self.gate.lapse(now, found);
+    }
+
+    fn finish(&mut self, found: &mut Vec<Lapse>) {
+        self.gate.finish(found);
     }
 
     fn forget(&mut self, _now: Timestamp) {}
@@ -295,5 +326,63 @@ impl Detector for Unfamiliar {
 
     fn looks_back(&self) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::testing::{Event, told};
+
+    const DAY: i64 = 86_400;
+
+    fn unfamiliar() -> Unfamiliar {
+        Unfamiliar::new(Settings {
+            fields: vec!["source.country".into(), "source.network".into(), "device.id".into()],
+            peers: String::new(),
+            whose: String::new(),
+            learn: Span::from_secs(7 * DAY),
+            promise: Rate::parse("1/week").unwrap(),
+            quiet: Span::from_secs(DAY),
+        })
+    }
+
+    /// Twenty people who log in for twelve days, then one event of `user0`; whether it is told.
+    fn check(last: &[(i64, &str)], expected: usize) {
+        let mut all = Vec::new();
+        for day in 0..12 {
+            for user in 0..20 {
+                all.push(Event::of(day * DAY + user, &format!("user{user}"), &format!("DE|3320|laptop{user}")));
+            }
+        }
+        all.extend(last.iter().map(|it| Event::of(12 * DAY + it.0, "user0", it.1)));
+        assert_eq!(told(unfamiliar, &all, 14 * DAY).len(), expected, "{last:?}");
+    }
+
+    #[test]
+    fn one_new_thing_is_life_and_two_are_a_thief() {
+        check(&[(0, "BR|28573|other")], 1);
+        check(&[(0, "BR|28573|laptop0")], 0);
+        check(&[(0, "DE|3320|other")], 0);
+        check(&[(0, "BR|28573|other"), (60, "BR|28573|other"), (3600, "CN|4134|third")], 1);
+    }
+
+    #[test]
+    fn nobody_is_judged_while_he_is_learned() {
+        let all: Vec<Event> = (0..6).map(|it| Event::of(it * DAY, "ann", &format!("{it}|{it}|{it}"))).collect();
+        assert_eq!(told(unfamiliar, &all, 9 * DAY), []);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut detector = unfamiliar();
+        for number in 0..500i64 {
+            let event = Event::of(number * DAY / 4, "ann", &format!("{number}|{number}|{number}"));
+            crate::detect::testing::feed(&mut detector, &event, number as u64, &mut vec![], &mut vec![]);
+        }
+        let person = detector.state.people.values().next().unwrap();
+        assert!(person.values.len() <= limits::UNFAMILIAR_VALUES_EACH_MAX);
+        assert_eq!(detector.state.values, person.values.len());
+        assert!(size_of::<Person>() + limits::UNFAMILIAR_VALUES_EACH_MAX * size_of::<Value>() <= 272);
     }
 }

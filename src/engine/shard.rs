@@ -102,6 +102,10 @@ impl Shard {
         let Shard { set, detectors, rings, shared_rings, lapses, .. } = self;
         for (rule, detector) in detectors.iter_mut().enumerate() {
             let rings = Rings { own: shared_rings[rule].as_ref(), partitions: rings };
+            if now == Timestamp::MAX {
+                detector.lapse(until, lapses);
+                detector.finish(lapses);
+            }
             lapse(&set.rules[rule], &mut **detector, rule, until, &rings, sources, lapses, found);
             if now != Timestamp::MAX {
                 detector.forget(now);
