@@ -178,8 +178,8 @@ impl Detector for Hours {
             .because("normal_after", "some days at such hours")
             .because("false_alerts", self.promise.to_string());
         trip.story = Some(format!(
-            "at {of_day:02}h UTC, {} times; {} of {} active hours were within two hours of that, {:.1} % among peers",
-            person.sitting,
+            "at {of_day:02}h UTC, {}; {} of {} active hours were within two hours of that, {:.1} % among peers",
+            if person.sitting == 1 { "once".to_string() } else { format!("{} times", person.sitting) },
             usual.own,
             usual.all,
             100.0 * usual.peers
