@@ -91,6 +91,18 @@ pub const FIRSTS_VALUES_MAX: usize = 4_000_000;
 pub const HABITS_MAX: usize = 500_000;
 /// Of those, how many have a profile of the day and the week, 1.5 KiB each. More: the others are judged by their level alone.
 pub const HABIT_PROFILES_MAX: usize = 4096;
+/// Values of one entity of an `Unfamiliar` rule, 8 bytes each. More: those not seen for longest are forgotten.
+pub const UNFAMILIAR_VALUES_EACH_MAX: usize = 24;
+/// Values of one entity of a `FanOut` rule in a day, 12 bytes each. More: the oldest is forgotten; by then it was told.
+pub const FAN_OUT_VALUES_MAX: usize = 64;
+/// Entities whose rhythm a `Beacon` rule follows, 100 bytes each, for three days. More: newcomers are not followed.
+pub const BEACONS_MAX: usize = 500_000;
+/// Groups of peers with a budget of their own, 40 bytes each. More: they share that of the rule.
+pub const GROUPS_MAX: usize = 100_000;
+/// Suspicions of one rule that wait to be told. More: kept back unless they are beyond doubt.
+pub const HELD_MAX: usize = 4096;
+/// Peers that stood out in the last day, of one group. More: they are no longer counted, and count as many.
+pub const HIGH_MAX: usize = 1024;
 /// Notifications waiting for one receiver. More: the oldest goes to the dead-letter file, and is counted.
 pub const OUTBOX_WAITING_MAX: usize = 100_000;
 /// Bytes of the notifications waiting for one receiver. More: as with too many of them.

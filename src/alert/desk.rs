@@ -581,6 +581,7 @@ mod tests {
             suspect: false,
             guess: false,
             over: false,
+            kept_back: false,
         }
     }
 

@@ -151,6 +151,9 @@ impl Explain<'_> {
             Detect::Absence { first, then, .. } => {
                 vec![("first".into(), both(&rule.when, first)), ("then".into(), both(&rule.when, then))]
             }
+            Detect::FanOut { failed, succeeded, .. } => {
+                vec![("failed".into(), both(&rule.when, failed)), ("succeeded".into(), both(&rule.when, succeeded))]
+            }
             _ => vec![("when".into(), rule.when.clone())],
         };
         let holds: Vec<bool> = parts.iter().map(|it| self.holds(&it.1, false, event)).collect();

@@ -12,7 +12,7 @@ use super::report;
 
 use crate::deliver::terminal::{self, Look};
 use crate::engine::{Engine, Rejected, Stats};
-use crate::model::{Alert, State};
+use crate::model::{Alert, Finding, List, State};
 use std::time::Duration;
 
 /// Writes alerts and counts them.
@@ -96,6 +96,41 @@ impl RejectWriter {
     }
 }
 
+/// `--suppressed FILE`: one JSON object for each finding that a promise had no room for.
+pub struct SuppressedWriter(Option<BufWriter<File>>);
+
+impl SuppressedWriter {
+    pub fn open(path: Option<&Path>) -> io::Result<SuppressedWriter> {
+        Ok(SuppressedWriter(path.map(File::create).transpose()?.map(BufWriter::new)))
+    }
+
+    pub fn wants(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub fn write(&mut self, rule: &str, finding: &Finding) {
+        let Some(file) = &mut self.0 else { return };
+        let object = json!({
+            "time": finding.time.to_string(),
+            "rule": rule,
+            "entity": finding.entity().split(List::SEPARATOR).collect::<Vec<_>>(),
+            "score": finding.score,
+            "story": finding.story,
+            "because": finding.because.clone().into_object(),
+        });
+        if let Err(error) = writeln!(file, "{object}") {
+            eprintln!("tripline: what is suppressed can no longer be written: {error}");
+            self.0 = None;
+        }
+    }
+
+    pub fn flush(&mut self) {
+        if let Some(Err(error)) = self.0.as_mut().map(Write::flush) {
+            eprintln!("tripline: what is suppressed could not be written: {error}");
+        }
+    }
+}
+
 /// What a run did, for people.
 pub fn summary(engine: &Engine, stats: &Stats, fired: &BTreeMap<String, u64>, took: Duration) -> String {
     let counts = stats.counts;
@@ -125,6 +160,13 @@ pub fn summary(engine: &Engine, stats: &Stats, fired: &BTreeMap<String, u64>, to
     }
     for (rule, count) in engine.shadowed() {
         let _ = writeln!(out, "  {rule}  {} alerts in the shadow, not told", grouped(count));
+    }
+    if stats.kept_back > 0 {
+        let _ = writeln!(
+            out,
+            "{} findings of anomaly rules kept back by their promises (--suppressed FILE lists them)",
+            grouped(stats.kept_back)
+        );
     }
     let width = fired.keys().map(|it| it.len()).max().unwrap_or(0);
     for (rule, count) in fired {

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::output::{AlertWriter, RejectWriter, summary};
+use super::output::{AlertWriter, RejectWriter, SuppressedWriter, summary};
 use super::{Common, Exit};
 use crate::deliver::terminal::Look;
 use crate::engine::save::Lessons;
 use crate::engine::{Engine, Rejected, Wanted};
-use crate::model::{Alert, Span};
+use crate::model::{Alert, Finding, Span};
 use crate::runtime::clock::{self, Stopwatch};
 use crate::runtime::learn::learn;
 use crate::runtime::replay::{Replay, ReplayError, Sink, replay};
@@ -44,6 +44,9 @@ pub struct ReplayArgs {
     /// Lines that did not become events, one JSON object each
     #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
+    /// What anomaly rules found but their promise had no room for, one JSON object each
+    #[arg(long, value_name = "FILE")]
+    pub suppressed: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -76,6 +79,13 @@ pub fn run(common: &Common, args: ReplayArgs) -> Exit {
             return Exit::InputOutput;
         }
     };
+    let mut suppressed = match SuppressedWriter::open(args.suppressed.as_deref()) {
+        Ok(it) => it,
+        Err(error) => {
+            eprintln!("tripline: the file for what is suppressed cannot be made: {error}");
+            return Exit::InputOutput;
+        }
+    };
     let look = match args.output {
         Some(Output::Ndjson | Output::Html) => Look::Lines,
         Some(Output::Text) | None if common.color.on_stdout() => Look::Color,
@@ -95,7 +105,8 @@ pub fn run(common: &Common, args: ReplayArgs) -> Exit {
             return Exit::InputOutput;
         }
     };
-    let mut sink = ReplaySink { alerts, rejects: &mut rejects, bar: bar(common, &readers) };
+    let mut sink =
+        ReplaySink { alerts, rejects: &mut rejects, suppressed: &mut suppressed, bar: bar(common, &readers) };
     let reference = clock::now();
     let lessons = match history(common, &setup, &args.learn_from, args.lateness) {
         Ok(it) => it,
@@ -111,6 +122,7 @@ pub fn run(common: &Common, args: ReplayArgs) -> Exit {
     }
     let fired = std::mem::take(&mut sink.alerts.fired);
     rejects.flush();
+    suppressed.flush();
     match result.and_then(|it| flushed.map(|()| it).map_err(ReplayError::Output)) {
         Ok((engine, stats)) => {
             if !common.quiet {
@@ -172,6 +184,7 @@ pub fn open(files: &[String], line_bytes_max: usize) -> Result<Vec<Reader>, Exit
 struct ReplaySink<'a> {
     alerts: AlertWriter,
     rejects: &'a mut RejectWriter,
+    suppressed: &'a mut SuppressedWriter,
     bar: Option<ProgressBar>,
 }
 
@@ -188,6 +201,14 @@ impl Sink for ReplaySink<'_> {
 
     fn rejected(&mut self, source: &str, reject: &Rejected) {
         self.rejects.write(source, reject);
+    }
+
+    fn wants_suppressed(&self) -> bool {
+        self.suppressed.wants()
+    }
+
+    fn suppressed(&mut self, rule: &str, finding: &Finding) {
+        self.suppressed.write(rule, finding);
     }
 
     fn progress(&mut self, _engine: &Engine, readers: &[Reader]) {

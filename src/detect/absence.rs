@@ -86,6 +86,7 @@ impl Kind for Absence {
             line_hash,
             trip,
             over,
+            kept_back: false,
         };
         if memory.over == Some(due) {
             memory.over = None;

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
 use super::door::{Door, Place, VISITS_MAX};
-use super::promise::{Budget, Rate};
+use super::promise::{Budget, Rate, STEP};
 use super::table::AlreadyHashed;
 use super::{Detector, Pressure, SCORE_MAX, Seen, Trip, brief};
 use crate::limits;
@@ -231,9 +231,11 @@ struct Shown {
 }
 
 impl Shown {
+    /// The rarer of the two counts whole and the other half: who shows new things often shows what others have.
     fn score(&self) -> f64 {
         let chance_peers = (f64::from(self.peers_with) + 0.5) / (f64::from(self.peers) + 1.0);
-        -(self.chance_own.min(1.0) * chance_peers.min(1.0)).log10().clamp(-SCORE_MAX, 0.0)
+        let (own, peers) = (-self.chance_own.min(1.0).log10(), -chance_peers.min(1.0).log10());
+        (own.max(peers) + own.min(peers) / 2.0).clamp(0.0, SCORE_MAX)
     }
 }
 
@@ -295,7 +297,7 @@ impl Detector for Firsts {
         let group = group(seen.entity());
         let hash = XxHash3_64::oneshot(value.as_bytes());
         if let (Some(rate), Some(group)) = (self.settings.promise, self.state.groups.get_mut(&group)) {
-            group.budget.threshold(rate, seen.hit.release);
+            group.budget.threshold(rate, seen.hit.release, STEP);
         }
         if !self.has_place(seen) {
             return;

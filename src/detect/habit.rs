@@ -84,6 +84,15 @@ impl Habit {
         Expected { value: f64::from(value), deviation: f64::from(DEVIATION * scale) }
     }
 
+    /// The same, but never the last value: after a flood, an ordinary bucket is no drop.
+    pub fn usual(&self, second: i64, floor: f32) -> Expected {
+        let last = Habit { last_error: f32::INFINITY, profile: None, ..*self };
+        let level = last.expect(second, floor);
+        let Some(profile) = &self.profile else { return level };
+        let (value, _) = profile.best(second, (self.level, self.level_error));
+        Expected { value: f64::from(value), ..level }
+    }
+
     /// Learns what the bucket was.
     pub fn learn(&mut self, second: i64, value: f32, floor: f32) {
         if self.buckets == 0 {
@@ -129,30 +138,28 @@ impl Habit {
 
     /// The prediction that has been nearest lately, and how far off it was.
     fn best(&self, second: i64) -> (f32, f32) {
-        let mut best = (self.level, self.level_error);
-        let mut offer = |value: f32, error: f32| {
-            if error < best.1 {
-                best = (value, error);
-            }
-        };
         // The last value follows an attack at once, so it must be much better to be used.
-        offer(self.last, self.last_error * 1.3);
-        if let Some(profile) = &self.profile {
-            let (day, week) = profile.slots(second);
-            if day.seen >= 2 {
-                offer(profile.base + day.offset, profile.day_error);
-            }
-            if week.seen >= 2 {
-                offer(profile.base + week.offset, profile.week_error);
-            }
-        }
-        best
+        let last = (self.last, self.last_error * 1.3);
+        let best = if last.1 < self.level_error { last } else { (self.level, self.level_error) };
+        self.profile.as_ref().map_or(best, |it| it.best(second, best))
     }
 }
 
 impl Profile {
     fn slots(&self, second: i64) -> (&Slot, &Slot) {
         (&self.day[place(second, 86_400, self.day.len())], &self.week[place(second, 604_800, self.week.len())])
+    }
+
+    /// The better of `other` and what the hour of the day and that of the week say.
+    fn best(&self, second: i64, other: (f32, f32)) -> (f32, f32) {
+        let (day, week) = self.slots(second);
+        let mut best = other;
+        for (slot, error) in [(day, self.day_error), (week, self.week_error)] {
+            if slot.seen >= 2 && error < best.1 {
+                best = (self.base + slot.offset, error);
+            }
+        }
+        best
     }
 
     fn learn(&mut self, second: i64, value: f32, cut: f32, long: f32, buckets: u32) {

@@ -4,24 +4,24 @@
 //! for a minute does not make midnight usual. The chance of an hour is the share of such hours within two hours of it,
 //! smoothed by the share among peers with the weight of twenty hours; who was only ever seen by day is judged by how
 //! unusual night is for everybody.
-
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
+//!
+//! One action at night is a look at the telephone; ten are work. So what is done in one sitting (no pause of a quarter of an
+//! hour) is judged together: each further action multiplies the chance by the share of active hours of this entity, and of its
+//! peers, that have one action more. The sitting is told when it is over.
 
 use serde::{Deserialize, Serialize};
 
 use super::door::{Door, Place, VISITS_MAX};
-use super::firsts::group;
-use super::promise::{Budget, PER_DEVIATION, Rate, Tail};
-use super::table::AlreadyHashed;
-use super::{Detector, Pressure, Seen, Trip};
+use super::gate::{Gate, Map, day, group, round};
+use super::promise::{Budget, PER_DEVIATION, Rate};
+use super::{Detector, Lapse, Pressure, Seen, Trip};
 use crate::limits;
 use crate::model::{Span, Timestamp};
 
-type Map<T> = HashMap<u64, T, BuildHasherDefault<AlreadyHashed>>;
-
 pub struct Hours {
     promise: Rate,
+    peers: String,
+    gate: Gate,
     state: State,
     bytes_max: usize,
 }
@@ -30,7 +30,6 @@ pub struct Hours {
 struct State {
     people: Map<Person>,
     groups: Map<Group>,
-    tail: Tail,
     swept: i64,
     door: Door,
 }
@@ -38,35 +37,48 @@ struct State {
 #[derive(Serialize, Deserialize)]
 struct Person {
     first: Timestamp,
+    group: u64,
     /// The latest hour that was counted, since 1970.
     hour: i64,
     counts: [u8; 24],
+    /// Actions in all those hours.
+    actions: f32,
+    /// The sitting: when it began and went on, its actions, and what it came to.
+    began: Timestamp,
+    last: Timestamp,
+    sitting: u32,
+    chance: f64,
+    raw: f64,
 }
 
 #[derive(Default, Serialize, Deserialize)]
 struct Group {
     counts: [u32; 24],
-    budget: Budget,
+    actions: f64,
 }
 
 /// Nobody is judged before so many active hours and so long a time.
-const HOURS_MIN: u32 = 20;
+const HOURS_MIN: u32 = 8;
 const LEARN: Span = Span::from_secs(7 * 86_400);
 const PEERS_WEIGHT: f64 = 20.0;
+/// Peers say with this weight how many actions an hour has.
+const ACTIONS_WEIGHT: f64 = 5.0;
 const FORGET_HOURS: i64 = 60 * 24;
 const PERSON_BYTES: usize = 2 * (size_of::<Person>() + 9);
 const CHANCE_MAX: f64 = 0.05;
+const PAUSE: Span = Span::from_secs(900);
 
 impl Hours {
-    pub fn new(promise: Rate) -> Hours {
-        Hours { promise, state: State::default(), bytes_max: usize::MAX }
+    pub fn new(promise: Rate, peers: String, quiet: Span) -> Hours {
+        Hours { promise, peers, gate: Gate::new(promise, quiet), state: State::default(), bytes_max: usize::MAX }
     }
 
     fn sweep(&mut self, now: Timestamp) {
-        let day = now.micros().div_euclid(86_400_000_000);
-        if day > self.state.swept {
-            self.state.swept = day;
-            self.state.people.retain(|_, it| it.hour + FORGET_HOURS > day * 24);
+        let today = day(now);
+        if today > self.state.swept {
+            self.state.swept = today;
+            self.gate.sweep(now);
+            self.state.people.retain(|_, it| it.hour + FORGET_HOURS > today * 24);
         }
     }
 }
@@ -83,13 +95,49 @@ fn near(counts: impl Fn(usize) -> u32, hour: usize) -> (u32, u32) {
     (near, (0..24).map(counts).sum())
 }
 
+/// What is known of the hour at which a sitting began.
+struct Usual {
+    own: u32,
+    all: u32,
+    peers: f64,
+    /// Of active hours, how many actions they have.
+    actions: f64,
+}
+
+impl Group {
+    fn usual(&self, person: &Person, of_day: usize) -> Usual {
+        let (own, all) = near(|it| u32::from(person.counts[it]), of_day);
+        let (of_peers, of_all_peers) = near(|it| self.counts[it], of_day);
+        let usual = (self.actions + 1.0) / (f64::from(of_all_peers) + 1.0);
+        Usual {
+            own,
+            all,
+            peers: (f64::from(of_peers) + 0.5) / (f64::from(of_all_peers) + 1.0),
+            actions: (f64::from(person.actions) + ACTIONS_WEIGHT * usual) / (f64::from(all) + ACTIONS_WEIGHT),
+        }
+    }
+}
+
+impl Usual {
+    fn chance(&self) -> f64 {
+        ((f64::from(self.own) + PEERS_WEIGHT * self.peers) / (f64::from(self.all) + PEERS_WEIGHT)).min(1.0)
+    }
+
+    /// Decades for the hour, and for so many actions in it.
+    fn surprise(&self, sitting: u32) -> f64 {
+        let more = (self.actions / (self.actions + 1.0)).max(0.3);
+        -self.chance().log10() - f64::from(sitting.saturating_sub(1)) * more.log10()
+    }
+}
+
 impl Detector for Hours {
     fn observe(&mut self, seen: &Seen<'_>, found: &mut Vec<Trip>) {
         self.sweep(seen.hit.release);
-        let hour = seen.time().micros().div_euclid(3_600_000_000);
+        let time = seen.time();
+        let hour = time.micros().div_euclid(3_600_000_000);
         let of_day = hour.rem_euclid(24) as usize;
         let key = seen.hit.entity_hash;
-        let State { people, groups, tail, door, .. } = &mut self.state;
+        let State { people, groups, door, .. } = &mut self.state;
         if !people.contains_key(&key) {
             let most = limits::HABITS_MAX.min(self.bytes_max / 4 * 3 / PERSON_BYTES).max(1);
             let all = || people.iter().map(|(key, it)| (it.visits(), *key)).collect();
@@ -98,63 +146,87 @@ impl Detector for Hours {
                 Place::None => return,
                 Place::Of(leaving) => leaving.iter().for_each(|it| drop(people.remove(it))),
             }
+            let group = group(seen, (!self.peers.is_empty()).then_some(0));
+            self.gate.begin(group, seen.hit.release);
+            people.insert(key, Person::new(group, time));
         }
-        let first = seen.time();
-        let person = people.entry(key).or_insert(Person { first, hour: i64::MIN / 2, counts: [0; 24] });
-        if hour <= person.hour {
-            return; // counted, or so late that it was judged with its day
+        let Some(person) = people.get_mut(&key) else { return };
+        if time < person.last && hour < person.hour {
+            return; // so late that it was judged with its day
         }
-        person.hour = hour;
-        let group = groups.entry(group(seen.entity())).or_default();
-        group.budget.threshold(self.promise, seen.hit.release);
-        let (own, all) = near(|it| u32::from(person.counts[it]), of_day);
-        let (of_peers, of_all_peers) = near(|it| group.counts[it], of_day);
-        if person.counts[of_day] == u8::MAX {
-            person.counts.iter_mut().for_each(|it| *it /= 2);
+        let group = groups.entry(person.group).or_default();
+        let begins = person.sitting == 0 || time.since(person.last) >= PAUSE;
+        if begins && person.sitting > 0 && person.raw > 0.0 {
+            self.gate.learn(person.raw, seen.hit.release);
         }
-        person.counts[of_day] += 1;
-        group.counts[of_day] = group.counts[of_day].saturating_add(1);
-        if all < HOURS_MIN || seen.time().since(person.first) < LEARN {
+        let usual = group.usual(person, of_day);
+        person.sit(time, begins);
+        group.actions += 1.0;
+        if hour > person.hour {
+            person.count(hour, of_day);
+            group.counts[of_day] = group.counts[of_day].saturating_add(1);
+        }
+        person.raw = 0.0;
+        if usual.all < HOURS_MIN || time.since(person.first) < LEARN {
             return;
         }
-        let peers = (f64::from(of_peers) + 0.5) / (f64::from(of_all_peers) + 1.0);
-        let chance = (f64::from(own) + PEERS_WEIGHT * peers) / (f64::from(all) + PEERS_WEIGHT);
-        // A chance already, but a rough one: what it is worth in this log, the tail learns.
-        let score = tail.judge(-chance.min(1.0).log10() / PER_DEVIATION);
-        if chance > CHANCE_MAX || !group.budget.admits(score, self.promise, seen.hit.release) {
+        // The hour in which it began decides: what follows in it has made it usual already.
+        if begins {
+            person.chance = usual.chance();
+        }
+        let usual = Usual { peers: usual.peers.min(person.chance), ..usual };
+        let decades = if person.chance > CHANCE_MAX { -person.chance.log10() } else { usual.surprise(person.sitting) };
+        person.raw = decades / PER_DEVIATION;
+        let score = self.gate.score(person.raw);
+        if person.chance > CHANCE_MAX || score <= Budget::LEAST {
             return;
         }
-        let mut trip = Trip::exact(1, seen.time(), vec![seen.mark])
+        let mut trip = Trip::exact(u64::from(person.sitting), person.began, vec![seen.mark])
             .because("hour_utc", of_day)
-            .because("active_hours_near", own)
-            .because("active_hours", all)
-            .because("share_of_peers", (peers * 10_000.0).round() / 10_000.0)
+            .because("observed", person.sitting)
+            .because("expected", (usual.actions * 10.0).round() / 10.0)
+            .because("active_hours_near", usual.own)
+            .because("active_hours", usual.all)
+            .because("share_of_peers", (usual.peers * 10_000.0).round() / 10_000.0)
+            .because("known_since", person.first.to_string())
+            .because("normal_after", "some days at such hours")
             .because("false_alerts", self.promise.to_string());
         trip.story = Some(format!(
-            "at {of_day:02}h UTC; {own} of {all} active hours were within two hours of that, {:.1} % among peers",
-            100.0 * peers
+            "at {of_day:02}h UTC, {}; {} of {} active hours were within two hours of that, {:.1} % among peers",
+            if person.sitting == 1 { "once".to_string() } else { format!("{} times", person.sitting) },
+            usual.own,
+            usual.all,
+            100.0 * usual.peers
         ));
-        trip.score = (score * 1000.0).round() / 1000.0;
-        found.push(trip);
+        trip.score = round(score);
+        let group = person.group;
+        self.gate.hold(seen, group, time.plus(PAUSE), trip, found);
+    }
+
+    fn lapse(&mut self, now: Timestamp, found: &mut Vec<Lapse>) {
+        self.gate.lapse(now, found);
+    }
+
+    fn finish(&mut self, found: &mut Vec<Lapse>) {
+        self.gate.finish(found);
     }
 
     fn forget(&mut self, _now: Timestamp) {}
 
     fn save(&self) -> Vec<u8> {
-        postcard::to_allocvec(&self.state).expect("memories are plain data, and memory for them is there")
+        postcard::to_allocvec(&(&self.state, self.gate.save()))
+            .expect("memories are plain data, and memory for them is there")
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.state = postcard::from_bytes(bytes).map_err(|it| it.to_string())?;
+        let (state, gate): (State, Vec<u8>) = postcard::from_bytes(bytes).map_err(|it| it.to_string())?;
+        self.gate.restore(&gate)?;
+        self.state = state;
         Ok(())
     }
 
     fn entities(&self) -> usize {
         self.state.people.len()
-    }
-
-    fn looks_back(&self) -> bool {
-        false
     }
 
     fn bytes(&self) -> usize {
@@ -171,6 +243,45 @@ impl Detector for Hours {
 
     fn pressures(&mut self, now: Timestamp, each: &mut dyn FnMut(Pressure)) {
         self.state.door.pressure(now).into_iter().for_each(each);
+    }
+
+    fn looks_back(&self) -> bool {
+        true
+    }
+}
+
+impl Person {
+    fn new(group: u64, time: Timestamp) -> Person {
+        Person {
+            first: time,
+            group,
+            hour: i64::MIN / 2,
+            counts: [0; 24],
+            actions: 0.0,
+            began: time,
+            last: time,
+            sitting: 0,
+            chance: 1.0,
+            raw: 0.0,
+        }
+    }
+
+    fn sit(&mut self, time: Timestamp, begins: bool) {
+        if begins {
+            (self.began, self.sitting) = (time, 0);
+        }
+        self.last = self.last.max(time);
+        self.sitting = self.sitting.saturating_add(1);
+        self.actions += 1.0;
+    }
+
+    fn count(&mut self, hour: i64, of_day: usize) {
+        self.hour = hour;
+        if self.counts[of_day] == u8::MAX {
+            self.counts.iter_mut().for_each(|it| *it /= 2);
+            self.actions /= 2.0;
+        }
+        self.counts[of_day] += 1;
     }
 }
 
@@ -190,10 +301,20 @@ mod tests {
             }
         }
         let rate = Rate::parse("1/week").unwrap();
-        assert_eq!(watch(Hours::new(rate), &all, 0).0.len(), 0);
-        all.push(Event::of(90 * 86_400 + 3 * 3600, "user7", ""));
-        let (trips, _) = watch(Hours::new(rate), &all, 0);
-        assert_eq!(trips.len(), 1);
-        assert!(trips[0].1.story.as_ref().unwrap().starts_with("at 03h UTC; 0 of"), "{:?}", trips[0].1.story);
+        let hours = || Hours::new(rate, String::new(), Span::from_secs(3600));
+        let night = 90 * 86_400 + 3 * 3600;
+        assert_eq!(watch(hours(), &all, night).1.len(), 0);
+        for number in 0..5 {
+            all.push(Event::of(night + number * 60, "user7", ""));
+        }
+        let (trips, lapses) = watch(hours(), &all, night + 7200);
+        let told: Vec<&Trip> = trips
+            .iter()
+            .map(|it| &it.1)
+            .chain(lapses.iter().map(|it| &it.trip))
+            .filter(|it| it.story.is_some())
+            .collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].story.as_ref().unwrap().starts_with("at 03h UTC, "), "{:?}", told[0].story);
     }
 }

@@ -4,16 +4,22 @@
 //! and is the only owner of what it remembers. Time is whatever the hits say; nothing here reads a clock.
 
 pub mod absence;
+mod beacon;
 pub mod budget;
 pub mod changed;
 pub mod count;
 pub mod distinct;
+mod fan_out;
 pub mod firsts;
+mod gate;
+mod growth;
 pub mod habit;
 mod hours;
 mod door;
+mod overdue;
 mod places;
 pub mod promise;
+pub mod risk;
 pub mod sequence;
 pub mod silence;
 mod sketch;
@@ -21,6 +27,7 @@ pub mod spike;
 pub mod sum;
 mod table;
 pub mod travel;
+mod unfamiliar;
 
 use std::borrow::Cow;
 
@@ -79,6 +86,9 @@ pub enum Detect {
         bucket: Span,
         #[serde(default, skip_serializing_if = "String::is_empty")]
         field: String,
+        /// Who shares a value of this field is a peer. None: who shares all of the entity but its last part.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        peers: String,
         #[serde(default = "once_a_week")]
         false_alerts: Rate,
     },
@@ -91,6 +101,60 @@ pub enum Detect {
     },
     /// At an hour at which the entity hardly ever does this.
     OffHours {
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        peers: String,
+        #[serde(default = "once_a_week")]
+        false_alerts: Rate,
+    },
+    /// Several things about one event that are new to the entity and rare among its peers.
+    Unfamiliar {
+        fields: Vec<String>,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        peers: String,
+        /// Whose habits are learned, where `by` says more than that.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        whose: String,
+        #[serde(default = "one_week")]
+        learn: Span,
+        #[serde(default = "once_a_week")]
+        false_alerts: Rate,
+    },
+    /// Many different values that fail and do not succeed, within a day, however slowly.
+    FanOut {
+        field: String,
+        failed: Expr,
+        succeeded: Expr,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        peers: String,
+        #[serde(default = "once_a_week")]
+        false_alerts: Rate,
+    },
+    /// A rhythm that only a machine keeps, and that was not there before.
+    Beacon {
+        #[serde(default = "one_week")]
+        learn: Span,
+        #[serde(default = "once_a_week")]
+        false_alerts: Rate,
+    },
+    /// More of a field every day than is usual, for days.
+    Growth {
+        /// None: events are counted.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        field: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        peers: String,
+        #[serde(default = "once_a_week")]
+        false_alerts: Rate,
+    },
+    /// Findings of several kinds about one entity, told or kept back, that are extraordinary together.
+    Risk {
+        #[serde(default = "one_day")]
+        half_life: Span,
+        #[serde(default = "once_a_week")]
+        false_alerts: Rate,
+    },
+    /// Later than it has ever been.
+    Overdue {
         #[serde(default = "once_a_week")]
         false_alerts: Rate,
     },
@@ -122,7 +186,16 @@ fn yes() -> bool {
     true
 }
 
+/// Those that say something.
+fn named<'a>(names: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+    names.into_iter().filter(|it| !it.is_empty()).cloned().collect()
+}
+
 const DAY: Span = Span::from_secs(86_400);
+
+fn one_day() -> Span {
+    DAY
+}
 
 fn one_week() -> Span {
     Span::from_micros(7 * DAY.micros())
@@ -169,6 +242,12 @@ impl Detect {
             Detect::Spike { .. } => "spike",
             Detect::Drop { .. } => "drop",
             Detect::OffHours { .. } => "off-hours",
+            Detect::Unfamiliar { .. } => "unfamiliar",
+            Detect::FanOut { .. } => "fan-out",
+            Detect::Beacon { .. } => "beacon",
+            Detect::Growth { .. } => "growth",
+            Detect::Overdue { .. } => "overdue",
+            Detect::Risk { .. } => "risk",
             Detect::Travel {} => "travel",
         }
     }
@@ -181,15 +260,20 @@ impl Detect {
             | Detect::Sequence { .. }
             | Detect::Absence { .. }
             | Detect::Drop { .. }
-            | Detect::OffHours { .. }
+            | Detect::Beacon { .. }
+            | Detect::Overdue { .. }
+            | Detect::Risk { .. }
             | Detect::Silence { .. } => Vec::new(),
-            Detect::Spike { field, .. } if field.is_empty() => Vec::new(),
             Detect::Distinct { field, .. }
             | Detect::Sum { field, .. }
             | Detect::FirstSeen { field, .. }
             | Detect::Rare { field, .. }
-            | Detect::Spike { field, .. }
             | Detect::Changed { field } => vec![field.clone()],
+            Detect::Spike { field, peers, .. }
+            | Detect::Growth { field, peers, .. }
+            | Detect::FanOut { field, peers, .. } => named([field, peers]),
+            Detect::OffHours { peers, .. } => named([peers]),
+            Detect::Unfamiliar { fields, peers, whose, .. } => named(fields.iter().chain([peers, whose])),
             Detect::Travel {} => places::FIELDS.map(String::from).into(),
         }
     }
@@ -199,6 +283,7 @@ impl Detect {
         match self {
             Detect::Sequence { steps, .. } => steps.iter().map(|it| &it.when).collect(),
             Detect::Absence { first, then, .. } => vec![first, then],
+            Detect::FanOut { failed, succeeded, .. } => vec![failed, succeeded],
             Detect::Each
             | Detect::Count { .. }
             | Detect::Distinct { .. }
@@ -210,6 +295,11 @@ impl Detect {
             | Detect::Spike { .. }
             | Detect::Drop { .. }
             | Detect::OffHours { .. }
+            | Detect::Unfamiliar { .. }
+            | Detect::Beacon { .. }
+            | Detect::Growth { .. }
+            | Detect::Overdue { .. }
+            | Detect::Risk { .. }
             | Detect::Travel {} => Vec::new(),
         }
     }
@@ -218,7 +308,9 @@ impl Detect {
     /// long that takes.
     pub fn quiet(&self, of_rule: Span) -> Span {
         match self {
-            Detect::Silence { .. } => of_rule.max(silence::FORGET),
+            Detect::Silence { .. } | Detect::Overdue { .. } => of_rule.max(silence::FORGET),
+            // It is looked at once a day.
+            Detect::Growth { .. } => of_rule.max(Span::from_micros(2 * DAY.micros())),
             // While it goes on, every bucket says so.
             Detect::Spike { bucket, .. } | Detect::Drop { bucket, .. } => {
                 of_rule.max(Span::from_micros(bucket.micros().saturating_mul(3)))
@@ -233,6 +325,10 @@ impl Detect {
             | Detect::FirstSeen { .. }
             | Detect::Rare { .. }
             | Detect::OffHours { .. }
+            | Detect::Unfamiliar { .. }
+            | Detect::FanOut { .. }
+            | Detect::Beacon { .. }
+            | Detect::Risk { .. }
             | Detect::Travel {} => of_rule,
         }
     }
@@ -254,8 +350,19 @@ impl Detect {
             | Detect::Spike { .. }
             | Detect::Drop { .. }
             | Detect::OffHours { .. }
+            | Detect::Unfamiliar { .. }
+            | Detect::FanOut { .. }
+            | Detect::Beacon { .. }
+            | Detect::Growth { .. }
+            | Detect::Overdue { .. }
+            | Detect::Risk { .. }
             | Detect::Travel {} => true,
         }
+    }
+
+    /// Whether the kind judges what other rules find, and no events.
+    pub fn judges_findings(&self) -> bool {
+        matches!(self, Detect::Risk { .. })
     }
 
     /// A detector with nothing remembered yet. `quiet` is the rule's: within it, a further finding only adds to an alert.
@@ -298,9 +405,10 @@ impl Detect {
                 rare: true,
                 promise: Some(*false_alerts),
             })),
-            Detect::Spike { bucket, field, false_alerts } => Box::new(spike::Rates::new(spike::Settings {
+            Detect::Spike { bucket, field, peers, false_alerts } => Box::new(spike::Rates::new(spike::Settings {
                 bucket: *bucket,
                 field: field.clone(),
+                peers: peers.clone(),
                 down: false,
                 promise: *false_alerts,
                 quiet: self.quiet(quiet),
@@ -308,11 +416,39 @@ impl Detect {
             Detect::Drop { bucket, false_alerts } => Box::new(spike::Rates::new(spike::Settings {
                 bucket: *bucket,
                 field: String::new(),
+                peers: String::new(),
                 down: true,
                 promise: *false_alerts,
                 quiet: self.quiet(quiet),
             })),
-            Detect::OffHours { false_alerts } => Box::new(hours::Hours::new(*false_alerts)),
+            Detect::OffHours { peers, false_alerts } => {
+                Box::new(hours::Hours::new(*false_alerts, peers.clone(), quiet))
+            }
+            Detect::Unfamiliar { fields, peers, whose, learn, false_alerts } => {
+                Box::new(unfamiliar::Unfamiliar::new(unfamiliar::Settings {
+                    fields: fields.clone(),
+                    peers: peers.clone(),
+                    whose: whose.clone(),
+                    learn: *learn,
+                    promise: *false_alerts,
+                    quiet,
+                }))
+            }
+            Detect::FanOut { field, peers, false_alerts, .. } => Box::new(fan_out::FanOut::new(fan_out::Settings {
+                field: field.clone(),
+                peers: peers.clone(),
+                promise: *false_alerts,
+                quiet,
+            })),
+            Detect::Beacon { learn, false_alerts } => Box::new(beacon::Beacon::new(*learn, *false_alerts, quiet)),
+            Detect::Growth { field, peers, false_alerts } => Box::new(growth::Growth::new(growth::Settings {
+                field: field.clone(),
+                peers: peers.clone(),
+                promise: *false_alerts,
+                quiet: self.quiet(quiet),
+            })),
+            Detect::Risk { .. } => Box::new(risk::Nothing),
+            Detect::Overdue { false_alerts } => Box::new(overdue::Overdue::new(*false_alerts, self.quiet(quiet))),
             Detect::Travel {} => Box::new(places::Places::new(quiet)),
         }
     }
@@ -454,6 +590,8 @@ pub struct Lapse {
     pub trip: Trip,
     /// It resolves what is open instead of opening it.
     pub over: bool,
+    /// The promise had no room for it: nobody is told, but it counts where small things are added up.
+    pub kept_back: bool,
 }
 
 /// What it is for a rule's memory not to fit, in one partition.
@@ -477,6 +615,8 @@ pub trait Detector: Send {
     /// Lets time pass to `now`, inclusive: appends what the passing of time alone completes, in the order of its due times.
     /// Called before a hit of a later time is observed.
     fn lapse(&mut self, _now: Timestamp, _found: &mut Vec<Lapse>) {}
+    /// Nothing more will ever come: appends what waited for more.
+    fn finish(&mut self, _found: &mut Vec<Lapse>) {}
     /// The memory as bytes, for a snapshot.
     fn save(&self) -> Vec<u8>;
     /// Takes back what [`Detector::save`] wrote. The error says what about the bytes is wrong.
@@ -544,7 +684,7 @@ mod testing {
         time.micros().div_euclid(1_000_000)
     }
 
-    /// A hit to be.
+    /// A hit to be. Values of several fields are parted by `|`.
     #[derive(Clone)]
     pub struct Event {
         pub time: Timestamp,
@@ -583,8 +723,13 @@ mod testing {
     ) {
         let mut batch = HitBatch::default();
         let entity = batch.push(&event.entity);
-        let value = event.value.as_ref().map_or(Carried::Absent, |it| Carried::Text(batch.push(it)));
-        batch.values.push(value);
+        match &event.value {
+            Some(values) => values.split('|').for_each(|it| {
+                let text = Carried::Text(batch.push(it));
+                batch.values.push(text);
+            }),
+            None => batch.values.push(Carried::Absent),
+        }
         let hash = twox_hash::XxHash3_64::oneshot(event.entity.as_bytes());
         let hit = Hit {
             rule: RuleIndex(0),
@@ -608,6 +753,36 @@ mod testing {
         let mark = Mark { time: event.time, evidence: number };
         detector.observe(&Seen { mark, hit: &hit, batch: &batch }, &mut found);
         trips.extend(found.into_iter().map(|it| (second(event.time), it)));
+    }
+
+    /// What is told, by either way: second and story; kept back or over is left out. A restart after every so many events
+    /// must not matter, nor when somebody looks.
+    pub fn told<D: Detector>(start: impl Fn() -> D, events: &[Event], until: i64) -> Vec<(i64, String)> {
+        let run = |restart: usize| {
+            let (mut detector, mut trips, mut lapses) = (start(), Vec::new(), Vec::new());
+            for (number, event) in events.iter().enumerate() {
+                if number % restart == restart - 1 {
+                    let mut again = start();
+                    again.restore(&detector.save()).unwrap();
+                    detector = again;
+                    assert!(start().restore(&[255; 7]).is_err());
+                }
+                feed(&mut detector, event, number as u64, &mut trips, &mut lapses);
+            }
+            detector.lapse(time(until), &mut lapses);
+            let lapsed = lapses.iter().filter(|it| !it.kept_back && !it.over).map(|it| (second(it.due), &it.trip));
+            let mut all: Vec<(i64, String)> = trips
+                .iter()
+                .map(|it| (it.0, &it.1))
+                .chain(lapsed)
+                .filter_map(|(at, it)| Some((at, it.story.clone()?)))
+                .collect();
+            all.sort();
+            all
+        };
+        let all = run(usize::MAX);
+        assert_eq!(all, run(7), "a restart");
+        all
     }
 
     /// The findings (second of the event, count) of events at those seconds.

@@ -8,7 +8,11 @@
 //!
 //! The budget's bound needs no assumption about the scores but their cap: with a threshold θ that starts at θ₁, rises by 1 at
 //! each alert, sinks by the promised rate, and is exceeded by a score of at most S, alerts in a time T are at most
-//! rate · T + (S + 1 − θ₁). Here S = 12 and θ₁ = 5: eight alerts in a lifetime above the promise.
+//! rate · T + (S + 1 − θ₁). Here S = 12 and θ₁ = 3: ten alerts in a lifetime above the promise.
+//!
+//! Where one log holds several organisations, each has an equal share of the promise and a threshold of its own, so that noise in
+//! one does not silence the others; a threshold for all, whose steps are smaller by the root of their number, still bounds
+//! the whole.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -31,6 +35,11 @@ impl Rate {
         let count: f64 = count.trim().parse().ok().filter(|it: &f64| it.is_finite() && *it > 0.0 && *it <= 1e6)?;
         let per = UNITS.iter().find(|it| it.0 == per.trim())?.1;
         Some(Rate { count, per: Span::from_secs(per) })
+    }
+
+    /// An equal share of it.
+    pub fn share(self, among: f64) -> Rate {
+        Rate { count: self.count / among.max(1.0), per: self.per }
     }
 
     /// How many are due in a time.
@@ -74,10 +83,10 @@ pub struct Budget {
     pub kept_back: u64,
 }
 
-const THETA_FIRST: f64 = 5.0;
+const THETA_FIRST: f64 = 3.0;
 /// A score that every hundredth event reaches is never worth an alert, however much of the budget is left.
 const THETA_LEAST: f64 = 2.0;
-const STEP: f64 = 1.0;
+pub const STEP: f64 = 1.0;
 
 impl Default for Budget {
     fn default() -> Budget {
@@ -88,23 +97,30 @@ impl Default for Budget {
 impl Budget {
     /// How many alerts there may be in a lifetime above the promised rate.
     pub const EXCESS_MAX: f64 = (SCORE_MAX + STEP - THETA_FIRST) / STEP;
+    /// No lower score is ever told.
+    pub const LEAST: f64 = THETA_LEAST;
 
     /// Whether the score is worth an alert now; if so it is paid for. `now` never goes back (release times do not).
     pub fn admits(&mut self, score: f64, rate: Rate, now: Timestamp) -> bool {
-        let admitted = score.min(SCORE_MAX) > self.threshold(rate, now);
+        let admitted = score.min(SCORE_MAX) > self.threshold(rate, now, STEP);
         if admitted {
-            self.theta += STEP;
-            self.used += 1;
+            self.pay(STEP);
         } else if score > THETA_LEAST {
             self.kept_back += 1;
         }
         admitted
     }
 
-    /// What a score must exceed now.
-    pub fn threshold(&mut self, rate: Rate, now: Timestamp) -> f64 {
+    /// Pays for an alert that was admitted.
+    pub fn pay(&mut self, step: f64) {
+        self.theta += step;
+        self.used += 1;
+    }
+
+    /// What a score must exceed now, where an alert costs `step`.
+    pub fn threshold(&mut self, rate: Rate, now: Timestamp, step: f64) -> f64 {
         let since = self.at.map_or(Span::ZERO, |it| now.since(it));
-        self.theta = (self.theta - STEP * rate.over(since)).max(THETA_LEAST);
+        self.theta = (self.theta - step * rate.over(since)).max(THETA_LEAST);
         self.at = self.at.max(Some(now));
         self.theta
     }
@@ -114,6 +130,8 @@ impl Budget {
 ///
 /// A histogram with bins a twelfth of a binary order apart tells of the bulk; above its 98 % quantile a generalised Pareto
 /// distribution, fitted to the latest excesses by probability-weighted moments, tells of what has been seen rarely or never.
+/// A raw score that is one in ten thousand already teaches no more than that: otherwise a few attacks in the history would
+/// make all later ones look ordinary.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Tail {
     bins: Vec<f32>,
@@ -121,6 +139,13 @@ pub struct Tail {
     /// The largest latest raw scores above the quantile, oldest first.
     excesses: Vec<f32>,
     next: usize,
+    /// How many excesses there ever were.
+    seen: f64,
+    /// The quantile, and what share of the scores lies above it, as they were at the last count.
+    threshold: f64,
+    above: f64,
+    /// Scores learned since that count.
+    since: u32,
 }
 
 const BINS: usize = 176;
@@ -135,6 +160,14 @@ const MEMORY: f64 = 200_000.0;
 const QUANTILE: f64 = 0.98;
 /// What a deviation is worth in decades before anything is known.
 pub const PER_DEVIATION: f64 = 0.6;
+/// The chance below which a raw score is cut before it teaches.
+const CUT: f64 = 1e-4;
+/// Excesses without which no shape is fitted.
+const EXCESSES_MIN: usize = 10;
+/// How many excesses weigh as much as the prior.
+const EXCESSES_WEIGHT: f64 = 40.0;
+/// Counting the quantile again is a look at all bins.
+const RECOUNT: u32 = 32;
 
 impl Tail {
     /// −log10 of the chance of a raw score so large, then learns it.
@@ -160,15 +193,20 @@ impl Tail {
             self.bins = vec![0.0; BINS];
         }
         let raw = if raw.is_finite() { raw } else { f64::from(f32::MAX) };
+        let raw = raw.min(self.largest_taught());
         self.bins[bin(raw)] += 1.0;
         self.total += 1.0;
         if self.total > MEMORY {
             self.bins.iter_mut().for_each(|it| *it *= 0.5);
             self.total *= 0.5;
         }
-        let threshold = self.threshold();
-        if raw > threshold {
-            let excess = (raw - threshold) as f32;
+        self.since += 1;
+        if self.since >= RECOUNT || self.total < WARM {
+            self.recount();
+        }
+        if raw > self.threshold {
+            self.seen += 1.0;
+            let excess = (raw - self.threshold) as f32;
             if self.excesses.len() < EXCESSES {
                 self.excesses.push(excess);
             } else {
@@ -179,39 +217,64 @@ impl Tail {
     }
 
     fn own(&self, raw: f64) -> f64 {
-        let threshold = self.threshold();
         let counted = || {
             let at = bin(raw);
             let above: f64 = self.bins.iter().skip(at + 1).map(|it| f64::from(*it)).sum();
             let here = self.bins.get(at).map_or(0.0, |it| f64::from(*it)) / 2.0;
             -((above + here + 0.5) / (self.total + 1.0)).log10()
         };
-        if raw <= threshold {
+        if raw <= self.threshold {
             return counted();
         }
-        if self.excesses.len() < 10 {
-            return counted().max(-(1.0 - QUANTILE).log10() + prior(raw) - prior(threshold));
+        let known = -self.above.log10();
+        let guessed = known + prior(raw) - prior(self.threshold);
+        if self.excesses.len() < EXCESSES_MIN {
+            return counted().max(guessed);
         }
         let (shape, scale) = self.pareto();
-        let x = (raw - threshold) / scale;
+        let x = (raw - self.threshold) / scale;
         let survival = if shape.abs() < 1e-6 {
             -x / std::f64::consts::LN_10
         } else {
             -(1.0 + shape * x).max(1e-300).log10() / shape
         };
-        -(1.0 - QUANTILE).log10() - survival
+        // A fit to a few dozen excesses knows little of what lies far beyond them.
+        let weight = self.seen / (self.seen + EXCESSES_WEIGHT);
+        (known - survival).min(SCORE_MAX) * weight + guessed.min(SCORE_MAX) * (1.0 - weight)
     }
 
-    /// The upper edge of the bin in which the quantile lies.
-    fn threshold(&self) -> f64 {
+    /// The raw score whose chance is the cut.
+    fn largest_taught(&self) -> f64 {
+        let beyond = |above: f64| (-CUT.log10() + above.log10()).max(0.0) / PER_DEVIATION;
+        if self.total < WARM {
+            return beyond(1.0);
+        }
+        if self.excesses.len() < EXCESSES_MIN {
+            return self.threshold + beyond(self.above);
+        }
+        let (shape, scale) = self.pareto();
+        let ratio = (self.above / CUT).max(1.0);
+        let excess = if shape.abs() < 1e-6 { ratio.ln() } else { (ratio.powf(shape) - 1.0) / shape };
+        self.threshold + scale * excess
+    }
+
+    /// The raw score that a fiftieth exceeds.
+    pub fn threshold(&self) -> f64 {
+        self.threshold
+    }
+
+    /// The upper edge of the bin in which the quantile lies, and the share above it.
+    fn recount(&mut self) {
+        self.since = 0;
         let mut above = 0.0;
         for (at, count) in self.bins.iter().enumerate().rev() {
-            above += f64::from(*count);
-            if above > self.total * (1.0 - QUANTILE) {
-                return ((at + 1) as f64 / PER_OCTAVE + LOWEST).exp2();
+            if above + f64::from(*count) > self.total * (1.0 - QUANTILE) {
+                self.threshold = ((at + 1) as f64 / PER_OCTAVE + LOWEST).exp2();
+                self.above = (above + 0.5) / (self.total + 1.0);
+                return;
             }
+            above += f64::from(*count);
         }
-        0.0
     }
 
     /// Shape and scale by probability-weighted moments; the shape is drawn to 0.2 with the weight of ten excesses.
@@ -278,7 +341,7 @@ mod tests {
             for gap in gaps {
                 minute += gap;
                 let now = Timestamp::from_micros(minute * 60_000_000);
-                let score = budget.threshold(rate, now) + above;
+                let score = budget.threshold(rate, now, STEP) + above;
                 budget.admits(score, rate, now);
             }
             let most = rate.over(Span::from_secs(minute * 60)) + Budget::EXCESS_MAX;

@@ -94,7 +94,7 @@ impl Kind for Silence {
             ));
         }
         let (entity, line_hash) = (memory.entity.clone(), memory.line_hash);
-        Some(Lapse { due, entity, partition: memory.partition, line_hash, trip, over })
+        Some(Lapse { due, entity, partition: memory.partition, line_hash, trip, over, kept_back: false })
     }
 
     fn looks_back(&self) -> bool {

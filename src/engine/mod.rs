@@ -20,8 +20,10 @@ pub use rules::{CompileError, EVERY_VALUE, RuleSet, Wanted};
 pub use shard::{Found, Shard, Step};
 
 use crate::alert::Desk;
+use crate::detect::Detect;
+use crate::detect::risk::{Ledger, Origin};
 use crate::limits;
-use crate::model::{Alert, Finding, HitBatch, Span, State, Timestamp};
+use crate::model::{Alert, Finding, HitBatch, RuleIndex, Span, State, Timestamp};
 use order::SourceClock;
 use pressure::{Shares, Watch};
 
@@ -57,6 +59,11 @@ pub struct Engine {
     shadowed: BTreeMap<String, u64>,
     hits_by_rule: Vec<u64>,
     findings_by_rule: Vec<u64>,
+    /// For each rule that judges findings, what it knows.
+    ledgers: Vec<Ledger>,
+    kept_back: u64,
+    /// What promises had no room for, where somebody wants to see it.
+    suppressed: Option<Vec<Finding>>,
 }
 
 /// Shards that work elsewhere: in threads, which are none of an engine's business.
@@ -104,6 +111,9 @@ impl Engine {
             shadowed: BTreeMap::new(),
             hits_by_rule: vec![0; set.rules.len()],
             findings_by_rule: vec![0; set.rules.len()],
+            ledgers: ledgers(&set),
+            kept_back: 0,
+            suppressed: None,
             set,
         };
         engine.limit(memory);
@@ -231,6 +241,15 @@ impl Engine {
         self.keep_to_oneself(first, told);
         let carry = |old: &[u64]| kept.iter().map(|it| it.map_or(0, |it| old[it])).collect::<Vec<_>>();
         (self.hits_by_rule, self.findings_by_rule) = (carry(&self.hits_by_rule), carry(&self.findings_by_rule));
+        let mut old = std::mem::replace(&mut self.ledgers, ledgers(&set));
+        for ledger in &mut self.ledgers {
+            let before = kept[ledger.rule().index()];
+            if let Some(at) = before.and_then(|it| old.iter().position(|old| old.rule().index() == it)) {
+                let number = ledger.rule();
+                *ledger = old.swap_remove(at);
+                ledger.renumber(number);
+            }
+        }
         self.set = set;
         self.limit(self.memory);
         kept.iter().flatten().count()
@@ -273,8 +292,21 @@ impl Engine {
             unlisted: self.desk.unlisted(),
             cut_short: self.desk.cut_short(),
             hurried: self.hurried,
+            kept_back: self.kept_back,
             entities: self.shards.iter().map(Shard::entities).sum(),
         }
+    }
+
+    /// From now on, what promises have no room for is kept for [`Engine::suppressed`].
+    pub fn keep_suppressed(&mut self) {
+        self.suppressed = Some(Vec::new());
+    }
+
+    /// What promises had no room for since the last call: the rule's id and what it found.
+    pub fn suppressed(&mut self) -> impl Iterator<Item = (&str, Finding)> {
+        let set = &self.set;
+        let findings = self.suppressed.as_mut().map(std::mem::take).unwrap_or_default();
+        findings.into_iter().map(|it| (set.rules[it.rule.index()].rule.id.as_str(), it))
     }
 
     /// For each rule in order of id: how many hits and findings it had.
@@ -340,8 +372,16 @@ impl Engine {
                 self.desk.advance(alert.opened_at, told);
                 told.push(alert);
             }
-            self.findings_by_rule[finding.rule.index()] += 1;
-            self.desk.observe(finding, &self.sources, told);
+            let risks: Vec<Finding> = match self.ledgers.is_empty() {
+                true => Vec::new(),
+                false => {
+                    let origin = origin(&self.set, finding.rule);
+                    self.ledgers.iter_mut().filter_map(|it| it.observe(&finding, &origin, &self.sources)).collect()
+                }
+            };
+            for finding in std::iter::once(finding).chain(risks) {
+                self.tell(finding, told);
+            }
         }
         for alert in own {
             self.desk.advance(alert.opened_at, told);
@@ -396,6 +436,18 @@ impl Engine {
         })
     }
 
+    fn tell(&mut self, finding: Finding, told: &mut Vec<Alert>) {
+        if finding.kept_back {
+            self.kept_back += 1;
+            if let Some(suppressed) = &mut self.suppressed {
+                suppressed.push(finding);
+            }
+            return;
+        }
+        self.findings_by_rule[finding.rule.index()] += 1;
+        self.desk.observe(finding, &self.sources, told);
+    }
+
     /// The smallest watermark of the sources that speak; when none does, the newest that any said.
     fn watermark(&self) -> Timestamp {
         let open = self.clocks.iter().zip(&self.closed).filter(|(clock, closed)| !**closed && !clock.is_idle());
@@ -404,6 +456,23 @@ impl Engine {
             None => self.clocks.iter().filter_map(SourceClock::newest).max().unwrap_or(Timestamp::MIN),
         }
     }
+}
+
+fn ledgers(set: &RuleSet) -> Vec<Ledger> {
+    let ledger = |(number, it): (usize, &rules::Compiled)| match &it.rule.detect {
+        Detect::Risk { half_life, false_alerts } => {
+            let field = set.cards[number].by.first()?;
+            Some(Ledger::new(RuleIndex(number as u16), field, *half_life, *false_alerts, it.rule.quiet))
+        }
+        _ => None,
+    };
+    set.rules.iter().enumerate().filter_map(ledger).collect()
+}
+
+fn origin(set: &RuleSet, rule: RuleIndex) -> Origin<'_> {
+    let card = &set.cards[rule.index()];
+    let kind = card.tags.first().map_or(card.id.as_str(), |it| it);
+    Origin { id: &card.id, severity: card.severity, kind, by: &card.by, compare: &card.compare }
 }
 
 /// What happened first comes first; what happened at once, in an order that depends on nothing but what it is.
@@ -429,5 +498,7 @@ pub struct Stats {
     pub cut_short: u64,
     /// How often hits could not wait for their time, because too many did.
     pub hurried: u64,
+    /// Findings that no promise had room for.
+    pub kept_back: u64,
     pub entities: usize,
 }

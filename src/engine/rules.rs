@@ -234,7 +234,7 @@ fn names_of(rules: &[Rule], titles: &[Template]) -> (BTreeSet<String>, Vec<Strin
 fn expressions(rules: &[Rule]) -> (Vec<Expr>, Vec<(RuleIndex, u32)>) {
     let mut exprs = Vec::new();
     let mut owners = Vec::new();
-    for (number, rule) in rules.iter().enumerate() {
+    for (number, rule) in rules.iter().enumerate().filter(|it| !it.1.detect.judges_findings()) {
         let index = RuleIndex(number as u16);
         let steps = rule.detect.steps();
         for (step, it) in steps.iter().enumerate() {

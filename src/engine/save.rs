@@ -89,7 +89,10 @@ impl Engine {
     /// Everything it remembers. For engines of one shard, which services have.
     pub fn save(&self) -> Vec<u8> {
         let shard = &self.shards[0];
-        let (detectors, rings, waiting) = shard.save();
+        let (mut detectors, rings, waiting) = shard.save();
+        for ledger in &self.ledgers {
+            detectors[ledger.rule().index()].0 = ledger.save();
+        }
         let saved = Saved {
             rules: self.set.names(),
             detectors,
@@ -117,7 +120,11 @@ impl Engine {
         let numbers = self.set.numbers_of(&saved.rules);
         let shard = &mut self.shards[0];
         for ((bytes, ring), number) in saved.detectors.into_iter().zip(&numbers) {
-            if let Some(number) = number {
+            if let Some(number) = number
+                && let Some(ledger) = self.ledgers.iter_mut().find(|it| it.rule() == *number)
+            {
+                ledger.restore(&bytes)?;
+            } else if let Some(number) = number {
                 shard.restore_rule(*number, &bytes, ring)?;
             }
         }

@@ -127,6 +127,10 @@ impl Shard {
         let Shard { detectors, rings, shared_rings, lapses, .. } = self;
         for (rule, detector) in detectors.iter_mut().enumerate() {
             let rings = Rings { own: shared_rings[rule].as_ref(), partitions: rings };
+            if step.now == Timestamp::MAX {
+                detector.lapse(step.until, lapses);
+                detector.finish(lapses);
+            }
             lapse(&mut **detector, rule, step.until, &rings, &step.sources, lapses, found);
             if step.now != Timestamp::MAX {
                 detector.forget(step.now);
@@ -304,6 +308,7 @@ fn lapse(
             suspect: false,
             guess: false,
             over: lapse.over,
+            kept_back: lapse.kept_back,
         });
     }
 }
@@ -346,6 +351,7 @@ fn feed(
             suspect: hit.suspect,
             guess: trip.guess,
             over: false,
+            kept_back: false,
         });
     }
 }

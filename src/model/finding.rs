@@ -48,6 +48,8 @@ pub struct Finding {
     pub guess: bool,
     /// The condition is over by itself (a silent feed spoke again): resolve the open alert instead of opening one.
     pub over: bool,
+    /// The rule's promise had no room for it: nobody is told, but it counts where small things are added up.
+    pub kept_back: bool,
 }
 
 /// Where the texts of a finding stand.

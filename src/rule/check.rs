@@ -309,7 +309,34 @@ impl<'a> Checker<'a, '_> {
                 }
             }
             Detect::Drop { bucket, .. } => self.bucket(*bucket),
-            Detect::OffHours { .. } => {}
+            Detect::OffHours { .. } | Detect::Beacon { .. } | Detect::Overdue { .. } => {}
+            Detect::Risk { half_life, .. } => {
+                if *half_life == Span::ZERO {
+                    self.report(Place::Key("detect", "half_life"), "what fades at once cannot add up", |it| {
+                        it.expected("a duration such as \"1d\"")
+                    });
+                }
+                if rule.by.len() != 1 {
+                    self.report(Place::Value("by"), "`Risk` adds up what is found about one field", |it| {
+                        it.expected("exactly one field such as `[\"user.name\"]`")
+                    });
+                }
+            }
+            Detect::Growth { field, .. } if field.is_empty() => {}
+            Detect::Growth { field, .. } => self.field("detect", field),
+            Detect::FanOut { field, failed, succeeded, .. } => {
+                self.field("detect", field);
+                self.expr("detect", failed);
+                self.expr("detect", succeeded);
+            }
+            Detect::Unfamiliar { fields, .. } => {
+                if fields.is_empty() {
+                    self.report(Place::Key("detect", "fields"), "no fields, so nothing can be unfamiliar", |it| {
+                        it.expected("at least one field such as \"source.as.number\"")
+                    });
+                }
+                fields.iter().for_each(|it| self.field("detect", it));
+            }
             Detect::Absence { first, then, within } => {
                 if *within == Span::ZERO {
                     self.window();

@@ -85,6 +85,7 @@ impl<'a> Vendor<'a> {
                 }
             }
             Detect::Absence { first, .. } => missing = self.least(rule, &[&rule.when, first]),
+            Detect::FanOut { failed, .. } => missing = self.least(rule, &[&rule.when, failed]),
             _ => missing = self.least(rule, &[&rule.when]),
         }
         missing.sort();
@@ -101,6 +102,15 @@ impl<'a> Vendor<'a> {
             // Travel takes whatever places there are: an address is enough.
             match &rule.detect {
                 Detect::Travel {} => wanted.push("source.ip".into()),
+                // Peers are a help, and one of the fields is enough.
+                Detect::Unfamiliar { fields, .. } => {
+                    wanted.extend(fields.iter().find(|it| kind.has(it)).or(fields.first()).cloned());
+                }
+                Detect::Spike { field, .. } | Detect::Growth { field, .. } => {
+                    wanted.extend((!field.is_empty()).then(|| field.clone()));
+                }
+                Detect::FanOut { field, .. } => wanted.push(field.clone()),
+                Detect::OffHours { .. } => {}
                 kind => wanted.extend(kind.fields()),
             }
             missing.extend(wanted.into_iter().filter(|it| !kind.has(it)));

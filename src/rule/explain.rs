@@ -14,7 +14,7 @@ use crate::model::Severity;
 use crate::model::text::nearest;
 
 /// How matchers and kinds are written: shown as help, and in `docs/rules.md`.
-pub const WRITTEN: [(&str, &str); 36] = [
+pub const WRITTEN: [(&str, &str); 42] = [
     ("All", "All([Eq(\"activity\", \"login.failure\"), Exists(\"user.name\")])"),
     ("Any", "Any([Eq(\"user.name\", \"root\"), Eq(\"user.name\", \"admin\")])"),
     ("Not", "Not(Eq(\"event.provider\", \"okta\"))"),
@@ -53,6 +53,15 @@ pub const WRITTEN: [(&str, &str); 36] = [
     ("Spike", "Spike(bucket: \"5m\", false_alerts: \"1/week\")"),
     ("Drop", "Drop(bucket: \"15m\", false_alerts: \"1/week\")"),
     ("OffHours", "OffHours(false_alerts: \"1/week\")"),
+    ("Unfamiliar", "Unfamiliar(fields: [\"source.as.number\", \"device.id\"], false_alerts: \"1/week\")"),
+    (
+        "FanOut",
+        "FanOut(field: \"user.name\", failed: Eq(\"activity\", \"login.failure\"), succeeded: Eq(\"activity\", \"login.success\"))",
+    ),
+    ("Beacon", "Beacon(false_alerts: \"1/week\")"),
+    ("Growth", "Growth(field: \"source.bytes\", false_alerts: \"1/week\")"),
+    ("Overdue", "Overdue(false_alerts: \"1/week\")"),
+    ("Risk", "Risk(half_life: \"1d\", false_alerts: \"1/week\")"),
     ("Travel", "Travel()"),
     ("Fold", "Fold(\"user.name\")"),
     ("Exact", "Exact(\"user.name\")"),

@@ -833,7 +833,8 @@ mod tests {
         for (name, written) in super::super::explain::WRITTEN.iter().filter(|it| it.0 != "Rule") {
             let (when, by, detect) = match *name {
                 "Each" | "Count" | "Distinct" | "Sequence" | "Travel" | "Sum" | "Changed" | "Absence" | "Silence"
-                | "FirstSeen" | "Rare" | "Spike" | "Drop" | "OffHours" => ("All([])", "\"source.ip\"", *written),
+                | "FirstSeen" | "Rare" | "Spike" | "Drop" | "OffHours" | "Unfamiliar" | "FanOut" | "Beacon"
+                | "Growth" | "Overdue" | "Risk" => ("All([])", "\"source.ip\"", *written),
                 "Fold" | "Exact" => ("All([])", *written, "Each"),
                 _ => (*written, "\"source.ip\"", "Each"),
             };

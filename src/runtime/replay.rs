@@ -7,7 +7,7 @@ use super::pool::{Pool, Work};
 use super::setup::Setup;
 use crate::engine::save::Lessons;
 use crate::engine::{Engine, Rejected, Stats};
-use crate::model::{Alert, Span, Timestamp};
+use crate::model::{Alert, Finding, Span, Timestamp};
 use crate::source::SourceError;
 use crate::source::reader::Reader;
 
@@ -29,6 +29,12 @@ pub trait Sink {
     fn told(&mut self, alerts: &mut Vec<Alert>) -> std::io::Result<()>;
     /// A line that did not become an event.
     fn rejected(&mut self, source: &str, reject: &Rejected);
+    /// Whether it wants to see what promises had no room for.
+    fn wants_suppressed(&self) -> bool {
+        false
+    }
+    /// What a promise had no room for, and whose it was.
+    fn suppressed(&mut self, _rule: &str, _finding: &Finding) {}
     /// Something was read: a moment to show progress.
     fn progress(&mut self, engine: &Engine, readers: &[Reader]);
 }
@@ -56,6 +62,9 @@ pub fn replay(setup: &Setup, mut job: Replay, sink: &mut dyn Sink) -> Result<(En
     for name in &names {
         engine.add_source(name, job.lateness);
     }
+    if sink.wants_suppressed() {
+        engine.keep_suppressed();
+    }
     let readings = |_: u16| setup.reading.clone();
     let fronts = (0..job.threads.max(1)).map(|_| setup.front()).collect();
     std::thread::scope(|scope| {
@@ -81,6 +90,7 @@ pub fn replay(setup: &Setup, mut job: Replay, sink: &mut dyn Sink) -> Result<(En
         }
         while feed.take(&mut pool, &mut engine, &mut job, sink)? {}
         engine.finish(&mut feed.told);
+        engine.suppressed().for_each(|(rule, it)| sink.suppressed(rule, &it));
         sink.told(&mut feed.told).map_err(ReplayError::Output)
     })?;
     let stats = engine.stats();
@@ -117,6 +127,7 @@ impl Feed {
             sink.rejected(&name, &reject);
         }
         engine.observe(&mut work.judged, &mut self.told);
+        engine.suppressed().for_each(|(rule, it)| sink.suppressed(rule, &it));
         if !self.told.is_empty() {
             sink.told(&mut self.told).map_err(ReplayError::Output)?;
         }

@@ -45,7 +45,20 @@ impl Played {
 
     /// The same without the kinds that judge a whole feed, or one against all others: those hear what anybody does.
     pub fn own_lines(&self) -> Vec<String> {
-        const OF_ALL: [&str; 6] = ["silence", "first-seen", "rare", "spike", "drop", "off-hours"];
+        const OF_ALL: [&str; 12] = [
+            "silence",
+            "first-seen",
+            "rare",
+            "spike",
+            "drop",
+            "off-hours",
+            "unfamiliar",
+            "fan-out",
+            "beacon",
+            "growth",
+            "overdue",
+            "risk",
+        ];
         let alerts = self.alerts.iter().filter(|it| {
             let kind = it.because.get("kind").and_then(Value::as_str).unwrap_or("");
             !OF_ALL.contains(&kind)
