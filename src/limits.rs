@@ -18,10 +18,11 @@ pub const FIELDS_MAX: usize = 16_000;
 pub const SHAPES_MAX: usize = 4096;
 /// Cases, fields and schemas that are remembered for all shapes together, some 100 bytes each. Full: the same.
 pub const SHAPE_PARTS_MAX: usize = 1 << 16;
-/// Texts between the values of JSON records that a decoder remembers, their bytes, and how many of them may follow one value.
-/// More texts or bytes: all are forgotten and found again. More behind one value: such records are read the long way.
+/// Texts between the values of JSON records that a decoder remembers. More: all are forgotten and found again.
 pub const TRAIL_TURNS_MAX: usize = 4096;
+/// The bytes of all of them. More: as above.
 pub const TRAIL_BYTES_MAX: usize = 128 << 10;
+/// How many different ones may follow one value. More: such records are read the long way.
 pub const TRAIL_WIDTH_MAX: usize = 8;
 /// Actions for which a front remembers which forms of their schema fit. Another with the same place overwrites one. Up to
 /// 4 KiB each, mostly 20 bytes.
