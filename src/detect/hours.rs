@@ -144,7 +144,11 @@ impl Detector for Hours {
             match door.knock(seen, people.len(), most, self.bytes_max / 4, all) {
                 Place::Free => {}
                 Place::None => return,
-                Place::Of(leaving) => leaving.iter().for_each(|it| drop(people.remove(it))),
+                Place::Of(leaving) => {
+                    for key in &leaving {
+                        people.remove(key);
+                    }
+                }
             }
             let group = group(seen, (!self.peers.is_empty()).then_some(0));
             self.gate.begin(group, seen.hit.release);

@@ -39,7 +39,7 @@ use crate::source::receipt::Receipt;
 use crate::source::tcp::{Acknowledge, Ledger, Listener, NoLedger, TcpSettings};
 use crate::source::{self, SourceConfig, SourceError};
 use crate::store::disk::Real;
-use crate::store::{Group, OutboxRow, Store, StoreError};
+use crate::store::{Group, OutboxRow, Positions, Store, StoreError};
 use crate::web::{self, Published};
 
 /// What the service is made of, besides the rules.
@@ -202,7 +202,7 @@ struct Way {
     line_bytes_max: usize,
     ledger: Arc<dyn Ledger>,
     /// How far files were read in the life before; None: nothing is remembered.
-    positions: Option<Vec<(String, Vec<u8>)>>,
+    positions: Option<Positions>,
     to: mpsc::Sender<LineBatch>,
     stopped: watch::Receiver<bool>,
     failures: mpsc::UnboundedSender<SourceError>,
@@ -432,7 +432,7 @@ impl Opened {
 
 impl Opened {
     /// How far files were read; None: nothing is remembered.
-    fn positions(&self) -> Result<Option<Vec<(String, Vec<u8>)>>, LiveError> {
+    fn positions(&self) -> Result<Option<Positions>, LiveError> {
         let Some(store) = &self.store else { return Ok(None) };
         let all = store.positions(usize::MAX).map_err(|it| unusable(store.folder(), it))?;
         Ok(Some(all.0))

@@ -49,6 +49,9 @@ const FORMAT: u32 = 1;
 /// What somebody does with a journal entry: its number and its bytes. An error ends the reading.
 pub type EachEntry<'a> = dyn FnMut(u64, &[u8]) -> Result<(), String> + 'a;
 
+/// How far each file of a followed source was read: its identity, and the position as bytes.
+pub type Positions = Vec<(String, Vec<u8>)>;
+
 /// The state directory.
 pub struct Store {
     folder: PathBuf,
@@ -496,7 +499,7 @@ impl Store {
     }
 
     /// How far files were read, by name; at most so many, and how many there are.
-    pub fn positions(&self, most: usize) -> Result<(Vec<(String, Vec<u8>)>, u64), Fault> {
+    pub fn positions(&self, most: usize) -> Result<(Positions, u64), Fault> {
         let transaction = self.database.begin_read()?;
         let table = transaction.open_table(POSITIONS)?;
         let mut all = Vec::new();
