@@ -105,6 +105,8 @@ pub const WEB_CONNECTIONS_MAX: usize = 64;
 pub const WEB_HEAD_BYTES_MAX: usize = 8 << 10;
 /// Alerts open at once. More: the one that would resolve next is resolved early, and counted.
 pub const OPEN_ALERTS_MAX: usize = 100_000;
+/// Alerts that opened last, whose ids are remembered, 50 bytes each: a line that comes again opens none of them again. More: forgotten.
+pub const ALERTS_KNOWN_MAX: usize = 4096;
 /// Cached geo lookups (direct-mapped by address).
 pub const GEO_CACHE_ENTRIES: usize = 1 << 16;
 /// People an impossible-travel rule remembers, about 1 KiB each. More: newcomers are not judged until somebody is forgotten.

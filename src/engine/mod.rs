@@ -46,6 +46,9 @@ pub struct Engine {
     findings_by_rule: Vec<u64>,
 }
 
+/// How long memories are kept for a source that is behind: longer, and a slow clock would keep them for ever.
+const CATCHES_UP: Span = Span::from_secs(120);
+
 /// Shards that work elsewhere: in threads, which are none of an engine's business.
 pub trait Away {
     /// Gives every shard a step. Waits when too many are under way.
@@ -210,6 +213,15 @@ impl Engine {
         self.clocks[usize::from(source)].newest()
     }
 
+    /// The wall clock when the latest lines of a source came, if they came live.
+    pub fn heard(&self, source: u16) -> Option<Timestamp> {
+        self.clocks[usize::from(source)].heard()
+    }
+
+    pub fn knows_source(&self, source: u16) -> bool {
+        usize::from(source) < self.sources.len()
+    }
+
     pub fn source_name(&self, source: u16) -> &str {
         &self.sources[usize::from(source)]
     }
@@ -273,7 +285,11 @@ impl Engine {
             Timestamp::MAX => end,
             _ => self.passed.max(Timestamp::from_micros(self.watermark().micros().saturating_sub(1))),
         };
-        Step { batches, now: self.now, until, sources: self.sources.clone() }
+        let held = self.held();
+        // What a source that catches up still has to say is judged by what was known then.
+        let slowest = held.iter().copied().min().unwrap_or(self.now);
+        let forget = slowest.max(self.now.minus(CATCHES_UP)).min(self.now);
+        Step { batches, now: self.now, until, forget, held, sources: self.sources.clone() }
     }
 
     /// What the shards found in a step goes to the desk.
@@ -286,6 +302,18 @@ impl Engine {
             self.desk.observe(finding, &self.sources, told);
         }
         self.desk.advance(now, told);
+    }
+
+    /// A source that speaks and is behind the others, because it was away or its clock is slow, does not hold them up; but its
+    /// own lines still wait for each other, or what it sends in one rush would be judged in the order of the rush. Empty:
+    /// none is behind.
+    fn held(&self) -> Vec<Timestamp> {
+        let clocks = || self.clocks.iter().zip(&self.closed);
+        let speaks = |(clock, closed): &(&SourceClock, &bool)| !**closed && !clock.is_idle();
+        if !clocks().filter(speaks).any(|it| it.0.watermark() < self.now) {
+            return Vec::new();
+        }
+        clocks().map(|it| if speaks(&it) { it.0.watermark() } else { Timestamp::MAX }).collect()
     }
 
     /// The smallest watermark of the sources that speak; when none does, the newest that any said.

@@ -102,6 +102,7 @@ pub struct SavedClock {
     standing: Timestamp,
     waiting: Vec<Waiting>,
     flushed: bool,
+    heard: Option<Timestamp>,
     late: u64,
     suspect: u64,
 }
@@ -119,6 +120,8 @@ pub struct SourceClock {
     waiting: VecDeque<Waiting>,
     /// It was idle so long that what it said is taken as complete.
     flushed: bool,
+    /// Live: the wall clock when its latest batch came.
+    heard: Option<Timestamp>,
     pub late: u64,
     pub suspect: u64,
 }
@@ -167,6 +170,7 @@ impl SourceClock {
             standing: Timestamp::MIN,
             waiting: VecDeque::new(),
             flushed: false,
+            heard: None,
             late: 0,
             suspect: 0,
         }
@@ -180,6 +184,7 @@ impl SourceClock {
             standing: self.standing,
             waiting: self.waiting.iter().cloned().collect(),
             flushed: self.flushed,
+            heard: self.heard,
             late: self.late,
             suspect: self.suspect,
         }
@@ -196,6 +201,7 @@ impl SourceClock {
             standing: saved.standing,
             waiting,
             flushed: saved.flushed,
+            heard: saved.heard,
             late: saved.late,
             suspect: saved.suspect,
         }
@@ -221,9 +227,15 @@ impl SourceClock {
         self.newest
     }
 
+    /// The wall clock when its latest lines came, if they came live.
+    pub fn heard(&self) -> Option<Timestamp> {
+        self.heard
+    }
+
     /// Takes a batch in; appends the batches whose hits now have their times.
     pub fn observe(&mut self, batch: HitBatch, track: Track, ready: &mut Vec<HitBatch>) {
         self.flushed = false;
+        self.heard = track.received.or(self.heard);
         let verdicts = vec![None; track.stretches.len()];
         self.waiting.push_back(Waiting { batch, track, verdicts });
         self.decide(false);

@@ -3,7 +3,7 @@
 //! No task, no timer and no thread: the keeper drives it in the service, and a simulation drives the very same lines
 //! through years of bad disks.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::store::{Fault, Group, OutboxRow, Store, Tally};
 
 /// What was committed for clients that say who they are.
 #[derive(Default)]
-pub struct StoredLedger(Mutex<HashMap<String, u64>>);
+pub struct StoredLedger(Mutex<BTreeMap<String, u64>>);
 
 impl StoredLedger {
     pub fn of(clients: Vec<(String, u64)>) -> StoredLedger {

@@ -4,7 +4,7 @@
 //! do their senders. One loop owns front, engine and desk, so nothing in them is locked. What the desk tells goes to the
 //! courier, whose queues are each receiver's own: a dead receiver never makes a source wait.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ use crate::source::frame::Framer;
 use crate::source::receipt::Receipt;
 use crate::source::tcp::{Acknowledge, Ledger, Listener, NoLedger, TcpSettings};
 use crate::source::{self, SourceConfig, SourceError};
-use crate::store::disk::Real;
+use crate::store::disk::{Disk, Real};
 use crate::store::{Group, OutboxRow, Store, StoreError};
 use crate::web::{self, Published};
 
@@ -168,7 +168,10 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
             service.take(batch, clock::both(), surroundings);
             service.tell(&mut post, surroundings).await?;
         }
-        service.flush();
+        if service.recorder.is_none() {
+            // With state, what waits for its time waits in it: a restart must change nothing.
+            service.flush();
+        }
     }
     service.tell(&mut post, surroundings).await?;
     post.end(surroundings).await;
@@ -240,7 +243,8 @@ pub struct Service {
     front: Front,
     engine: Engine,
     readings: Vec<(Reading, Span, Option<String>)>,
-    feeds: HashMap<Arc<str>, Feed>,
+    /// By name: what they are told about is in one order, whatever the run.
+    feeds: BTreeMap<Arc<str>, Feed>,
     judged: Judged,
     told: Vec<Alert>,
     trusted: Trusted,
@@ -285,7 +289,7 @@ impl Recorder {
     }
 
     /// Sends what there is, if the keeper has a hand free. False: there is much, and it must be waited for.
-    pub fn offer(&mut self) -> bool {
+    fn offer(&mut self) -> bool {
         if self.group.is_empty() && self.receipts.is_empty() {
             return true;
         }
@@ -304,7 +308,7 @@ impl Recorder {
 
     /// A snapshot, if one is due and the keeper has a hand free: after many entries, and where a damaged database was replaced
     /// by a new one, which knows nothing of what came before.
-    pub fn offer_snapshot(&mut self, engine: &Engine) {
+    fn offer_snapshot(&mut self, engine: &Engine) {
         let begun_anew = self.status.borrow().begun_anew;
         let is_due = self.journaled >= self.snapshot_after || begun_anew > self.begun_anew;
         // What is not yet on its way to the journal must not be in a snapshot.
@@ -348,14 +352,60 @@ fn unusable(folder: &std::path::Path, problem: impl std::fmt::Display) -> LiveEr
     LiveError::State(StoreError::Unusable { folder: folder.display().to_string(), problem: problem.to_string() })
 }
 
+/// What a life needs besides what it remembers.
+pub struct Wanted<'a> {
+    /// Names in the order of the courier's.
+    pub receivers: &'a [String],
+    /// Journal bytes that make a snapshot due.
+    pub snapshot_after: usize,
+    pub disk: Arc<dyn Disk>,
+}
+
+/// An engine that knows what the life before it knew, and what keeps the two together from now on.
+pub struct Revived {
+    pub engine: Engine,
+    pub recorder: Recorder,
+    pub books: Books,
+    pub inbox: mpsc::Receiver<Message>,
+    /// Journal entries since the snapshot.
+    pub entries: u64,
+    /// What could not be read.
+    pub complaints: Vec<String>,
+    pub told: Vec<Alert>,
+}
+
+/// The way back to life, the same for a first start, an orderly one and one after a crash.
+pub fn revive(
+    mut store: Store,
+    setup: &mut Setup,
+    ledger: Arc<StoredLedger>,
+    wanted: Wanted<'_>,
+    date: &str,
+    say: mpsc::UnboundedSender<String>,
+) -> Result<Revived, String> {
+    let keys = store.hash_keys((setup.keys.0, setup.keys.1))?;
+    setup.keys = crate::engine::HashKeys(keys.0, keys.1);
+    let set = setup.set.clone();
+    let mut told = Vec::new();
+    let (engine, recovered) = journal::recover(&store, date, &|| Engine::new(set.clone(), 1), &mut told)?;
+    let (to, inbox) = mpsc::channel(1);
+    let (status_to, status) = watch::channel(Status::of(&store)?);
+    let books = Books::open(store, wanted.disk, keys, ledger, wanted.receivers, status_to, say)?;
+    let mut recorder = Recorder::new(to, status, wanted.snapshot_after);
+    recorder.entry(Entry::Rules(engine.rule_names()).encode());
+    Ok(Revived { engine, recorder, books, inbox, entries: recovered.entries, complaints: recovered.complaints, told })
+}
+
 /// One connection, file or stdin.
 struct Feed {
     number: u16,
     lateness: Span,
     heard: Instant,
+    /// How much of the time since then was no silence: it may still come back, or it was we who did not listen.
+    excused: Duration,
     idle: bool,
-    /// Its latest lines came about when they say they happened.
-    lives: bool,
+    /// Its latest lines came about when they say they happened, as the clock was then.
+    lived: bool,
 }
 
 impl Service {
@@ -375,28 +425,21 @@ impl Service {
         let mut complaints = opened.set_aside;
         let (engine, recorder) = match opened.store {
             None => (Engine::new(setup.set.clone(), 1), None),
-            Some(mut store) => {
+            Some(store) => {
                 let folder = store.folder().to_path_buf();
-                let keys = store.hash_keys((setup.keys.0, setup.keys.1)).map_err(|it| unusable(&folder, it))?;
-                setup.keys = crate::engine::HashKeys(keys.0, keys.1);
-                let set = setup.set.clone();
-                let fresh = || Engine::new(set.clone(), 1);
-                let (engine, recovered) = journal::recover(&store, &books::date(now), &fresh, &mut told)
-                    .map_err(|it| unusable(&folder, it))?;
-                if recovered.snapshot.is_some() || recovered.entries > 0 {
-                    surroundings.say(&format!("remembered: {} journal entries since the snapshot", recovered.entries));
-                }
-                complaints.extend(recovered.complaints);
-                let (to, inbox) = mpsc::channel(1);
-                let (status_to, status) = watch::channel(Status::of(&store).map_err(|it| unusable(&folder, it))?);
                 let names: Vec<String> = post.book.receivers.iter().map(|it| it.name.clone()).collect();
-                let reports = post.reports.take().unwrap_or_else(|| mpsc::channel(1).1);
-                let books = Books::open(store, Arc::new(Real), keys, opened.stored, &names, status_to, say)
+                let wanted =
+                    Wanted { receivers: &names, snapshot_after: limits::JOURNAL_BYTES_MAX, disk: Arc::new(Real) };
+                let revived = revive(store, &mut setup, opened.stored, wanted, &books::date(now), say)
                     .map_err(|it| unusable(&folder, it))?;
-                tokio::spawn(Keeper::new(books, post.courier.clone()).run(inbox, reports));
-                let mut recorder = Recorder::new(to, status, limits::JOURNAL_BYTES_MAX);
-                recorder.entry(Entry::Rules(engine.rule_names()).encode());
-                (engine, Some(recorder))
+                if revived.entries > 0 {
+                    surroundings.say(&format!("remembered: {} journal entries since the snapshot", revived.entries));
+                }
+                complaints.extend(revived.complaints);
+                told.extend(revived.told);
+                let reports = post.reports.take().unwrap_or_else(|| mpsc::channel(1).1);
+                tokio::spawn(Keeper::new(revived.books, post.courier.clone()).run(revived.inbox, reports));
+                (revived.engine, Some(revived.recorder))
             }
         };
         for complaint in &complaints {
@@ -405,7 +448,7 @@ impl Service {
         }
         let mut service =
             Service::new(setup, readings, live.lateness, engine, recorder, sentences, publish, clock::both());
-        service.told = told;
+        service.tell_first(told);
         Ok(service)
     }
 
@@ -422,8 +465,9 @@ impl Service {
     ) -> Service {
         // Sources of the life before may come back, and have a while for it; those that do not hold nothing up.
         let feed = |(number, name): (u16, String)| {
-            let lives = false;
-            (Arc::from(name), Feed { number, lateness, heard: now.steady + COMES_BACK, idle: false, lives })
+            // Whether time passes with the wall clock must not wait for their next line: it may never come.
+            let lived = engine.heard(number).zip(engine.newest(number)).is_some_and(|(heard, it)| is_near(heard, it));
+            (Arc::from(name), Feed { number, lateness, heard: now.steady, excused: COMES_BACK, idle: false, lived })
         };
         Service {
             front: setup.front(),
@@ -474,28 +518,38 @@ impl Service {
             (_, None) => {}
         }
         if now.steady.saturating_duration_since(self.last_tick) >= TICK {
-            self.pass(now);
+            // What waits behind this batch may be of a source that seems silent.
+            self.pass(now, 5);
         }
     }
 
     /// Lets everybody know: by way of the keeper where there is one.
     async fn tell(&mut self, post: &mut Post, surroundings: &mut dyn Surroundings) -> Result<(), LiveError> {
-        self.count_fired();
         if self.recorder.is_none() {
+            self.count_fired();
             return post.tell(&mut self.told, surroundings).await;
         }
         if post.courier.is_none() && !self.told.is_empty() {
             surroundings.told(&self.told)?;
         }
-        self.record(&post.book);
-        let Some(recorder) = &mut self.recorder else { return Ok(()) };
-        if !recorder.offer() {
+        if !self.hand_over(&post.book)
+            && let Some(recorder) = &mut self.recorder
+        {
             let message = recorder.message();
             // The keeper outlives the service.
             let _ = recorder.to.send(message).await;
         }
-        recorder.offer_snapshot(&self.engine);
         Ok(())
+    }
+
+    /// Gives the keeper what there is, if it has a hand free. False: there is much, and it must be waited for.
+    pub fn hand_over(&mut self, book: &Book) -> bool {
+        self.count_fired();
+        self.record(book);
+        let Some(recorder) = &mut self.recorder else { return true };
+        let is_light = recorder.offer();
+        recorder.offer_snapshot(&self.engine);
+        is_light
     }
 
     fn count_fired(&mut self) {
@@ -510,7 +564,7 @@ impl Service {
     }
 
     /// What is to be told becomes notifications, in the group with the lines that led to it.
-    pub fn record(&mut self, book: &Book) {
+    fn record(&mut self, book: &Book) {
         let Some(recorder) = &mut self.recorder else { return };
         let now = self.trusted.wall();
         for alert in self.told.drain(..) {
@@ -529,6 +583,15 @@ impl Service {
                 });
             }
         }
+    }
+
+    /// Alerts that came up before the first line.
+    pub fn tell_first(&mut self, alerts: Vec<Alert>) {
+        self.told.extend(alerts);
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
     }
 
     /// Judges what still waits for its time.
@@ -571,9 +634,10 @@ impl Service {
                 recorder.entry(Entry::Source { name: name.to_string(), lateness: *lateness }.encode());
             }
             let number = engine.add_source(&name, *lateness);
-            Feed { number, lateness: *lateness, heard: now.steady, idle: false, lives: false }
+            Feed { number, lateness: *lateness, heard: now.steady, excused: Duration::ZERO, idle: false, lived: false }
         });
         feed.heard = now.steady;
+        feed.excused = Duration::ZERO;
         feed.lateness = *lateness;
         feed.idle = false;
         batch.source = feed.number;
@@ -582,8 +646,7 @@ impl Service {
             recorder.entry(Entry::batch(&mut self.judged, self.engine.now()));
         }
         self.engine.observe(&mut self.judged, &mut self.told);
-        feed.lives =
-            self.engine.newest(feed.number).is_some_and(|it| now.wall.since(it) <= LIVE && it.since(now.wall) <= LIVE);
+        feed.lived = self.engine.newest(feed.number).is_some_and(|it| is_near(now.wall, it));
     }
 
     /// The time as far as the clocks can be trusted. Where somebody set the wall clock, sources have to say anew that they
@@ -600,27 +663,33 @@ impl Service {
         now
     }
 
-    /// Lets time pass where nothing was said.
+    /// Lets time pass where nothing was said: no batch waits.
     pub fn tick(&mut self, now: Now) {
         let now = self.look(now);
-        self.pass(now);
+        self.pass(now, 1);
     }
 
-    fn pass(&mut self, now: Now) {
+    /// `patience`: after how many latenesses a source is silent.
+    fn pass(&mut self, now: Now, patience: u32) {
         let asleep = now.steady.saturating_duration_since(self.last_tick);
         self.last_tick = now.steady;
         if asleep >= ASLEEP {
             // Nobody was silent: we did not listen.
-            self.feeds.values_mut().for_each(|it| it.heard += asleep);
+            self.feeds.values_mut().for_each(|it| it.excused += asleep);
         }
-        let unsettled = self.stepped_at.filter(|it| now.steady.saturating_duration_since(*it) < STEP_SETTLES);
+        let settled = self.stepped_at.is_none_or(|it| now.steady.saturating_duration_since(it) >= STEP_SETTLES);
         let mut lives = false;
         let mut lateness = Span::ZERO;
         for feed in self.feeds.values_mut() {
             lateness = lateness.max(feed.lateness);
-            lives |= feed.lives && unsettled.is_none_or(|it| feed.heard > it);
-            let silent = now.steady.saturating_duration_since(feed.heard);
-            if !feed.idle && silent >= feed.lateness.to_std().max(TICK) {
+            let since = now.steady.saturating_duration_since(feed.heard);
+            // After a start the sources have the first word: the clock may have been set while nobody looked.
+            let Some(silent) = since.checked_sub(feed.excused) else { continue };
+            // A clock that was set since then, and is right now, says anew when that was.
+            let heard = now.wall.minus(Span::from_micros(since.as_micros() as i64));
+            let newest = self.engine.newest(feed.number);
+            lives |= newest.is_some_and(|it| is_near(heard, it)) || settled && feed.lived;
+            if !feed.idle && silent >= feed.lateness.to_std().max(TICK) * patience {
                 feed.idle = true;
                 if let Some(recorder) = &mut self.recorder {
                     recorder.entry(Entry::Idle { source: feed.number, now: self.engine.now() }.encode());
@@ -736,6 +805,10 @@ impl Service {
             }
         }
     }
+}
+
+fn is_near(a: Timestamp, b: Timestamp) -> bool {
+    a.since(b) <= LIVE && b.since(a) <= LIVE
 }
 
 /// How each configured source is read: format and zone, lateness, and the name it goes by.
