@@ -14,11 +14,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
-use super::books::{self, Books, Status, StoredLedger};
+use super::books::{self, Books, ReceiverStatus, Status, StoredLedger};
 use super::clock::{Now, Step, Trusted};
 use super::journal::{self, Entry};
 use super::keeper::{Keeper, Message};
 use super::setup::Setup;
+use super::watch::Watch;
 use super::{clock, own};
 use crate::config;
 use crate::deliver::config::{Outside, Receiver, Routes};
@@ -44,7 +45,9 @@ pub struct Live {
     pub sources: Vec<SourceConfig>,
     pub lateness: Span,
     pub look: Look,
-    /// Reads everything anew, for SIGHUP.
+    /// The files that a change of is taken up at once.
+    pub watched: Box<dyn Fn(&Setup) -> Vec<PathBuf>>,
+    /// Reads everything anew, for SIGHUP and changed files.
     pub reload: Box<dyn Fn() -> Result<Setup, Refusal>>,
 }
 
@@ -77,8 +80,12 @@ const TICK: Duration = Duration::from_millis(50);
 const LIVE: Span = Span::from_secs(300);
 /// How often the page for machines learns something new.
 const PUBLISH_EVERY: Duration = Duration::from_millis(250);
+/// How long rejects are counted before somebody hears of them.
+const REJECTS_WINDOW: Duration = Duration::from_secs(300);
 /// How often replaced geo databases are looked for.
 const GEO_LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often changed rules, lists and configurations are looked for; they are taken up at the second look.
+const FILES_LOOK_EVERY: Duration = Duration::from_millis(750);
 /// After a start, how long sources of the life before have to come back before what they said is taken as complete.
 const COMES_BACK: Duration = Duration::from_secs(8);
 /// A longer time between two looks, and it was we who did not listen.
@@ -123,6 +130,7 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
         start(number as u16, source, line_bytes_max, &ledger, &to, &stopped, &failures_to, surroundings).await?;
     }
     drop((to, failures_to));
+    service.files = Watch::of(&(live.watched)(&service.setup));
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failed = None;
@@ -133,6 +141,8 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
             _ = terminated.recv() => break false,
             _ = hung_up.recv() => {
                 surroundings.say(&service.reload(&live));
+                service.files = Watch::of(&(live.watched)(&service.setup));
+                post.follow(&service.setup, surroundings);
                 service.tell(&mut post, surroundings).await?;
             }
             Some(error) = failures.recv() => {
@@ -150,6 +160,10 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
             },
             _ = ticks.tick() => {
                 service.tick(clock::both());
+                if service.files_changed(&live) {
+                    surroundings.say(&service.reload(&live));
+                    post.follow(&service.setup, surroundings);
+                }
                 service.tell(&mut post, surroundings).await?;
                 while let Ok(sentence) = service.sentences.try_recv() {
                     surroundings.say(&sentence);
@@ -262,6 +276,8 @@ pub struct Service {
     reload_failures: u64,
     geo_watch: crate::enrich::geo::Watch,
     geo_looked_at: Instant,
+    files: Watch,
+    files_looked_at: Instant,
 }
 
 /// What is on its way to the keeper.
@@ -404,6 +420,8 @@ struct Feed {
     /// How much of the time since then was no silence: it may still come back, or it was we who did not listen.
     excused: Duration,
     idle: bool,
+    /// Since when, and how many lines came and were rejected.
+    rejects: Option<(Instant, u64, u64)>,
     /// Its latest lines came about when they say they happened, as the clock was then.
     lived: bool,
 }
@@ -467,7 +485,10 @@ impl Service {
         let feed = |(number, name): (u16, String)| {
             // Whether time passes with the wall clock must not wait for their next line: it may never come.
             let lived = engine.heard(number).zip(engine.newest(number)).is_some_and(|(heard, it)| is_near(heard, it));
-            (Arc::from(name), Feed { number, lateness, heard: now.steady, excused: COMES_BACK, idle: false, lived })
+            (
+                Arc::from(name),
+                Feed { number, lateness, heard: now.steady, excused: COMES_BACK, idle: false, rejects: None, lived },
+            )
         };
         Service {
             front: setup.front(),
@@ -489,6 +510,8 @@ impl Service {
             reload_failures: 0,
             geo_watch: setup.geo.watch(),
             geo_looked_at: now.steady,
+            files: Watch::default(),
+            files_looked_at: now.steady,
             setup,
         }
     }
@@ -502,6 +525,7 @@ impl Service {
             batch.name = format!("client:{client}").into();
         }
         self.judge(batch, now);
+        self.watch_rejects(now);
         let name = self.engine.source_name(self.judged.source);
         for reject in self.judged.rejects.drain(..) {
             *self.rejected.entry(reject.reason).or_default() += 1;
@@ -520,6 +544,26 @@ impl Service {
         if now.steady.saturating_duration_since(self.last_tick) >= TICK {
             // What waits behind this batch may be of a source that seems silent.
             self.pass(now, 5);
+        }
+    }
+
+    /// A source of which much is rejected is a source of which nothing is seen: somebody must hear of it.
+    fn watch_rejects(&mut self, now: Now) {
+        let counts = self.judged.counts;
+        let name = self.engine.source_name(self.judged.source).to_string();
+        let Some(feed) = self.feeds.get_mut(name.as_str()) else { return };
+        let (since, received, rejected) = feed.rejects.get_or_insert((now.steady, 0, 0));
+        *received += counts.received;
+        *rejected += counts.rejected;
+        if now.steady.saturating_duration_since(*since) < REJECTS_WINDOW {
+            return;
+        }
+        let (received, rejected) = (*received, *rejected);
+        feed.rejects = None;
+        if rejected * 100 > received {
+            let text =
+                format!("{rejected} of {received} lines of `{name}` in 5 minutes could not be read; see --rejects");
+            self.told.push(own::alert("rejects", Severity::Medium, &text, now.wall));
         }
     }
 
@@ -634,7 +678,15 @@ impl Service {
                 recorder.entry(Entry::Source { name: name.to_string(), lateness: *lateness }.encode());
             }
             let number = engine.add_source(&name, *lateness);
-            Feed { number, lateness: *lateness, heard: now.steady, excused: Duration::ZERO, idle: false, lived: false }
+            Feed {
+                number,
+                lateness: *lateness,
+                heard: now.steady,
+                excused: Duration::ZERO,
+                idle: false,
+                rejects: None,
+                lived: false,
+            }
         });
         feed.heard = now.steady;
         feed.excused = Duration::ZERO;
@@ -766,10 +818,26 @@ impl Service {
             out.labelled("alerts_suppressed_total", "reason", [("no-route", status.suppressed)].into_iter());
             out.counter("alerts_expired_total", status.expired);
             out.gauge("notifications_pending", status.pending as f64);
+            let receivers = || status.receivers.iter();
+            out.gauges("outbox_pending", "receiver", receivers().map(|it| (it.name.as_str(), it.pending as f64)));
+            let results = |it: &'_ ReceiverStatus| [(it.delivered, "delivered"), (it.expired, "expired")];
+            let deliveries =
+                receivers().flat_map(|it| results(it).map(|(count, result)| (it.name.as_str(), result, count)));
+            out.labelled_twice("deliveries_total", ["receiver", "result"], deliveries);
             out.gauge("commit_seconds", status.commit_seconds);
             reasons.extend(status.trouble.iter().map(|it| format!("storage: {it}")));
         }
         Published { ready: true, reasons, metrics: out.text() }
+    }
+
+    /// Whether rules, schemas, lists or the configuration say something else than before.
+    fn files_changed(&mut self, live: &Live) -> bool {
+        let now = self.last_tick;
+        if now.saturating_duration_since(self.files_looked_at) < FILES_LOOK_EVERY {
+            return false;
+        }
+        self.files_looked_at = now;
+        self.files.has_changed(&(live.watched)(&self.setup))
     }
 
     /// New rules between two batches; the old ones stay when the new ones cannot be used.
@@ -881,6 +949,24 @@ impl Post {
         }
         let book = Book { receivers, routes, look };
         Ok(Post { book, courier: Some(handle), reports: outbox.then_some(reports), outbox })
+    }
+
+    /// Routes as a new configuration has them. Receivers are the same until the next start: what is on its way to one that
+    /// was taken out is still delivered.
+    fn follow(&mut self, setup: &Setup, surroundings: &mut dyn Surroundings) {
+        let names: Vec<&str> = self.book.receivers.iter().map(|it| it.name.as_str()).collect();
+        let wanted: Vec<&str> = setup.config.receivers.0.iter().map(|it| it.0.as_str()).collect();
+        if names != wanted {
+            surroundings
+                .say("receivers were added or taken out: that takes a restart; until then the ones in force stay");
+        }
+        match Routes::resolve(&setup.config.routes, &names) {
+            Ok(routes) => self.book.routes = routes,
+            Err(problems) => {
+                let problems: Vec<String> = problems.iter().map(|it| it.to_string()).collect();
+                surroundings.say(&format!("the routes in force stay: {}", problems.join("; ")));
+            }
+        }
     }
 
     /// Hands alerts to everybody who should hear of them.

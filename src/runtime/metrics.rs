@@ -16,11 +16,33 @@ impl Metrics {
         let _ = writeln!(self.0, "# TYPE tripline_{name} gauge\ntripline_{name} {value}");
     }
 
+    /// One gauge a label value.
+    pub fn gauges<'a>(&mut self, name: &str, label: &str, values: impl Iterator<Item = (&'a str, f64)>) {
+        let _ = writeln!(self.0, "# TYPE tripline_{name} gauge");
+        for (value, number) in values {
+            let _ = writeln!(self.0, "tripline_{name}{{{label}=\"{}\"}} {number}", escaped(value));
+        }
+    }
+
+    /// One counter a pair of label values.
+    pub fn labelled_twice<'a>(
+        &mut self,
+        name: &str,
+        labels: [&str; 2],
+        values: impl Iterator<Item = (&'a str, &'a str, u64)>,
+    ) {
+        let _ = writeln!(self.0, "# TYPE tripline_{name} counter");
+        for (first, second, count) in values {
+            let (first, second) = (escaped(first), escaped(second));
+            let _ = writeln!(self.0, "tripline_{name}{{{}=\"{first}\",{}=\"{second}\"}} {count}", labels[0], labels[1]);
+        }
+    }
+
     /// One counter a label value.
     pub fn labelled<'a>(&mut self, name: &str, label: &str, values: impl Iterator<Item = (&'a str, u64)>) {
         let _ = writeln!(self.0, "# TYPE tripline_{name} counter");
         for (value, count) in values {
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let value = escaped(value);
             let _ = writeln!(self.0, "tripline_{name}{{{label}=\"{value}\"}} {count}");
         }
     }
@@ -28,6 +50,10 @@ impl Metrics {
     pub fn text(self) -> String {
         self.0
     }
+}
+
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]

@@ -49,6 +49,7 @@ pub struct Life {
     /// The keeper leaves a failed disk alone until then.
     rests_until: Option<Instant>,
     retry: Option<Pending>,
+    has_news: bool,
     /// What was found damaged.
     pub set_aside: Option<String>,
     _published: watch::Receiver<Arc<Published>>,
@@ -124,6 +125,7 @@ impl Life {
             busy: None,
             rests_until: None,
             retry: None,
+            has_news: true,
             set_aside: opened.set_aside.into_iter().chain(revived.complaints).next(),
             _published: published,
         })
@@ -132,6 +134,11 @@ impl Life {
     /// The last line that counts as taken from a client: here, or in a life before.
     pub fn known(&self, client: &str) -> u64 {
         self.taken.get(client).copied().unwrap_or_else(|| self.ledger.committed(client))
+    }
+
+    /// The database was begun anew: it knows no client.
+    pub fn has_lost_clients(&self) -> bool {
+        self.set_aside.is_some()
     }
 
     pub fn has_room(&self) -> bool {
@@ -235,6 +242,7 @@ impl Life {
     }
 
     fn done(&mut self, done: Done, now: Now, trace: &mut dyn FnMut(String)) {
+        self.has_news = true;
         match done {
             Done::Commit(pending, store, result) => {
                 trace(format!("commit {} {:?}", pending.group.number, result.as_ref().map(Vec::len)));
@@ -273,6 +281,11 @@ impl Life {
     /// What is committed; None while the store is in work.
     pub fn status(&mut self) -> Option<Status> {
         self.books.status()
+    }
+
+    /// The same, if something was committed since it was last asked.
+    pub fn news(&mut self) -> Option<Status> {
+        if std::mem::take(&mut self.has_news) { self.books.status() } else { None }
     }
 
     /// Nothing is on its way anywhere.

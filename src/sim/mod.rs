@@ -177,6 +177,7 @@ struct World<'a> {
     trouble_until: i64,
     mood_changes_at: i64,
     weather: Weather,
+    /// A bit flips now and then: what that damages is found, and set aside.
     flips: bool,
     was_damaged: bool,
     trace: Trace,
@@ -218,7 +219,7 @@ impl<'a> World<'a> {
             trouble_until: last + SECOND,
             mood_changes_at: 0,
             weather: Weather::default(),
-            flips: false,
+            flips: dice.chance(0.04),
             was_damaged: false,
             trace: Trace { kept: stage.trace_kept, ..Trace::default() },
             dice,
@@ -240,6 +241,7 @@ impl<'a> World<'a> {
         }
         self.note("the trouble is over".into());
         self.disk.set_mood(Mood::default());
+        self.disk.crash_after(u64::MAX >> 1);
         self.weather = Weather::default();
         (self.wall_off, self.crash_at, self.wall_changes_at) = (0, i64::MAX, i64::MAX);
         let patience = self.at + 3600 * SECOND;
@@ -292,8 +294,8 @@ impl<'a> World<'a> {
         }
         let Some(life) = &mut self.life else { return Ok(()) };
         let World { fixed, dice, disk, senders, people, at, ticked_at, trace, weather, .. } = self;
-        for number in 0..senders.len() {
-            senders[number].step(life, *at, dice, trace)?;
+        for sender in senders {
+            sender.step(life, *at, dice, trace)?;
         }
         let note = &mut |line: String| trace.note(format!("{at:>10} {line}"));
         for _ in 0..dice.within(0, 4) {
@@ -373,6 +375,10 @@ impl<'a> World<'a> {
             true => self.disk.power_cut(),
             false => self.disk.process_ended(),
         }
+        if self.flips && self.dice.chance(0.3) {
+            self.note("a bit flips".into());
+            self.disk.flip_a_bit();
+        }
         for sender in &mut self.senders {
             sender.connection = None;
             sender.returns_at = self.at + self.dice.within(0, 3 * SECOND as u64) as i64;
@@ -387,7 +393,7 @@ impl<'a> World<'a> {
         if counts.received != counts.accepted + counts.rejected {
             return Err(format!("received {} is not accepted + rejected", counts.received));
         }
-        match life.status() {
+        match life.news() {
             Some(it) if it.fired != it.delivered + it.pending + it.suppressed + it.expired => {
                 Err(format!("the books do not balance: {it:?}"))
             }
@@ -414,6 +420,10 @@ impl<'a> World<'a> {
         for (key, body) in self.people[0].bodies() {
             let alert: Alert = serde_json::from_slice(body).map_err(|it| format!("{key}: no alert: {it}"))?;
             told.push((alert, String::from_utf8_lossy(body).into_owned()));
+        }
+        if self.was_damaged {
+            // What was lost with the damage is lost; what counts is that it was found, and that work goes on.
+            return Ok(());
         }
         if self.fixed.expiry.is_none() {
             if status.expired > 0 {
@@ -532,10 +542,12 @@ impl Sender {
         let mut framer = Framer::new(0, 1 << 16);
         if self.script.greets {
             let known = life.known(&self.script.client);
-            if known < self.acknowledged {
+            if known < self.acknowledged && !life.has_lost_clients() {
                 let client = &self.script.client;
                 return Err(format!("{client} heard ACK {}, and is asked for {}", self.acknowledged, known + 1));
             }
+            // Where nothing is known of it, a client begins where it would go on.
+            let known = if known == 0 { self.acknowledged } else { known };
             trace.note(format!("{} is asked for line {}", self.script.client, known + 1));
             framer = framer.with_next_number(known + 1);
             self.next = known as usize;

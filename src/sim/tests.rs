@@ -13,7 +13,7 @@ fn holds(seeds: std::ops::Range<u64>) {
 
 #[test]
 fn what_is_promised_holds_whatever_breaks() {
-    holds(0..100);
+    holds(0..40);
 }
 
 #[test]
@@ -21,6 +21,15 @@ fn the_same_seed_gives_the_same_trace() {
     let (first, second) = (Stage::new(60), Stage::new(60));
     for seed in 0..10 {
         assert_eq!(first.run(seed, Bug::None).trace_hash, second.run(seed, Bug::None).trace_hash, "SEED={seed}");
+    }
+}
+
+/// Each of these once found something: lines of a source that was away judged in the order of its rush, a database taken for
+/// damaged while it was made, time that stood still after a start, alerts that opened twice, an end that was no pause.
+#[test]
+fn what_was_found_stays_found() {
+    for seed in [53, 72, 91, 125, 130] {
+        holds(seed..seed + 1);
     }
 }
 

@@ -7,6 +7,7 @@ use super::*;
 use crate::engine::{Reader, Reading, RuleSet, Wanted};
 use crate::enrich::Enricher;
 use crate::enrich::geo::Geo;
+use crate::model::Span;
 use crate::model::{Timestamp, Zone};
 
 /// A detection as YAML, and events that must match or must not.
