@@ -2,7 +2,8 @@
 //!
 //! The real program with the real receiver, all on loopback: a sender writes 50,000 access-log lines a second, with the times at
 //! which they are written; one in 250 satisfies a rule of its own, and its alert comes back by HTTP. What lies between the
-//! two, as a histogram. `cargo bench --bench latency`; RATE and SECONDS can be set.
+//! two, as a histogram. `cargo bench --bench latency`; RATE, SECONDS and
+//! TRIPLINE (another build of the program) can be set.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -61,14 +62,15 @@ fn main() {
 
 /// The program, listening, and where.
 fn start(folder: &std::path::Path) -> (Child, String) {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_tripline"))
+    let built = std::env::var("TRIPLINE").unwrap_or_else(|_| env!("CARGO_BIN_EXE_tripline").to_string());
+    let mut program = Command::new(built)
         .args(["run", "--config", "tripline.ron", "--rule", "probe"])
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("cargo has built it");
+        .expect("the program starts");
     let mut said = BufReader::new(program.stderr.take().expect("it is piped"));
     let mut line = String::new();
     let address = loop {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::deliver::config::{Ordered, Route, Settings};
-use crate::model::Span;
+use crate::model::{Span, Zone};
 use crate::rule::problem::{Problem, Refusal, Source};
 use crate::source::SourceConfig;
 
@@ -24,6 +24,8 @@ pub struct Config {
     pub enable: Vec<String>,
     /// Every built-in rule, the single-event signals too.
     pub all_rules: bool,
+    /// What rules learn from before the first line.
+    pub learn: Learn,
     pub receivers: Settings,
     pub routes: Vec<Route>,
     pub limits: Limits,
@@ -35,6 +37,14 @@ pub struct Config {
     pub lateness: Option<Span>,
     /// Where notifications go that could not be delivered. Default `dead-letters.ndjson`.
     pub dead_letters: Option<PathBuf>,
+}
+
+/// History, for rules that must know what is usual.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Learn {
+    /// Logs, in no particular order; nothing of them is told.
+    pub from: Vec<PathBuf>,
 }
 
 /// Where state is kept.
@@ -124,6 +134,7 @@ pub fn read(named: Option<&Path>) -> Result<Config, Refusal> {
     let mut config = parse(&name, &text)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let places = config.geoip.iter_mut().chain(&mut config.rules).chain(config.lists.0.iter_mut().map(|it| &mut it.1));
+    let places = places.chain(&mut config.learn.from);
     let state = config.state.as_mut().map(|State::Dir(it)| it);
     for place in places.chain(&mut config.dead_letters).chain(state) {
         *place = folder.join(&place);
@@ -144,10 +155,40 @@ fn begins_with_bracket(text: &str) -> bool {
     code.is_some_and(|it| it.starts_with('('))
 }
 
-/// Everything wrong with a configuration that reading it could not see.
-pub fn problems(config: &Config) -> Vec<Problem> {
-    let about = |what: String| Problem::of_file(DEFAULT_FILE, what);
+/// What is wrong with the sources of a configuration, with the places in its file.
+pub fn source_problems(config: &Config, named: Option<&Path>) -> Vec<Problem> {
+    let file = named.unwrap_or(Path::new(DEFAULT_FILE));
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let source = Source { name: file.display().to_string(), text: text.as_str().into() };
+    // A text is looked for as it is written; one with escapes in it is not found, and the file alone is named.
+    let place = |what: &str, part: std::ops::Range<usize>, problem: String| match text.find(&format!("\"{what}\"")) {
+        Some(at) => Problem::at(&source, at + 1 + part.start..at + 1 + part.end, problem),
+        None => Problem::of_file(&source.name, format!("{what}: {problem}")),
+    };
     let mut all = Vec::new();
+    let mut paths = Vec::new();
+    for it in &config.sources {
+        let path = it.path().unwrap_or_default();
+        if let Err(error) = it.check() {
+            all.push(place(path, error.at, error.problem.into()).hint(error.advice));
+        }
+        if it.path().is_some() && paths.contains(&path) {
+            let problem = "another source reads this path already: its lines would count twice";
+            all.push(place(path, 0..path.len(), problem.into()));
+        }
+        paths.push(path);
+        if let Some(zone) = it.common().zone.filter(|it| Zone::parse(it).is_none()) {
+            let problem = place(zone, 0..zone.len(), format!("`{zone}` is no time zone"));
+            all.push(problem.hint("write UTC, +02:00 or Europe/Athens"));
+        }
+    }
+    all
+}
+
+/// Everything wrong with a configuration that reading it could not see. `named`: its file, if it is not the default.
+pub fn problems(config: &Config, named: Option<&Path>) -> Vec<Problem> {
+    let about = |what: String| Problem::of_file(DEFAULT_FILE, what);
+    let mut all = source_problems(config, named);
     if let Err(problems) =
         crate::deliver::config::resolve(&config.receivers, &crate::deliver::config::Outside::system())
     {

@@ -13,8 +13,17 @@ pub const RECORDS_PER_LINE_MAX: usize = 10_000;
 pub const UNWRAP_DEPTH_MAX: usize = 6;
 /// Distinct field names of all rules and schemas. More: the load is refused.
 pub const FIELDS_MAX: usize = 16_000;
-/// Shapes of records (which probed keys are there) whose schemas a front remembers. Full: all are forgotten and found again.
+/// Shapes of records (which wanted fields are there) of which a front remembers what is left of the schemas for them. Full:
+/// all are forgotten and found again.
 pub const SHAPES_MAX: usize = 4096;
+/// Cases, fields and schemas that are remembered for all shapes together, some 100 bytes each. Full: the same.
+pub const SHAPE_PARTS_MAX: usize = 1 << 16;
+/// Texts between the values of JSON records that a decoder remembers. More: all are forgotten and found again.
+pub const TRAIL_TURNS_MAX: usize = 4096;
+/// Their bytes. More: the same.
+pub const TRAIL_BYTES_MAX: usize = 128 << 10;
+/// How many of them may follow one value. More: such records are read the long way.
+pub const TRAIL_WIDTH_MAX: usize = 8;
 /// Actions for which a front remembers which forms of their schema fit. Another with the same place overwrites one. Up to
 /// 4 KiB each, mostly 20 bytes.
 pub const ACTIONS_KNOWN_MAX: usize = 512;
@@ -57,6 +66,16 @@ pub const BATCHES_WAITING_MAX: usize = 8;
 pub const CONNECTIONS_MAX: usize = 1024;
 /// Lines that have begun, over all TCP connections. More: those that hold more than their share are closed and counted.
 pub const HELD_BYTES_MAX: usize = 64 << 20;
+/// Files of one followed source. More: the rest is not read, and said once.
+pub const FILES_FOLLOWED_MAX: usize = 10_000;
+/// Files of one followed source that are open. More: the one that was quiet for longest is closed, and opened when it grows.
+pub const FILES_OPEN_MAX: usize = 128;
+/// Positions kept of files of one log that are gone: weekly logs of half a year. More: the oldest is forgotten.
+pub const FILES_GONE_OF_ONE_LOG_MAX: usize = 32;
+/// The same for all logs of one source.
+pub const FILES_GONE_MAX: usize = 1000;
+/// Bytes before a position by which a file is known again: some dozen lines.
+pub const FINGERPRINT_BYTES: usize = 4096;
 /// Names that TCP clients gave themselves since the start. More: `ERR`, until a restart.
 pub const CLIENTS_MAX: usize = 10_000;
 /// Distinct values kept exactly for one entity of a `Distinct` rule. More: HyperLogLog, and the alert says so.
@@ -85,10 +104,26 @@ pub const REPLY_BYTES_MAX: usize = 64 << 10;
 pub const REJECTED_TEXT_BYTES_MAX: usize = 4096;
 /// Seconds a notification is tried before it expires.
 pub const DELIVERY_SECONDS_MAX: u64 = 72 * 3600;
+/// Sources whose clocks are watched. More: all are forgotten and learned again.
+pub const CLOCKS_MAX: usize = 10_000;
 /// Sources known at once. More: the number of a closed one is given to the new one.
 pub const SOURCES_MAX: usize = 60_000;
-/// Memory for what rules remember, unless the configuration says otherwise.
+/// Memory of the whole process, unless the configuration says otherwise: `limits.memory`.
 pub const MEMORY_BYTES_MAX: u64 = 512 << 20;
+/// Of that, what the program takes before it remembers anything, with rules, a geo database and buffers; a third, if that is less.
+pub const PROGRAM_BYTES: u64 = 40 << 20;
+/// Of the rest, in hundredths, what detectors may remember; rules share it alike. Full: they over-estimate, and say so.
+pub const DETECTORS_PERCENT: u64 = 60;
+/// What a rule may remember at least, unless the whole memory is less than 32 times that.
+pub const RULE_BYTES_MIN: u64 = 4 << 20;
+/// Of the rest, in hundredths: lines kept for evidence, and the same for rules that compare everybody with everybody.
+pub const EVIDENCE_PERCENT: u64 = 5;
+/// Of the rest, in hundredths: open alerts. Full: the one that would resolve next is resolved early, and counted.
+pub const OPEN_ALERTS_PERCENT: u64 = 8;
+/// Of the rest, in hundredths: hits that wait for lines before them. Full: the earliest do not wait any longer, and are counted.
+pub const WAITING_PERCENT: u64 = 10;
+/// Alerts a minute that a rule may open by an estimate alone. More: counted.
+pub const GUESSES_PER_MINUTE_MAX: u32 = 1000;
 /// Journal bytes after which a snapshot is taken: bounds how long a restart takes.
 pub const JOURNAL_BYTES_MAX: usize = 64 << 20;
 /// A commit that has grown so large is waited for.

@@ -44,7 +44,7 @@ fn any_number_of_threads_tells_the_same_to_the_byte() {
     let run = |threads| {
         let reader = source::file::reader(0, log.to_str().unwrap(), 1 << 20).unwrap();
         let reference = Timestamp::from_micros(1_744_444_800_000_000);
-        let job = Replay { readers: vec![reader], lateness: Span::from_secs(2), threads, reference };
+        let job = Replay { readers: vec![reader], lateness: Span::from_secs(2), threads, reference, lessons: None };
         let mut written = Written::default();
         let (_, stats) = replay(&setup, job, &mut written).expect("the log can be read");
         assert_eq!(stats.counts.received, 12_013);

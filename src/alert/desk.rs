@@ -5,7 +5,7 @@
 //! order, and resolving happens between them by their own time, so the desk says the same in every run.
 
 use std::collections::hash_map::RandomState;
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::model::canonical::{Compare, entity_key};
 use crate::model::title::Template;
 use crate::model::{
     Alert, Because, Carried, Entity, Evidence, Finding, HitBatch, List, Proof, RuleHead, RuleIndex, Severity, Span,
-    State, Timestamp, Words,
+    State, Timestamp, Words, stands_for,
 };
 
 /// What the desk must know of a rule.
@@ -53,6 +53,12 @@ pub struct Desk {
     hasher: RandomState,
     /// A buffer: the entity at hand in the form that is compared.
     key: Vec<u8>,
+    /// What the open alerts take, and what they may.
+    bytes: usize,
+    bytes_max: usize,
+    /// Of each rule that guesses: the minute, and how many alerts it opened in it.
+    guesses: BTreeMap<RuleIndex, (i64, u32)>,
+    unlisted: u64,
 }
 
 /// The ids of the alerts that opened last. A line that comes once more, late, must not open its alert a second time: to a
@@ -98,6 +104,7 @@ struct Open {
     because: Because,
     deadline: Timestamp,
     number: u64,
+    bytes: usize,
 }
 
 /// Open alerts in a snapshot.
@@ -108,6 +115,8 @@ pub struct SavedDesk {
     opened: u64,
     folded: u64,
     cut_short: u64,
+    guesses: BTreeMap<RuleIndex, (i64, u32)>,
+    unlisted: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -137,7 +146,21 @@ impl Desk {
             cut_short: 0,
             hasher: RandomState::new(),
             key: Vec::new(),
+            bytes: 0,
+            bytes_max: usize::MAX,
+            guesses: BTreeMap::new(),
+            unlisted: 0,
         }
+    }
+
+    /// How many bytes open alerts may take.
+    pub fn limit(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
+    /// Alerts of estimates that were not opened because there were `limits::GUESSES_PER_MINUTE_MAX` in that minute.
+    pub fn unlisted(&self) -> u64 {
+        self.unlisted
     }
 
     /// Takes a finding in, after resolving what was over before it; appends the alerts that change state. `sources`: the
@@ -155,14 +178,30 @@ impl Desk {
         let rule = &self.rules[finding.rule.index()];
         if finding.over {
             if let Some(open) = self.open.remove(&key) {
+                self.bytes -= open.bytes;
                 self.deadlines.remove(&(open.deadline, open.number, key));
                 told.push(resolve(*open, rule, finding.time));
             }
             return;
         }
-        if let Some(open) = self.open.get_mut(&key) {
-            self.folded += 1;
-            fold(open, finding, sources);
+        // What was shown in passing must not hide what pages: a graver finding ends the alert and opens its own.
+        let graver = |open: &Open| finding.severity.is_some_and(|it| it > open.alert.rule.severity);
+        match self.open.get_mut(&key) {
+            Some(open) if !graver(open) => {
+                self.folded += 1;
+                fold(open, finding, sources);
+                return;
+            }
+            Some(_) | None => {
+                if let Some(open) = self.open.remove(&key) {
+                    self.bytes -= open.bytes;
+                    self.deadlines.remove(&(open.deadline, open.number, key));
+                    told.push(resolve(*open, rule, finding.time));
+                }
+            }
+        }
+        if finding.guess && !self.may_guess(finding.rule, finding.release) {
+            self.unlisted += 1;
             return;
         }
         let entity_key = String::from_utf8_lossy(&self.key).into_owned();
@@ -171,14 +210,27 @@ impl Desk {
             self.folded += 1;
             return;
         }
-        if self.open.len() >= limits::OPEN_ALERTS_MAX {
+        self.opened += 1;
+        while self.open.len() >= limits::OPEN_ALERTS_MAX
+            || self.bytes + open.bytes > self.bytes_max && !self.open.is_empty()
+        {
             self.resolve_next(told);
             self.cut_short += 1;
         }
-        self.opened += 1;
+        self.bytes += open.bytes;
         told.push(alert);
         self.deadlines.insert((open.deadline, open.number, key));
         self.open.insert(key, Box::new(open));
+    }
+
+    fn may_guess(&mut self, rule: RuleIndex, now: Timestamp) -> bool {
+        let minute = now.micros().div_euclid(60_000_000);
+        let guesses = self.guesses.entry(rule).or_insert((minute, 0));
+        if guesses.0 != minute {
+            *guesses = (minute, 0);
+        }
+        guesses.1 += 1;
+        guesses.1 <= limits::GUESSES_PER_MINUTE_MAX
     }
 
     /// Lets time pass: resolves alerts whose quiet time is over.
@@ -195,6 +247,7 @@ impl Desk {
                 continue;
             }
             if let Some(open) = self.open.remove(&key) {
+                self.bytes -= open.bytes;
                 told.push(resolve(*open, rule, due));
             }
         }
@@ -217,7 +270,9 @@ impl Desk {
             }
         }
         gone.sort_by_key(|it| it.1.number);
+        self.guesses.clear();
         for (rule, open) in gone {
+            self.bytes -= open.bytes;
             let at = open.alert.last_seen_at;
             told.push(resolve(*open, &self.rules[rule.index()], at));
         }
@@ -247,8 +302,15 @@ impl Desk {
         });
         let mut open: Vec<SavedOpen> = open.collect();
         open.sort_by_key(|it| it.number);
-        let recent = self.recent.oldest_first.iter().copied().collect();
-        SavedDesk { open, recent, opened: self.opened, folded: self.folded, cut_short: self.cut_short }
+        SavedDesk {
+            open,
+            recent: self.recent.oldest_first.iter().copied().collect(),
+            opened: self.opened,
+            folded: self.folded,
+            cut_short: self.cut_short,
+            guesses: self.guesses.clone(),
+            unlisted: self.unlisted,
+        }
     }
 
     /// Takes back what [`Desk::save`] wrote. `numbers`: of the rules in force; alerts of rules that are gone resolve.
@@ -261,6 +323,9 @@ impl Desk {
         (self.opened, self.folded, self.cut_short) = (saved.opened, saved.folded, saved.cut_short);
         self.recent.ids = saved.recent.iter().copied().collect();
         self.recent.oldest_first = saved.recent.into();
+        let number = |it: RuleIndex| numbers.get(it.index()).copied().flatten();
+        self.guesses = saved.guesses.into_iter().filter_map(|(rule, it)| Some((number(rule)?, it))).collect();
+        self.unlisted = saved.unlisted;
         for it in saved.open {
             let mut alert: Alert = serde_json::from_str(&it.alert).map_err(|error| error.to_string())?;
             let because: Map<String, Value> = serde_json::from_str(&it.because).map_err(|error| error.to_string())?;
@@ -271,9 +336,13 @@ impl Desk {
                 told.push(alert);
                 continue;
             };
-            let proofs = std::mem::take(&mut alert.evidence).into_iter().map(proof).collect::<Result<_, _>>()?;
+            let proofs: Vec<Proof> =
+                std::mem::take(&mut alert.evidence).into_iter().map(proof).collect::<Result<_, _>>()?;
             let key = (rule, self.hasher.hash_one(it.key.as_bytes()));
+            let bytes = bytes(&alert, &proofs);
+            self.bytes += bytes;
             let open = Open {
+                bytes,
                 alert,
                 key: it.key,
                 proofs,
@@ -304,6 +373,7 @@ impl Desk {
         if let Some((_, _, key)) = self.deadlines.pop_first()
             && let Some(open) = self.open.remove(&key)
         {
+            self.bytes -= open.bytes;
             let at = open.alert.last_seen_at;
             told.push(resolve(*open, &self.rules[key.0.index()], at));
         }
@@ -316,7 +386,7 @@ const FIRST_LINES: usize = limits::EVIDENCE_LINES_MAX / 2;
 /// What is remembered, and the alert that is told.
 fn open(rule: &RuleCard, key: String, finding: Finding, sources: &[Arc<str>], number: u64) -> (Open, Alert) {
     let entity = Entity { key, values: finding.entity().split(List::SEPARATOR).map(str::to_string).collect() };
-    let (values, proofs) = match &finding.words {
+    let (mut values, proofs) = match &finding.words {
         Words::Entity(_) => (Vec::new(), finding.evidence),
         Words::Hit(batch, hit) => {
             let carried = batch.hits[*hit as usize].values as usize + rule.carried_before;
@@ -333,6 +403,7 @@ fn open(rule: &RuleCard, key: String, finding: Finding, sources: &[Arc<str>], nu
             (named.filter_map(|(name, it)| Some((name.clone(), value(it)?))).collect(), proofs)
         }
     };
+    let shown = shown(rule, &entity, &mut values);
     let mut because = Map::new();
     because.insert("kind".into(), rule.kind.into());
     because.extend(finding.because.into_object());
@@ -346,7 +417,7 @@ fn open(rule: &RuleCard, key: String, finding: Finding, sources: &[Arc<str>], nu
             severity: finding.severity.unwrap_or(rule.severity),
             tags: rule.tags.clone(),
         },
-        entity: rule.by.iter().cloned().zip(entity.values.into_iter().map(Value::from)).collect(),
+        entity: shown,
         opened_at: finding.time,
         last_seen_at: finding.time,
         resolved_at: None,
@@ -359,6 +430,7 @@ fn open(rule: &RuleCard, key: String, finding: Finding, sources: &[Arc<str>], nu
         suspect: finding.suspect,
     };
     let open = Open {
+        bytes: bytes(&alert, &proofs),
         alert: alert.clone(),
         key: entity.key,
         deadline: finding.time.plus(rule.quiet),
@@ -373,6 +445,27 @@ fn open(rule: &RuleCard, key: String, finding: Finding, sources: &[Arc<str>], nu
     alert.summary = summary(rule, &alert, open.since, &open.values, open.story.as_deref());
     alert.evidence = evidence(&open.proofs, open.oldest);
     (open, alert)
+}
+
+/// The entity as people see it: under the name of the field that its value came from, where the rule's own stands for several.
+/// Titles find it under the rule's name among `values`.
+fn shown(rule: &RuleCard, entity: &Entity, values: &mut Vec<(String, String)>) -> Map<String, Value> {
+    let mut shown = Map::new();
+    for (name, value) in rule.by.iter().zip(&entity.values) {
+        let stands_for = stands_for(name);
+        let came_from =
+            stands_for.iter().find(|it| values.iter().any(|(field, value)| field == *it && !value.is_empty()));
+        let field = match (stands_for.is_empty(), came_from) {
+            (true, _) => name.as_str(),
+            (false, Some(field)) => field,
+            (false, None) => "event.provider",
+        };
+        if field != name {
+            values.push((name.clone(), value.clone()));
+        }
+        shown.insert(field.into(), value.as_str().into());
+    }
+    shown
 }
 
 /// Adds a finding to an open alert. Most findings end here, so nothing is made that is not shown when it is over.
@@ -465,6 +558,12 @@ fn proof(it: Evidence) -> Result<Proof, String> {
     Ok(Proof { time: it.time, source: it.source.into(), line: it.line, hash, text: it.text })
 }
 
+/// What an open alert may come to take, with its names, maps, places in tables and further lines as long as the first.
+fn bytes(alert: &Alert, proofs: &[Proof]) -> usize {
+    let line = size_of::<Proof>() + proofs.first().map_or(0, |it| it.text.len() + 32);
+    2048 + 2 * alert.rule.title.len() + limits::EVIDENCE_LINES_MAX * line
+}
+
 fn summary(
     rule: &RuleCard,
     alert: &Alert,
@@ -472,7 +571,7 @@ fn summary(
     values: &[(String, String)],
     story: Option<&str>,
 ) -> String {
-    rule.template.fill(&mut |name| match name {
+    let said = rule.template.fill(&mut |name| match name {
         "count" => Some(alert.count.to_string()),
         "span" => Some(alert.last_seen_at.since(since).to_string()),
         "rule" => Some(rule.id.clone()),
@@ -485,7 +584,11 @@ fn summary(
             .map(str::to_string)
             .or_else(|| values.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone()))
             .or_else(|| alert.because.get(name).map(|it| it.as_str().map_or_else(|| it.to_string(), str::to_string))),
-    })
+    });
+    match alert.because.get("approximate") {
+        Some(Value::Bool(true)) => said + " (approximate: at most so many)",
+        Some(_) | None => said,
+    }
 }
 
 /// 32 hex digits of SHA-256 over what makes an alert this alert. Lengths are hashed too, so that no two different inputs
@@ -525,6 +628,7 @@ mod tests {
             evidence: vec![],
             late: false,
             suspect: false,
+            guess: false,
             over: false,
         }
     }
@@ -557,6 +661,41 @@ mod tests {
             })
             .collect();
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_graver_finding_opens_its_own_alert() {
+        let card = |severity| Finding { severity: Some(severity), ..finding("ann", 100) };
+        for (second, expected) in [
+            (Severity::Low, &["firing low"][..]),
+            (Severity::Info, &["firing low"][..]),
+            (Severity::High, &["firing low", "resolved low", "firing high"][..]),
+        ] {
+            let rule = RuleCard {
+                id: "travel".into(),
+                title: "{user.name}".into(),
+                template: Template::parse("{user.name}").unwrap(),
+                severity: Severity::High,
+                tags: vec![],
+                by: vec!["user.name".into()],
+                compare: vec![Compare::Folded],
+                carried: vec![],
+                carried_before: 0,
+                quiet: Span::from_secs(60),
+                kind: "travel",
+            };
+            let mut desk = Desk::new(Arc::from([rule]));
+            let mut told = Vec::new();
+            desk.observe(card(Severity::Low), &[], &mut told);
+            desk.observe(Finding { time: at(110), release: at(110), line_hash: 110, ..card(second) }, &[], &mut told);
+            let shown: Vec<String> =
+                told.iter().map(|it| format!("{} {}", it.state.name(), it.rule.severity.name())).collect();
+            assert_eq!(shown, expected);
+            let ids: std::collections::HashSet<_> = told.iter().map(|it| &it.id).collect();
+            assert_eq!(ids.len(), expected.len().div_ceil(2));
+            desk.advance(at(1000), &mut told);
+            assert_eq!(told.len() % 2, 0, "what opened resolves");
+        }
     }
 
     #[test]

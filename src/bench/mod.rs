@@ -5,6 +5,8 @@
 //! found: a run that is fast and finds something else has failed.
 
 mod layout;
+pub mod org;
+pub mod quality;
 pub mod rules;
 pub mod stages;
 pub mod workload;

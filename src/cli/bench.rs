@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::output::grouped;
 use super::{Common, Exit};
+use crate::bench::org::Organisation;
 use crate::bench::rules::{self, Language};
 use crate::bench::stages::{self, Stage};
 use crate::bench::workload::EVENTS_MIN;
@@ -57,6 +58,8 @@ pub enum Shown {
 
 #[derive(Subcommand, Debug)]
 pub enum BenchCommand {
+    /// What the built-in pack finds in simulated organisations, at how many false alerts, beside simple rules
+    Quality(super::quality::QualityArgs),
     /// Write the workload to a file, for other tools
     Generate {
         #[command(subcommand)]
@@ -77,6 +80,21 @@ pub enum Generate {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+    /// An organisation's log with labelled attacks, and what honest people do that looks like them
+    Org {
+        #[arg(long, value_name = "S", default_value_t = 42)]
+        seed: u64,
+        #[command(flatten)]
+        size: super::quality::Size,
+        /// Nobody attacks
+        #[arg(long)]
+        clean: bool,
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// The attacks: kind, start, end and by which names alerts may call them, one JSON object each
+        #[arg(long, value_name = "FILE")]
+        labels: Option<PathBuf>,
+    },
     /// Rules of mixed shapes for the wide layout
     Rules {
         #[arg(long, value_name = "N", default_value_t = 3000, value_parser = clap::value_parser!(u32).range(1..=limits::RULES_MAX as i64))]
@@ -96,6 +114,7 @@ const RULE: &str = include_str!("../../benches/rules/brute.ron");
 pub fn run(common: &Common, args: BenchArgs) -> Exit {
     let done = match args.command {
         Some(BenchCommand::Generate { what }) => generate(what).map(|()| Exit::Done),
+        Some(BenchCommand::Quality(args)) => return super::quality::run(common, &args),
         None => measure(common, &args),
     };
     done.unwrap_or_else(|error| {
@@ -109,6 +128,21 @@ fn generate(what: Generate) -> Result<(), Failure> {
         Generate::Access { events, seed, layout, out } => {
             let truth = write_log(events, seed, layout, &out)?;
             println!("{}", expected(events, seed, &truth));
+        }
+        Generate::Org { seed, size, clean, out, labels } => {
+            let organisation = Organisation::new(size.settings(seed, clean));
+            let write = |path: &Path, each: &dyn Fn(&mut BufWriter<File>) -> io::Result<()>| {
+                let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+                each(&mut file)?;
+                file.flush()
+            };
+            write(&out, &|file| organisation.events.iter().try_for_each(|it| it.write(file)))
+                .map_err(|it| Failure::file(&out, &it))?;
+            if let Some(labels) = labels {
+                write(&labels, &|file| organisation.labels.iter().try_for_each(|it| it.write(file)))
+                    .map_err(|it| Failure::file(&labels, &it))?;
+            }
+            println!("{} events, {} attacks", organisation.events.len(), organisation.labels.len());
         }
         Generate::Rules { count, seed, language, out } => {
             std::fs::write(&out, rules::write(count as usize, language, seed))
@@ -230,6 +264,7 @@ fn whole(setup: &Setup, log: &str, args: &BenchArgs) -> Result<Measured, Failure
             lateness: Span::from_secs(2),
             threads: usize::from(args.threads),
             reference: clock::now(),
+            lessons: None,
         };
         let mut tally = Tally::default();
         let watch = Stopwatch::start();

@@ -30,7 +30,7 @@ pub fn run(common: &Common, args: CheckArgs) -> Exit {
     }
     let mut problems = Vec::new();
     let config = config::read(choice.config.as_deref()).unwrap_or_else(|it| keep(it, &mut problems));
-    problems.extend(config::problems(&config));
+    problems.extend(config::problems(&config, choice.config.as_deref()));
     let lists = read_lists(&config).unwrap_or_else(|it| keep(it, &mut problems));
     if let Err(refusal) = open_geo(&choice, &config) {
         problems.extend(refusal.problems);

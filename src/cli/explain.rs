@@ -332,7 +332,13 @@ impl Explain<'_> {
         let framer = Framer::new(0, self.setup.config.limits.line.0 as usize);
         let bytes = Box::new(Cursor::new(text.into_bytes()));
         let reader = LineReader::new("log", framer, bytes, HandOver::Full, Progress::default());
-        let job = Replay { readers: vec![reader], lateness: Span::from_secs(2), threads: 1, reference: clock::now() };
+        let job = Replay {
+            readers: vec![reader],
+            lateness: Span::from_secs(2),
+            threads: 1,
+            reference: clock::now(),
+            lessons: None,
+        };
         let mut sink = Collect(Vec::new());
         // Lines in memory cannot fail to be read, nor alerts to be kept.
         let _ = replay(self.setup, job, &mut sink);

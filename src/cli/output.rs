@@ -123,6 +123,9 @@ pub fn summary(engine: &Engine, stats: &Stats, fired: &BTreeMap<String, u64>, to
             grouped(counts.without_entity),
         );
     }
+    for (rule, count) in engine.shadowed() {
+        let _ = writeln!(out, "  {rule}  {} alerts in the shadow, not told", grouped(count));
+    }
     let width = fired.keys().map(|it| it.len()).max().unwrap_or(0);
     for (rule, count) in fired {
         let findings = engine.by_rule().find(|it| it.0 == rule).map_or(0, |it| it.2);

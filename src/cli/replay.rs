@@ -9,9 +9,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::output::{AlertWriter, RejectWriter, summary};
 use super::{Common, Exit};
 use crate::deliver::terminal::Look;
+use crate::engine::save::Lessons;
 use crate::engine::{Engine, Rejected, Wanted};
 use crate::model::{Alert, Span};
 use crate::runtime::clock::{self, Stopwatch};
+use crate::runtime::learn::learn;
 use crate::runtime::replay::{Replay, ReplayError, Sink, replay};
 use crate::runtime::setup::Setup;
 use crate::source;
@@ -36,6 +38,9 @@ pub struct ReplayArgs {
     /// Only when an alert opens
     #[arg(long, conflicts_with = "events")]
     pub firing_only: bool,
+    /// History that the rules learn from first; nothing of it is told (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub learn_from: Vec<String>,
     /// Lines that did not become events, one JSON object each
     #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
@@ -91,7 +96,12 @@ pub fn run(common: &Common, args: ReplayArgs) -> Exit {
         }
     };
     let mut sink = ReplaySink { alerts, rejects: &mut rejects, bar: bar(common, &readers) };
-    let job = Replay { readers, lateness: args.lateness, threads: usize::from(args.threads), reference: clock::now() };
+    let reference = clock::now();
+    let lessons = match history(common, &setup, &args.learn_from, args.lateness) {
+        Ok(it) => it,
+        Err(exit) => return exit,
+    };
+    let job = Replay { readers, lateness: args.lateness, threads: usize::from(args.threads), reference, lessons };
     let watch = Stopwatch::start();
     let result = replay(&setup, job, &mut sink);
     let took = watch.elapsed();
@@ -118,6 +128,26 @@ pub fn run(common: &Common, args: ReplayArgs) -> Exit {
         Err(ReplayError::Input(error)) => {
             eprintln!("tripline: {error}");
             Exit::InputOutput
+        }
+    }
+}
+
+/// What the files teach, those of the command line or else of the configuration. None: no history is named.
+fn history(common: &Common, setup: &Setup, named: &[String], lateness: Span) -> Result<Option<Lessons>, Exit> {
+    let files = setup.history(named);
+    if files.is_empty() {
+        return Ok(None);
+    }
+    match learn(setup, &files, lateness, clock::now()) {
+        Ok(learned) => {
+            if !common.quiet {
+                eprintln!("{}", learned.sentence());
+            }
+            Ok(Some(learned.lessons))
+        }
+        Err(error) => {
+            eprintln!("tripline: {error}");
+            Err(Exit::InputOutput)
         }
     }
 }

@@ -69,20 +69,24 @@ pub fn run(common: &Common, args: RulesArgs) -> Exit {
         for (sourced, rule, on, by) in rows {
             let object = json!({
                 "id": rule.id, "severity": rule.severity, "detect": rule.detect.name(), "by": by, "tags": rule.tags,
-                "file": sourced.file(), "enabled": on, "title": rule.title,
+                "file": sourced.file(), "enabled": on, "shadow": rule.shadow, "title": rule.title,
             });
             println!("{object}");
         }
         return Exit::Done;
     }
     let width = rows.iter().map(|it| it.1.id.len()).max().unwrap_or(0);
-    println!("{:width$}  {:8}  {:3}  {:8}  {:24}  {:40}  FILE", "ID", "SEVERITY", "ON", "DETECT", "BY", "TAGS");
+    println!("{:width$}  {:8}  {:6}  {:8}  {:24}  {:40}  FILE", "ID", "SEVERITY", "ON", "DETECT", "BY", "TAGS");
     for (sourced, rule, on, by) in rows {
         println!(
-            "{:width$}  {:8}  {:3}  {:8}  {:24}  {:40}  {}",
+            "{:width$}  {:8}  {:6}  {:8}  {:24}  {:40}  {}",
             rule.id,
             rule.severity.name(),
-            if on { "on" } else { "off" },
+            match (on, rule.shadow) {
+                (true, true) => "shadow",
+                (true, false) => "on",
+                (false, _) => "off",
+            },
             rule.detect.name(),
             by.join(", "),
             rule.tags.join(" "),

@@ -8,9 +8,11 @@ use clap::Args;
 use super::output::{RejectWriter, summary};
 use super::replay::parse_span;
 use super::{Common, Exit};
+use crate::config;
 use crate::deliver::terminal::Look;
 use crate::engine::{Rejected, Wanted};
 use crate::model::{Alert, Span, State};
+use crate::rule::problem::Refusal;
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::live::{self, Live, LiveError, Surroundings};
 use crate::runtime::setup::Setup;
@@ -24,6 +26,9 @@ pub struct RunArgs {
     /// How long lines that are out of order wait for each other [default: 2s]
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
     pub lateness: Option<Span>,
+    /// History that the rules learn from before going live; nothing of it is told (repeatable). With state, only the first time
+    #[arg(long, value_name = "FILE")]
+    pub learn_from: Vec<String>,
     /// Lines that did not become events, one JSON object each
     #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
@@ -35,6 +40,10 @@ pub fn run(common: &Common, args: RunArgs) -> Exit {
         Ok(it) => it,
         Err(refusal) => return common.refuse(&refusal),
     };
+    let problems = config::source_problems(&setup.config, choice.config.as_deref());
+    if !problems.is_empty() {
+        return common.refuse(&Refusal { problems });
+    }
     let look = match common.color.on_stdout() {
         true => Look::Color,
         false if io::stdout().is_terminal() => Look::Plain,
@@ -69,6 +78,7 @@ pub fn run(common: &Common, args: RunArgs) -> Exit {
             let choice = choice.clone();
             move |setup| choice.files(&setup.config)
         }),
+        learn_from: setup.history(&args.learn_from),
         reload: Box::new(move || Setup::prepare(&choice, Wanted::ByRules)),
     };
     let watch = Stopwatch::start();

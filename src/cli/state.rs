@@ -76,6 +76,15 @@ fn status(folder: &Path) -> Exit {
             for (client, line) in &it.clients {
                 println!("client      {} committed up to line {line}", crate::model::text::visible(client));
             }
+            for file in &it.files {
+                let moved = if file.path == file.name { String::new() } else { format!(" (in {})", file.path) };
+                let name = crate::model::text::visible(&file.name);
+                let moved = crate::model::text::visible(&moved);
+                println!("file        {name} read up to line {}, byte {}{moved}", file.line, file.byte);
+            }
+            if it.files_total > it.files.len() as u64 {
+                println!("file        and {} more", it.files_total - it.files.len() as u64);
+            }
             println!(
                 "identity    fired {} = delivered {} + pending {} + suppressed {} + expired {}{}",
                 it.fired,

@@ -9,9 +9,11 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::budget::{Counts, Spill, guess};
 use super::count::seconds;
 use super::table::Kind;
 use super::{Lapse, Mark, Seen, Trip};
+use crate::limits;
 use crate::model::{Span, Timestamp};
 
 /// The steps of a hit.
@@ -99,6 +101,71 @@ impl Kind for Absence {
         Some(lapse(memory, trip, first.line_hash, false))
     }
 }
+
+impl Spill for Absence {
+    fn heap(&self, memory: &Memory) -> usize {
+        let waiting = memory.waiting.len().next_power_of_two() * size_of::<Waiting>();
+        memory.entity.len() + waiting + memory.answers.len().next_power_of_two() * size_of::<Timestamp>() + SCHEDULED
+    }
+
+    fn largest(&self) -> usize {
+        limits::VALUE_BYTES_MAX + (WAITING_MAX + 1) * 2 * size_of::<Waiting>() + SCHEDULED
+    }
+
+    fn needed(&self) -> u32 {
+        AWAITED
+    }
+
+    fn adds(&self, seen: &Seen<'_>) -> (u32, u32) {
+        (seen.hit.steps & FIRST, 1)
+    }
+
+    /// Who waits stays. Who only answered, or was told of, makes room for one who begins to wait.
+    fn strength(&self, memory: &Memory, _now: Timestamp) -> u32 {
+        match (memory.waiting.is_empty(), memory.told.is_some() || memory.over.is_some()) {
+            (false, _) => AWAITED,
+            (true, true) => 1,
+            (true, false) => 0,
+        }
+    }
+
+    fn owes(&self, _memory: &Memory, _now: Timestamp, _owe: &mut dyn FnMut(usize, u32)) {}
+
+    fn claim(&self, _counts: &Counts, seen: &Seen<'_>) -> u32 {
+        if seen.hit.steps & FIRST != 0 { BEGINS } else { 0 }
+    }
+
+    fn revive(&self, _counts: &Counts, _now: Timestamp) -> Memory {
+        Memory::default()
+    }
+
+    fn trim(&self, memory: &mut Memory) {
+        let last = memory.waiting.split_off(memory.waiting.len().min(WAITING_FEW));
+        memory.waiting.extend(last.into_iter().next_back());
+        memory.answers.drain(..memory.answers.len().saturating_sub(WAITING_FEW));
+        memory.waiting.shrink_to_fit();
+        memory.answers.shrink_to_fit();
+    }
+
+    /// Nobody will see whether something follows: better said now than never.
+    fn guess(&self, _counts: &Counts, seen: &Seen<'_>) -> Option<Trip> {
+        let begins = seen.hit.steps & FIRST != 0;
+        begins.then(|| {
+            let trip = Trip::exact(1, seen.time(), vec![seen.mark]).because("within_s", seconds(self.within));
+            let mut trip = guess(trip.approximate());
+            trip.story = Some("too many are waited for: whether something followed was not watched".into());
+            trip
+        })
+    }
+}
+
+/// Strength of one who waits, and of one who begins to.
+const AWAITED: u32 = 3;
+const BEGINS: u32 = 2;
+/// When memory is short, so many first events of one entity are told one by one.
+const WAITING_FEW: usize = 4;
+/// An entry among the deadlines.
+const SCHEDULED: usize = 64;
 
 impl Absence {
     fn step(&self, memory: &mut Memory, steps: u32, mark: Mark, line_hash: u64, release: Timestamp) {

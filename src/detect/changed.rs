@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::budget::{Counts, Spill};
 use super::table::Kind;
 use super::{Mark, Seen, Trip, brief};
 use crate::model::{Span, Timestamp};
@@ -22,6 +23,8 @@ pub struct Memory {
     runs: VecDeque<Run>,
     /// Older runs were forgotten.
     cut: bool,
+    /// How often it was seen: who is seen often is not forgotten for one who is not.
+    events: u32,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -40,6 +43,7 @@ impl Kind for Changed {
 
     fn observe(&self, memory: &mut Memory, seen: &Seen<'_>, found: &mut Vec<Trip>) {
         let Some(value) = seen.text(0) else { return };
+        memory.events = memory.events.saturating_add(1);
         self.observe_value(memory, &value, seen.mark, found);
     }
 
@@ -51,6 +55,39 @@ impl Kind for Changed {
         Span::from_secs(86_400)
     }
 }
+
+impl Spill for Changed {
+    fn heap(&self, memory: &Memory) -> usize {
+        memory.runs.iter().map(|it| 2 * size_of::<Run>() + it.value.len() + 16).sum()
+    }
+
+    fn largest(&self) -> usize {
+        RUNS_MAX * (2 * size_of::<Run>() + 256)
+    }
+
+    fn needed(&self) -> u32 {
+        EVENTS_TOLD_APART
+    }
+
+    fn strength(&self, memory: &Memory, _now: Timestamp) -> u32 {
+        memory.events.min(EVENTS_TOLD_APART - 1)
+    }
+
+    fn owes(&self, memory: &Memory, _now: Timestamp, owe: &mut dyn FnMut(usize, u32)) {
+        owe(0, memory.events);
+    }
+
+    fn revive(&self, counts: &Counts, _now: Timestamp) -> Memory {
+        Memory { events: counts[0], ..Memory::default() }
+    }
+
+    /// A count says nothing of a change.
+    fn guess(&self, _counts: &Counts, _seen: &Seen<'_>) -> Option<Trip> {
+        None
+    }
+}
+
+const EVENTS_TOLD_APART: u32 = 200;
 
 impl Changed {
     fn observe_value(&self, memory: &mut Memory, value: &str, mark: Mark, found: &mut Vec<Trip>) {

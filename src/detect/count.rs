@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::budget::{Counts, Spill, guess};
 use super::table::Kind;
 use super::{Mark, Seen, Trip};
 use crate::model::{Span, Timestamp};
@@ -60,13 +61,11 @@ impl Kind for Count {
             let first =
                 many.marks.iter().take(end).rposition(|it| time.since(it.time) >= self.within).map_or(0, |it| it + 1);
             let window = end + 1 - first;
-            let marks = if already_open { vec![seen.mark] } else { many.marks.range(first..=end).copied().collect() };
-            found.push(
-                Trip::exact(window as u64, many.marks[first].time, marks)
-                    .because("at_least", self.at_least)
-                    .because("within_s", seconds(self.within))
-                    .because("seen", window as u64),
-            );
+            let inside = many.marks.range(first..=end);
+            let unseen = inside.clone().any(|it| it.evidence == Mark::UNSEEN);
+            let marks = if already_open { vec![seen.mark] } else { inside.copied().collect() };
+            let trip = self.trip(window as u64, many.marks[first].time, marks);
+            found.push(if unseen { trip.approximate() } else { trip });
             many.tripped = many.tripped.max(time);
         }
         if many.marks.len() >= 2 * needed {
@@ -93,7 +92,74 @@ impl Kind for Count {
     }
 }
 
+impl Spill for Count {
+    fn heap(&self, memory: &Memory) -> usize {
+        match memory {
+            Memory::None | Memory::One(_) => 0,
+            Memory::Many(many) => MANY_BYTES + many.marks.len().next_power_of_two() * size_of::<Mark>(),
+        }
+    }
+
+    fn largest(&self) -> usize {
+        MANY_BYTES + (2 * self.at_least as usize).next_power_of_two() * size_of::<Mark>()
+    }
+
+    fn needed(&self) -> u32 {
+        self.at_least
+    }
+
+    /// Who was told of can be thrown out: he is told of again at once, which adds to his alert.
+    fn strength(&self, memory: &Memory, now: Timestamp) -> u32 {
+        match memory {
+            Memory::Many(many) if many.tripped != Timestamp::MIN && now.since(many.tripped) < self.quiet => 1,
+            Memory::None | Memory::One(_) | Memory::Many(_) => self.in_window(memory, now).min(self.at_least),
+        }
+    }
+
+    fn owes(&self, memory: &Memory, now: Timestamp, owe: &mut dyn FnMut(usize, u32)) {
+        owe(0, self.in_window(memory, now));
+    }
+
+    fn revive(&self, counts: &Counts, now: Timestamp) -> Memory {
+        match counts[0] {
+            0 => Memory::None,
+            1 if self.at_least > 1 => Memory::One(Mark::unseen(now)),
+            count => Memory::Many(Box::new(Many {
+                marks: std::iter::repeat_n(Mark::unseen(now), count as usize).collect(),
+                tripped: Timestamp::MIN,
+            })),
+        }
+    }
+
+    fn guess(&self, counts: &Counts, seen: &Seen<'_>) -> Option<Trip> {
+        let reached = counts[0] >= self.at_least;
+        reached.then(|| {
+            let trip = guess(self.trip(u64::from(counts[0]), seen.time(), vec![seen.mark]));
+            if self.at_least > 1 { trip.approximate() } else { trip }
+        })
+    }
+}
+
+/// A box, a list's head and what the allocator adds.
+const MANY_BYTES: usize = 64;
+
 impl Count {
+    fn trip(&self, count: u64, since: Timestamp, marks: Vec<Mark>) -> Trip {
+        Trip::exact(count, since, marks)
+            .because("at_least", self.at_least)
+            .because("within_s", seconds(self.within))
+            .because("seen", count)
+    }
+
+    fn in_window(&self, memory: &Memory, now: Timestamp) -> u32 {
+        let inside = |it: &Mark| now.since(it.time) < self.within;
+        match memory {
+            Memory::None => 0,
+            Memory::One(mark) => u32::from(inside(mark)),
+            Memory::Many(many) => many.marks.iter().rev().filter(|it| inside(it)).count() as u32,
+        }
+    }
+
     fn fits(&self, marks: &VecDeque<Mark>, end: usize) -> bool {
         let first = end + 1 - self.at_least as usize;
         marks[end].time.since(marks[first].time) < self.within

@@ -8,7 +8,9 @@
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 
+use super::budget::{Counts, Spill, guess};
 use super::count::seconds;
+use super::sketch::mixed;
 use super::table::Kind;
 use super::{Mark, Seen, Trip};
 use crate::limits;
@@ -108,7 +110,76 @@ impl Kind for Distinct {
     }
 }
 
+impl Spill for Distinct {
+    fn heap(&self, memory: &Memory) -> usize {
+        (memory.len as usize).next_power_of_two() * NODE_BYTES
+    }
+
+    fn largest(&self) -> usize {
+        (2 * self.at_least as usize).next_power_of_two() * NODE_BYTES
+    }
+
+    fn needed(&self) -> u32 {
+        self.at_least
+    }
+
+    fn strength(&self, memory: &Memory, now: Timestamp) -> u32 {
+        if memory.tripped != Timestamp::MIN && now.since(memory.tripped) < self.quiet {
+            return 1;
+        }
+        self.in_window(memory, now).min(self.at_least)
+    }
+
+    fn owes(&self, memory: &Memory, now: Timestamp, owe: &mut dyn FnMut(usize, u32)) {
+        owe(0, self.in_window(memory, now));
+    }
+
+    /// Events were counted, and every one may have had another value.
+    fn revive(&self, counts: &Counts, now: Timestamp) -> Memory {
+        let mut memory = Memory::default();
+        (0..counts[0]).for_each(|it| memory.touch(mixed(u64::from(it)), Mark::unseen(now)));
+        memory
+    }
+
+    /// The most recent values answer the question; only the number shown for a large crowd is lower.
+    fn trim(&self, memory: &mut Memory) {
+        let most = 2 * self.at_least;
+        if memory.len <= most {
+            return;
+        }
+        while memory.len > most {
+            memory.remove(memory.oldest);
+        }
+        *memory = Saved::from(memory.clone()).into();
+    }
+
+    fn guess(&self, counts: &Counts, seen: &Seen<'_>) -> Option<Trip> {
+        let reached = counts[0] >= self.at_least;
+        reached.then(|| guess(self.trip(counts[0], seen.time(), vec![seen.mark]).approximate()))
+    }
+}
+
+/// A node and its place in the index.
+const NODE_BYTES: usize = size_of::<Node>() + 10;
+
 impl Distinct {
+    fn trip(&self, distinct: u32, since: Timestamp, marks: Vec<Mark>) -> Trip {
+        Trip::exact(u64::from(distinct), since, marks)
+            .because("at_least", self.at_least)
+            .because("within_s", seconds(self.within))
+            .because("distinct", distinct)
+    }
+
+    fn in_window(&self, memory: &Memory, now: Timestamp) -> u32 {
+        let mut at = memory.newest;
+        let mut count = 0;
+        while at != NONE && now.since(memory.nodes[at as usize].mark.time) < self.within {
+            count += 1;
+            at = memory.nodes[at as usize].older;
+        }
+        count
+    }
+
     fn observe_value(&self, memory: &mut Memory, hash: u64, mark: Mark, found: &mut Vec<Trip>) {
         let now = memory.newest_mark().map_or(mark.time, |it| it.time.max(mark.time));
         while memory.oldest != NONE && now.since(memory.nodes[memory.oldest as usize].mark.time) >= self.within {
@@ -126,12 +197,14 @@ impl Distinct {
             return;
         }
         let already_open = memory.tripped != Timestamp::MIN && now.since(memory.tripped) < self.quiet;
-        let marks = if already_open { vec![mark] } else { memory.marks() };
+        let all = memory.marks();
+        let unseen = all.iter().any(|it| it.evidence == Mark::UNSEEN);
+        let marks = if already_open { vec![mark] } else { all };
         let since = memory.nodes[memory.oldest as usize].mark.time;
-        let mut trip = Trip::exact(u64::from(memory.len), since, marks)
-            .because("at_least", self.at_least)
-            .because("within_s", seconds(self.within))
-            .because("distinct", memory.len);
+        let mut trip = self.trip(memory.len, since, marks);
+        if unseen {
+            trip = trip.approximate();
+        }
         if memory.len as usize == most {
             trip = trip.because("more", true);
         }

@@ -18,9 +18,10 @@ use std::hint::black_box;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
+use super::door::{Door, Place, VISITS_MAX};
 use super::promise::{Budget, Rate};
 use super::table::AlreadyHashed;
-use super::{Detector, SCORE_MAX, Seen, Trip, brief};
+use super::{Detector, Pressure, SCORE_MAX, Seen, Trip, brief};
 use crate::limits;
 use crate::model::{List, Span, Timestamp};
 
@@ -42,6 +43,7 @@ pub struct Settings {
 pub struct Firsts {
     settings: Settings,
     state: State,
+    bytes_max: usize,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -52,6 +54,7 @@ struct State {
     values: usize,
     /// The last day on which the old was swept out: at fixed times, so that nothing depends on when somebody looked.
     swept: i64,
+    door: Door,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -94,6 +97,10 @@ enum Standing {
     Returned(u32),
 }
 
+/// With what tables that have just doubled take.
+const PERSON_BYTES: usize = 2 * (size_of::<Person>() + 9);
+/// In the person's list, and in the group's count.
+const VALUE_BYTES: usize = 2 * size_of::<Value>() + 26;
 const DAY_MINUTES: u32 = 1440;
 /// An entity is remembered for so long beyond the time after which its values are new again.
 const KEEP: Span = Span::from_secs(365 * 86_400);
@@ -104,7 +111,7 @@ const RARE_SHARE: f64 = 0.05;
 
 impl Firsts {
     pub fn new(settings: Settings) -> Firsts {
-        Firsts { settings, state: State::default() }
+        Firsts { settings, state: State::default(), bytes_max: usize::MAX }
     }
 
     fn sweep(&mut self, now: Timestamp) {
@@ -126,12 +133,31 @@ impl Firsts {
         });
     }
 
-    /// How the value stands with the person, which then has shown it.
-    fn show(&mut self, entity: u64, group: u64, value: u64, time: Timestamp) -> Option<Shown> {
-        let State { people, groups, values, .. } = &mut self.state;
-        if !people.contains_key(&entity) && people.len() >= limits::FIRSTS_PEOPLE_MAX {
-            return None;
+    /// Whether the entity is known, or can be.
+    fn has_place(&mut self, seen: &Seen<'_>) -> bool {
+        let State { people, groups, values, door, .. } = &mut self.state;
+        if people.contains_key(&seen.hit.entity_hash) {
+            return true;
         }
+        let most = limits::FIRSTS_PEOPLE_MAX.min(self.bytes_max / 8 * 3 / PERSON_BYTES).max(1);
+        let all = || people.iter().map(|(key, it)| ((it.events as u32).min(VISITS_MAX), *key)).collect();
+        let place = door.knock(seen, people.len(), most, self.bytes_max / 4, all);
+        if let Place::Of(leaving) = &place {
+            for person in leaving.iter().filter_map(|it| people.remove(it)) {
+                *values -= person.values.len();
+                if let Some(group) = groups.get_mut(&person.group) {
+                    person.values.iter().for_each(|it| group.lose(it.hash));
+                    group.people = group.people.saturating_sub(1);
+                }
+            }
+        }
+        !matches!(place, Place::None)
+    }
+
+    /// How the value stands with the person, which then has shown it.
+    fn show(&mut self, entity: u64, group: u64, value: u64, time: Timestamp) -> Shown {
+        let values_max = limits::FIRSTS_VALUES_MAX.min(self.bytes_max / 8 * 3 / VALUE_BYTES);
+        let State { people, groups, values, .. } = &mut self.state;
         let group = (group, groups.entry(group).or_default());
         let person = people.entry(entity).or_insert_with(|| {
             group.1.people += 1;
@@ -182,13 +208,13 @@ impl Firsts {
                 person.values.insert(place, Value { hash: value, first: at, last: at });
                 *group.1.values.entry(value).or_default() += 1;
                 *values += 1;
-                let most = if *values > limits::FIRSTS_VALUES_MAX { 1 } else { limits::FIRSTS_VALUES_EACH_MAX };
+                let most = if *values > values_max { 1 } else { limits::FIRSTS_VALUES_EACH_MAX };
                 if person.values.len() > most {
                     *values -= person.lose_oldest(group.1);
                 }
             }
         }
-        Some(shown)
+        shown
     }
 }
 
@@ -271,7 +297,10 @@ impl Detector for Firsts {
         if let (Some(rate), Some(group)) = (self.settings.promise, self.state.groups.get_mut(&group)) {
             group.budget.threshold(rate, seen.hit.release);
         }
-        let Some(shown) = self.show(seen.hit.entity_hash, group, hash, seen.time()) else { return };
+        if !self.has_place(seen) {
+            return;
+        }
+        let shown = self.show(seen.hit.entity_hash, group, hash, seen.time());
         let settings = &self.settings;
         let told = settings.only.is_empty() || settings.only.iter().any(|it| **it == *value);
         if shown.standing == Standing::Known || !shown.learned || !told {
@@ -291,7 +320,7 @@ impl Detector for Firsts {
         found.push(tell(settings, &shown, &value, score, seen));
     }
 
-    fn warm(&self, entity: u64) {
+    fn warm(&self, _partition: u8, entity: u64) {
         black_box(self.state.people.get(&entity).and_then(|it| it.values.first()).map(|it| it.last));
     }
 
@@ -312,6 +341,23 @@ impl Detector for Firsts {
 
     fn looks_back(&self) -> bool {
         false
+    }
+
+    fn bytes(&self) -> usize {
+        let State { people, values, door, .. } = &self.state;
+        people.len() * PERSON_BYTES + values * VALUE_BYTES + door.bytes()
+    }
+
+    fn limit(&mut self, bytes: u64) {
+        self.bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+
+    fn is_strained(&self) -> bool {
+        self.state.door.is_strained()
+    }
+
+    fn pressures(&mut self, now: Timestamp, each: &mut dyn FnMut(Pressure)) {
+        self.state.door.pressure(now).into_iter().for_each(each);
     }
 }
 

@@ -10,10 +10,11 @@ use std::hash::BuildHasherDefault;
 
 use serde::{Deserialize, Serialize};
 
+use super::door::{Door, Place, VISITS_MAX};
 use super::firsts::group;
 use super::promise::{Budget, PER_DEVIATION, Rate, Tail};
 use super::table::AlreadyHashed;
-use super::{Detector, Seen, Trip};
+use super::{Detector, Pressure, Seen, Trip};
 use crate::limits;
 use crate::model::{Span, Timestamp};
 
@@ -22,6 +23,7 @@ type Map<T> = HashMap<u64, T, BuildHasherDefault<AlreadyHashed>>;
 pub struct Hours {
     promise: Rate,
     state: State,
+    bytes_max: usize,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -30,6 +32,7 @@ struct State {
     groups: Map<Group>,
     tail: Tail,
     swept: i64,
+    door: Door,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -51,11 +54,12 @@ const HOURS_MIN: u32 = 20;
 const LEARN: Span = Span::from_secs(7 * 86_400);
 const PEERS_WEIGHT: f64 = 20.0;
 const FORGET_HOURS: i64 = 60 * 24;
+const PERSON_BYTES: usize = 2 * (size_of::<Person>() + 9);
 const CHANCE_MAX: f64 = 0.05;
 
 impl Hours {
     pub fn new(promise: Rate) -> Hours {
-        Hours { promise, state: State::default() }
+        Hours { promise, state: State::default(), bytes_max: usize::MAX }
     }
 
     fn sweep(&mut self, now: Timestamp) {
@@ -64,6 +68,12 @@ impl Hours {
             self.state.swept = day;
             self.state.people.retain(|_, it| it.hour + FORGET_HOURS > day * 24);
         }
+    }
+}
+
+impl Person {
+    fn visits(&self) -> u32 {
+        self.counts.iter().map(|it| u32::from(*it)).sum::<u32>().min(VISITS_MAX)
     }
 }
 
@@ -79,9 +89,15 @@ impl Detector for Hours {
         let hour = seen.time().micros().div_euclid(3_600_000_000);
         let of_day = hour.rem_euclid(24) as usize;
         let key = seen.hit.entity_hash;
-        let State { people, groups, tail, .. } = &mut self.state;
-        if !people.contains_key(&key) && people.len() >= limits::HABITS_MAX {
-            return;
+        let State { people, groups, tail, door, .. } = &mut self.state;
+        if !people.contains_key(&key) {
+            let most = limits::HABITS_MAX.min(self.bytes_max / 4 * 3 / PERSON_BYTES).max(1);
+            let all = || people.iter().map(|(key, it)| (it.visits(), *key)).collect();
+            match door.knock(seen, people.len(), most, self.bytes_max / 4, all) {
+                Place::Free => {}
+                Place::None => return,
+                Place::Of(leaving) => leaving.iter().for_each(|it| _ = people.remove(it)),
+            }
         }
         let first = seen.time();
         let person = people.entry(key).or_insert(Person { first, hour: i64::MIN / 2, counts: [0; 24] });
@@ -139,6 +155,22 @@ impl Detector for Hours {
 
     fn looks_back(&self) -> bool {
         false
+    }
+
+    fn bytes(&self) -> usize {
+        self.state.people.len() * PERSON_BYTES + self.state.door.bytes()
+    }
+
+    fn limit(&mut self, bytes: u64) {
+        self.bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+
+    fn is_strained(&self) -> bool {
+        self.state.door.is_strained()
+    }
+
+    fn pressures(&mut self, now: Timestamp, each: &mut dyn FnMut(Pressure)) {
+        self.state.door.pressure(now).into_iter().for_each(each);
     }
 }
 

@@ -4,16 +4,19 @@
 //! and is the only owner of what it remembers. Time is whatever the hits say; nothing here reads a clock.
 
 pub mod absence;
+pub mod budget;
 pub mod changed;
 pub mod count;
 pub mod distinct;
 pub mod firsts;
 pub mod habit;
 mod hours;
+mod door;
 mod places;
 pub mod promise;
 pub mod sequence;
 pub mod silence;
+mod sketch;
 pub mod spike;
 pub mod sum;
 mod table;
@@ -322,6 +325,16 @@ pub struct Mark {
     pub evidence: u64,
 }
 
+impl Mark {
+    /// Stands for the line of an event that was only counted: its time is the latest it can have had.
+    pub const UNSEEN: u64 = u64::MAX - 1;
+
+    /// Events of which only the number is known.
+    fn unseen(time: Timestamp) -> Mark {
+        Mark { time, evidence: Mark::UNSEEN }
+    }
+}
+
 /// A hit as a detector sees it.
 #[derive(Clone, Copy)]
 pub struct Seen<'a> {
@@ -393,6 +406,8 @@ pub struct Trip {
     pub score: f64,
     pub severity: Option<Severity>,
     pub story: Option<String>,
+    /// Nothing was remembered of the entity but an estimate.
+    pub guess: bool,
 }
 
 /// The score of exact rules and the cap of all others.
@@ -410,7 +425,13 @@ impl Trip {
             score: SCORE_MAX,
             severity: None,
             story: None,
+            guess: false,
         }
+    }
+
+    /// It may have been fewer: some were counted by a sketch.
+    pub fn approximate(self) -> Trip {
+        self.because("approximate", true)
     }
 
     pub fn because(mut self, name: &'static str, value: impl Into<Value>) -> Trip {
@@ -435,6 +456,20 @@ pub struct Lapse {
     pub over: bool,
 }
 
+/// What it is for a rule's memory not to fit, in one partition.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Pressure {
+    /// Since when.
+    pub since: Timestamp,
+    /// Where those of the first second came from: source and how many.
+    pub sources: Vec<(u16, u32)>,
+}
+
+impl Pressure {
+    /// It is told of when it has lasted so long.
+    pub const FIRST: Span = Span::from_secs(1);
+}
+
 /// One rule's memory in one shard.
 pub trait Detector: Send {
     /// Takes a hit in; appends what it completes.
@@ -451,9 +486,21 @@ pub trait Detector: Send {
     /// How many entities are remembered.
     fn entities(&self) -> usize;
     /// Asks the caches for what is remembered of an entity, because a hit of it comes soon. Changes nothing.
-    fn warm(&self, _entity: u64) {}
+    fn warm(&self, _partition: u8, _entity: u64) {}
     /// Whether lines of past hits are asked for again; then they are kept for a while.
     fn looks_back(&self) -> bool;
+    /// How many bytes it may remember, over all partitions.
+    fn limit(&mut self, _bytes: u64) {}
+    /// How many it does, at most.
+    fn bytes(&self) -> usize {
+        0
+    }
+    /// Whether more should be remembered than fits.
+    fn is_strained(&self) -> bool {
+        false
+    }
+    /// Calls `each` once for every partition in which that began at least a second before `now`.
+    fn pressures(&mut self, _now: Timestamp, _each: &mut dyn FnMut(Pressure)) {}
 }
 
 /// Every hit is a finding.
@@ -528,7 +575,7 @@ mod testing {
     }
 
     pub fn feed(
-        detector: &mut impl Detector,
+        detector: &mut (impl Detector + ?Sized),
         event: &Event,
         number: u64,
         trips: &mut Vec<(i64, Trip)>,

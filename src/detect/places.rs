@@ -5,9 +5,10 @@ use std::hash::BuildHasherDefault;
 use hashbrown::HashMap;
 use twox_hash::XxHash3_64;
 
+use super::door::{Door, Place, VISITS_MAX};
 use super::table::AlreadyHashed;
-use super::travel::{Memory, NetworkClass, Organisation, Sighting, Travel};
-use super::{Detector, Seen, Trip};
+use super::travel::{Found, Memory, NetworkClass, Organisation, Sighting, Travel};
+use super::{Detector, Pressure, Seen, Trip};
 use crate::limits;
 use crate::model::country::Country;
 use crate::model::{Span, Timestamp, address};
@@ -33,9 +34,13 @@ pub struct Places {
     people: HashMap<u64, (Timestamp, Memory), BuildHasherDefault<AlreadyHashed>>,
     organisation: Organisation,
     next_sweep: Timestamp,
+    door: Door,
+    bytes_max: usize,
 }
 
 /// Nobody is the same person to a detector after so long.
+/// A person's stays, places, addresses and devices, and the slot.
+const PERSON_BYTES: usize = 1280;
 const FORGET: Span = Span::from_secs(90 * 86_400);
 
 impl Places {
@@ -46,6 +51,8 @@ impl Places {
             people: HashMap::default(),
             organisation: Organisation::default(),
             next_sweep: Timestamp::MIN,
+            door: Door::default(),
+            bytes_max: usize::MAX,
         }
     }
 }
@@ -72,26 +79,32 @@ impl Detector for Places {
             device: text(9).map(|it| XxHash3_64::oneshot(it.as_bytes())),
             evidence: seen.mark.evidence,
         };
-        if self.people.len() >= limits::TRAVEL_PEOPLE_MAX && !self.people.contains_key(&seen.hit.entity_hash) {
-            return;
+        if !self.people.contains_key(&seen.hit.entity_hash) {
+            let most = limits::TRAVEL_PEOPLE_MAX.min(self.bytes_max / 8 * 5 / PERSON_BYTES).max(1);
+            let all = || self.people.iter().map(|(key, it)| (it.1.sightings().min(VISITS_MAX), *key)).collect();
+            match self.door.knock(seen, self.people.len(), most, self.bytes_max / 8, all) {
+                Place::Free => {}
+                Place::None => return,
+                Place::Of(leaving) => leaving.iter().for_each(|it| drop(self.people.remove(it))),
+            }
         }
         let (last, memory) = self.people.entry(seen.hit.entity_hash).or_default();
         *last = seen.time().max(*last);
         let user = seen.hit.entity_stable;
         let release = seen.hit.release;
-        let told = memory.told;
-        let is_open = told.is_some_and(|it| release.since(it) < self.quiet);
-        if is_open {
-            if self.travel.observe_open(memory, &mut self.organisation, user, sighting, release) {
-                memory.told = told.max(Some(seen.time()));
+        let open = memory.told.filter(|it| release.since(it.0) < self.quiet);
+        let severity = open.map(|it| it.1);
+        let found_now = self.travel.observe(memory, &mut self.organisation, user, sighting, release, severity);
+        let conflict = match found_now {
+            None => return,
+            Some(Found::Again) => {
+                memory.told = open.map(|(told, severity)| (told.max(seen.time()), severity));
                 found.push(Trip::exact(1, seen.time(), vec![seen.mark]));
+                return;
             }
-            return;
-        }
-        let Some(conflict) = self.travel.observe(memory, &mut self.organisation, user, sighting, release) else {
-            return;
+            Some(Found::Conflict(it)) => it,
         };
-        memory.told = told.max(Some(seen.time()));
+        memory.told = Some((memory.told.map_or(seen.time(), |it| it.0.max(seen.time())), conflict.severity));
         let mut marks: Vec<super::Mark> =
             [&conflict.suspect, &conflict.other].map(|it| super::Mark { time: it.time, evidence: it.evidence }).into();
         marks.sort_unstable();
@@ -104,10 +117,11 @@ impl Detector for Places {
             score: -(1.0 - conflict.probability).max(1e-12).log10(),
             severity: Some(conflict.severity),
             story: Some(conflict.story),
+            guess: false,
         });
     }
 
-    fn warm(&self, entity: u64) {
+    fn warm(&self, _partition: u8, entity: u64) {
         std::hint::black_box(self.people.get(&entity).is_some_and(|it| it.1.warm()));
     }
 
@@ -120,15 +134,16 @@ impl Detector for Places {
 
     fn save(&self) -> Vec<u8> {
         let people: Vec<_> = self.people.iter().collect();
-        postcard::to_allocvec(&(people, &self.organisation))
+        postcard::to_allocvec(&(people, &self.organisation, &self.door))
             .expect("memories are plain data, and memory for them is there")
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
-        type Saved = (Vec<(u64, (Timestamp, Memory))>, Organisation);
-        let (people, organisation): Saved = postcard::from_bytes(bytes).map_err(|it| it.to_string())?;
+        type Saved = (Vec<(u64, (Timestamp, Memory))>, Organisation, Door);
+        let (people, organisation, door): Saved = postcard::from_bytes(bytes).map_err(|it| it.to_string())?;
         self.people = people.into_iter().collect();
         self.organisation = organisation;
+        self.door = door;
         Ok(())
     }
 
@@ -139,16 +154,62 @@ impl Detector for Places {
     fn looks_back(&self) -> bool {
         true
     }
+
+    fn bytes(&self) -> usize {
+        self.people.len() * PERSON_BYTES + self.door.bytes()
+    }
+
+    fn limit(&mut self, bytes: u64) {
+        self.bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+
+    fn is_strained(&self) -> bool {
+        self.door.is_strained()
+    }
+
+    fn pressures(&mut self, now: Timestamp, each: &mut dyn FnMut(Pressure)) {
+        self.door.pressure(now).into_iter().for_each(each);
+    }
 }
 
+/// The class of a network by its name; of several, as records write them, the one that says most.
 fn class(name: Option<&str>) -> NetworkClass {
-    match name {
-        Some("hosting") => NetworkClass::Hosting,
-        Some("vpn" | "proxy" | "residential_proxy" | "anonymous") => NetworkClass::Vpn,
-        Some("relay") => NetworkClass::Relay,
-        Some("tor") => NetworkClass::Tor,
-        Some("satellite") => NetworkClass::Satellite,
-        Some("mobile") => NetworkClass::Mobile,
-        Some(_) | None => NetworkClass::Unknown,
+    let one = |name: &str| match name {
+        "tor" => NetworkClass::Tor,
+        "vpn" | "proxy" | "residential_proxy" | "anonymous" => NetworkClass::Vpn,
+        "relay" => NetworkClass::Relay,
+        "satellite" => NetworkClass::Satellite,
+        "mobile" | "cellular" => NetworkClass::Mobile,
+        "hosting" | "datacenter" => NetworkClass::Hosting,
+        _ => NetworkClass::Unknown,
+    };
+    let rank = |it: &NetworkClass| match it {
+        NetworkClass::Unknown => 0,
+        NetworkClass::Hosting => 1,
+        NetworkClass::Mobile => 2,
+        NetworkClass::Satellite | NetworkClass::Relay => 3,
+        NetworkClass::Vpn => 4,
+        NetworkClass::Tor => 5,
+    };
+    let words = name.unwrap_or("").split([',', ' ']);
+    words.map(|it| one(&it.to_ascii_lowercase())).max_by_key(rank).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_of_networks() {
+        for (name, expected) in [
+            (None, NetworkClass::Unknown),
+            (Some("hosting"), NetworkClass::Hosting),
+            (Some("hosting,vpn"), NetworkClass::Vpn),
+            (Some("Mobile"), NetworkClass::Mobile),
+            (Some("business, tor"), NetworkClass::Tor),
+            (Some("business"), NetworkClass::Unknown),
+        ] {
+            assert_eq!(class(name), expected, "{name:?}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::budget::{Counts, Spill, guess};
 use super::count::{insert, seconds};
 use super::table::Kind;
 use super::{Mark, Seen, Step, Trip};
@@ -132,14 +133,19 @@ impl Kind for Sequence {
             .flat_map(|(_, recent)| recent.iter().copied().filter(|it| it.time >= since))
             .collect();
         marks.sort_unstable();
+        let events = marks.len() as u64;
+        let unseen = marks.iter().any(|it| it.evidence == Mark::UNSEEN);
         marks.dedup();
-        found.push(
-            Trip::exact(marks.len() as u64, since, marks)
-                .because("steps", self.steps.iter().filter(|it| !it.absent).count())
-                .because("within_s", seconds(self.within)),
-        );
+        let trip = self.trip(if unseen { events } else { marks.len() as u64 }, since, marks);
+        found.push(if unseen { trip.approximate() } else { trip });
         memory.begun.fill(Timestamp::MIN);
         memory.recent.iter_mut().for_each(VecDeque::clear);
+    }
+
+    /// In order, only the first step begins anything: most people who sign in have not failed before.
+    fn begins(&self, seen: &Seen<'_>) -> bool {
+        let first = self.steps.iter().position(|it| !it.absent).unwrap_or(0);
+        !self.ordered || seen.hit.steps & (1 << first) != 0
     }
 
     fn matters_until(&self, memory: &Memory) -> Timestamp {
@@ -151,7 +157,95 @@ impl Kind for Sequence {
     }
 
     fn warm(&self, memory: &Memory) -> bool {
-        memory.begun.first().is_some() && memory.recent.iter().any(|it| it.back().is_some())
+        !memory.begun.is_empty() && memory.recent.iter().any(|it| it.back().is_some())
+    }
+}
+
+impl Spill for Sequence {
+    fn heap(&self, memory: &Memory) -> usize {
+        let recent = |it: &VecDeque<Mark>| it.len().next_power_of_two() * size_of::<Mark>() + 48;
+        memory.begun.len() * size_of::<Timestamp>() + memory.recent.iter().map(recent).sum::<usize>()
+    }
+
+    fn largest(&self) -> usize {
+        let recent = |it: &Place| (it.at_least + 1).next_power_of_two() * size_of::<Mark>() + 48;
+        self.slots * size_of::<Timestamp>() + self.steps.iter().map(recent).sum::<usize>()
+    }
+
+    /// For every counter: events of a step.
+    fn needed(&self) -> u32 {
+        self.steps.iter().map(|it| it.at_least).sum::<usize>() as u32
+    }
+
+    fn parts(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// What must not come is not counted: too high would be too low.
+    fn adds(&self, seen: &Seen<'_>) -> (u32, u32) {
+        let absent = self.steps.iter().enumerate().filter(|it| it.1.absent).map(|it| 1u32 << it.0);
+        (seen.hit.steps & !absent.sum::<u32>(), 1)
+    }
+
+    fn claim(&self, counts: &Counts, _seen: &Seen<'_>) -> u32 {
+        self.progress(|step| counts[step] as usize)
+    }
+
+    fn strength(&self, memory: &Memory, now: Timestamp) -> u32 {
+        self.progress(|step| self.recently(memory, step, now))
+    }
+
+    fn owes(&self, memory: &Memory, now: Timestamp, owe: &mut dyn FnMut(usize, u32)) {
+        for step in 0..memory.recent.len() {
+            owe(step, self.recently(memory, step, now) as u32);
+        }
+    }
+
+    /// As far as so many events can have come, in the best order there is.
+    fn revive(&self, counts: &Counts, now: Timestamp) -> Memory {
+        let mut begun = vec![Timestamp::MIN; self.slots];
+        for (step, place) in self.steps.iter().enumerate().filter(|it| !it.1.absent) {
+            let had = (counts[step] as usize).min(place.at_least);
+            begun[place.slot..place.slot + had].fill(now);
+            if had < place.at_least {
+                break;
+            }
+        }
+        // Complete it is only with the event at hand.
+        if let Some(last) = begun.last_mut() {
+            *last = Timestamp::MIN;
+        }
+        let recent = self.steps.iter().zip(counts);
+        let recent = recent.map(|(place, had)| match place.absent {
+            true => VecDeque::new(),
+            false => std::iter::repeat_n(Mark::unseen(now), (*had as usize).min(place.at_least)).collect(),
+        });
+        Memory { begun: begun.into(), recent: recent.collect(), newest: now }
+    }
+
+    fn guess(&self, counts: &Counts, seen: &Seen<'_>) -> Option<Trip> {
+        let last = self.steps.iter().rposition(|it| !it.absent)?;
+        let ends = !self.ordered || seen.hit.steps & (1 << last) != 0;
+        let mut wanted = self.steps.iter().zip(counts).filter(|it| !it.0.absent);
+        let reached = ends && wanted.all(|(place, had)| *had as usize >= place.at_least);
+        reached.then(|| guess(self.trip(self.slots as u64, seen.time(), vec![seen.mark]).approximate()))
+    }
+}
+
+impl Sequence {
+    fn trip(&self, count: u64, since: Timestamp, marks: Vec<Mark>) -> Trip {
+        Trip::exact(count, since, marks)
+            .because("steps", self.steps.iter().filter(|it| !it.absent).count())
+            .because("within_s", seconds(self.within))
+    }
+
+    fn recently(&self, memory: &Memory, step: usize, now: Timestamp) -> usize {
+        memory.recent.get(step).map_or(0, |it| it.iter().filter(|it| self.in_window(it.time, now)).count())
+    }
+
+    fn progress(&self, had: impl Fn(usize) -> usize) -> u32 {
+        let wanted = self.steps.iter().enumerate().filter(|it| !it.1.absent);
+        wanted.map(|(step, place)| had(step).min(place.at_least)).sum::<usize>() as u32
     }
 }
 

@@ -6,9 +6,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::budget::{Counts, Spill};
 use super::count::seconds;
 use super::table::Kind;
 use super::{Lapse, Seen, Trip};
+use crate::limits;
 use crate::model::{Span, Timestamp};
 
 pub struct Silence {
@@ -23,6 +25,8 @@ pub struct Memory {
     first: Timestamp,
     last: Timestamp,
     events: u64,
+    /// Events before, of which only the number is known.
+    before: u32,
     due: Timestamp,
     told: bool,
     /// It spoke again then, and nobody has been told yet.
@@ -96,6 +100,46 @@ impl Kind for Silence {
     fn looks_back(&self) -> bool {
         false
     }
+}
+
+impl Spill for Silence {
+    fn heap(&self, memory: &Memory) -> usize {
+        memory.entity.len() + SCHEDULED
+    }
+
+    fn largest(&self) -> usize {
+        limits::VALUE_BYTES_MAX + SCHEDULED
+    }
+
+    fn needed(&self) -> u32 {
+        EVENTS_TOLD_APART
+    }
+
+    /// Who speaks often is missed more than who spoke once; who was told of needs no watching.
+    fn strength(&self, memory: &Memory, _now: Timestamp) -> u32 {
+        if memory.told { 1 } else { known(memory).min(EVENTS_TOLD_APART - 1) }
+    }
+
+    fn owes(&self, memory: &Memory, _now: Timestamp, owe: &mut dyn FnMut(usize, u32)) {
+        owe(0, known(memory));
+    }
+
+    fn revive(&self, counts: &Counts, _now: Timestamp) -> Memory {
+        Memory { before: counts[0], ..Memory::default() }
+    }
+
+    /// Who speaks is not silent.
+    fn guess(&self, _counts: &Counts, _seen: &Seen<'_>) -> Option<Trip> {
+        None
+    }
+}
+
+const EVENTS_TOLD_APART: u32 = 200;
+/// An entry among the deadlines.
+const SCHEDULED: usize = 64;
+
+fn known(memory: &Memory) -> u32 {
+    u32::try_from(memory.events).unwrap_or(u32::MAX).saturating_add(memory.before)
 }
 
 #[cfg(test)]

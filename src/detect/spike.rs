@@ -13,12 +13,13 @@ use std::hash::BuildHasherDefault;
 use serde::{Deserialize, Serialize};
 
 use super::count::seconds;
+use super::door::{Door, Place, VISITS_MAX};
 use super::firsts::group;
 use super::habit::{Expected, Habit, WARM_UP};
 use super::promise::{Budget, Rate, Tail};
 use super::sum::number;
 use super::table::AlreadyHashed;
-use super::{Detector, Lapse, Seen, Trip, shown};
+use super::{Detector, Lapse, Pressure, Seen, Trip, shown};
 use crate::limits;
 use crate::model::{Span, Timestamp};
 
@@ -37,6 +38,7 @@ pub struct Settings {
 pub struct Rates {
     settings: Settings,
     state: State,
+    bytes_max: usize,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -48,6 +50,7 @@ struct State {
     swept: i64,
     /// `Drop`: whose bucket of that number is to be closed when it is over.
     due: BTreeMap<i64, Vec<u64>>,
+    door: Door,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -83,6 +86,9 @@ const DROP_EVENTS_MIN: f64 = 4.0;
 const DROP_WARM_UP: Span = Span::from_secs(2 * 86_400);
 /// After so many buckets without anything a habit has forgotten what was before.
 const EMPTY_MAX: i64 = 300;
+/// With its name, its place among those due, and what tables that have just doubled take.
+const PERSON_BYTES: usize = 2 * (size_of::<Person>() + 9) + 64;
+const PROFILE_BYTES: usize = 1600;
 const FORGET: Span = Span::from_secs(60 * 86_400);
 
 impl Settings {
@@ -132,7 +138,7 @@ struct Judged {
 
 impl Rates {
     pub fn new(settings: Settings) -> Rates {
-        Rates { settings, state: State::default() }
+        Rates { settings, state: State::default(), bytes_max: usize::MAX }
     }
 
     fn judge(settings: &Settings, person: &Person) -> Option<Judged> {
@@ -201,10 +207,20 @@ impl Rates {
     /// Takes the hit in. Whose bucket it is in, if it is known.
     fn add(&mut self, seen: &Seen<'_>, amount: f64) -> Option<u64> {
         let number = self.settings.number(seen.time());
-        let Rates { settings, state, .. } = self;
+        let Rates { settings, state, bytes_max } = self;
         let key = seen.hit.entity_hash;
-        if !state.people.contains_key(&key) && state.people.len() >= limits::HABITS_MAX {
-            return None;
+        if !state.people.contains_key(&key) {
+            let State { people, door, profiles, .. } = &mut *state;
+            let most = limits::HABITS_MAX.min(*bytes_max / 2 / PERSON_BYTES).max(1);
+            let all = || people.iter().map(|(key, it)| (it.habit.buckets.min(VISITS_MAX), *key)).collect();
+            match door.knock(seen, people.len(), most, *bytes_max / 4, all) {
+                Place::Free => {}
+                Place::None => return None,
+                Place::Of(leaving) => {
+                    let left = leaving.iter().filter_map(|it| people.remove(it));
+                    *profiles -= left.filter(|it| it.habit.has_profile()).count();
+                }
+            }
         }
         let person = state.people.entry(key).or_insert_with(|| Person {
             entity: seen.entity().into(),
@@ -382,6 +398,23 @@ impl Detector for Rates {
 
     fn entities(&self) -> usize {
         self.state.people.len()
+    }
+
+    fn bytes(&self) -> usize {
+        let State { people, profiles, door, .. } = &self.state;
+        people.len() * PERSON_BYTES + profiles * PROFILE_BYTES + door.bytes()
+    }
+
+    fn limit(&mut self, bytes: u64) {
+        self.bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+
+    fn is_strained(&self) -> bool {
+        self.state.door.is_strained()
+    }
+
+    fn pressures(&mut self, now: Timestamp, each: &mut dyn FnMut(Pressure)) {
+        self.state.door.pressure(now).into_iter().for_each(each);
     }
 
     fn looks_back(&self) -> bool {

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::budget::{Counts, Spill, guess};
 use super::count::seconds;
 use super::table::Kind;
 use super::{Mark, Seen, Trip, few, shown};
@@ -68,7 +69,79 @@ impl Kind for Sum {
     }
 }
 
+impl Spill for Sum {
+    fn heap(&self, memory: &Memory) -> usize {
+        memory.entries.len().next_power_of_two() * size_of::<Entry>()
+    }
+
+    fn largest(&self) -> usize {
+        4 * ROUGH_PARTS as usize * size_of::<Entry>()
+    }
+
+    fn needed(&self) -> u32 {
+        self.units(millionths(self.at_least))
+    }
+
+    fn adds(&self, seen: &Seen<'_>) -> (u32, u32) {
+        let value = seen.batch.carried_f64(seen.hit, 0).filter(|it| *it >= 0.0);
+        (1, value.map_or(0, |it| self.units(millionths(it))))
+    }
+
+    fn strength(&self, memory: &Memory, now: Timestamp) -> u32 {
+        if memory.tripped.is_some_and(|it| now.since(it) < self.quiet) {
+            return 1;
+        }
+        self.in_window(memory, now).min(self.needed())
+    }
+
+    fn owes(&self, memory: &Memory, now: Timestamp, owe: &mut dyn FnMut(usize, u32)) {
+        owe(0, self.in_window(memory, now));
+    }
+
+    fn revive(&self, counts: &Counts, now: Timestamp) -> Memory {
+        let value = i128::from(counts[0]) * self.unit();
+        let entry = Entry { mark: Mark::unseen(now), value, events: 1 };
+        Memory { entries: [entry].into(), head: 0, total: value, tripped: None, rough: false }
+    }
+
+    fn trim(&self, memory: &mut Memory) {
+        if memory.entries.len() > 4 * ROUGH_PARTS as usize {
+            self.put_together(memory, ROUGH_PARTS);
+            memory.entries.shrink_to_fit();
+        }
+    }
+
+    fn guess(&self, counts: &Counts, seen: &Seen<'_>) -> Option<Trip> {
+        let sum = (i128::from(counts[0]) * self.unit()) as f64 / MILLION;
+        let reached = counts[0] >= self.needed();
+        reached.then(|| {
+            let mut trip = guess(self.told(sum, 1, seen.time(), vec![seen.mark]).approximate());
+            trip.story = Some(format!("about {} within {}", shown(&self.field, sum), self.within));
+            trip
+        })
+    }
+}
+
+/// So finely the threshold is divided in the sketch.
+const UNITS: i128 = 1 << 20;
+/// When memory is short, events of the same of so many parts of the window are kept as one.
+const ROUGH_PARTS: i64 = 32;
+
 impl Sum {
+    fn unit(&self) -> i128 {
+        (millionths(self.at_least) / UNITS).max(1)
+    }
+
+    /// Rounded up: never less than the truth.
+    fn units(&self, value: i128) -> u32 {
+        u32::try_from((value + self.unit() - 1) / self.unit()).unwrap_or(u32::MAX)
+    }
+
+    fn in_window(&self, memory: &Memory, now: Timestamp) -> u32 {
+        let inside = memory.entries.back().is_some_and(|it| now.since(it.mark.time) < self.within);
+        if inside { self.units(memory.total) } else { 0 }
+    }
+
     fn observe_value(&self, memory: &mut Memory, value: i128, mark: Mark, found: &mut Vec<Trip>) {
         let kept = self.kept();
         if memory.entries.back().is_some_and(|it| it.mark.time.since(mark.time) >= kept) {
@@ -87,7 +160,7 @@ impl Sum {
             self.trip(memory, mark, (end, first, sum), found);
         }
         if memory.entries.len() > limits::SUM_EVENTS_MAX {
-            self.put_together(memory);
+            self.put_together(memory, 1000);
         }
     }
 
@@ -150,24 +223,31 @@ impl Sum {
         let marks = if already_open { vec![mark] } else { few(inside.map(|it| it.mark)) };
         let since = memory.entries[first].mark.time;
         let sum = sum as f64 / MILLION;
-        let mut trip = Trip::exact(events, since, marks)
-            .because("field", self.field.as_str())
-            .because("at_least", number(self.at_least))
-            .because("within_s", seconds(self.within))
-            .because("sum", number(sum))
-            .because("events", events);
+        let mut trip = self.told(sum, events, since, marks);
         if memory.rough {
             trip = trip.because("rough", true);
+        }
+        if memory.entries.range(first..=end).any(|it| it.mark.evidence == Mark::UNSEEN) {
+            trip = trip.approximate();
         }
         trip.story = Some(format!("{} in {events} events within {}", shown(&self.field, sum), time.since(since)));
         found.push(trip);
         memory.tripped = memory.tripped.max(Some(time));
     }
 
-    fn put_together(&self, memory: &mut Memory) {
-        let grain = (self.within.micros() / 1000).max(1);
+    fn told(&self, sum: f64, events: u64, since: Timestamp, marks: Vec<Mark>) -> Trip {
+        Trip::exact(events, since, marks)
+            .because("field", self.field.as_str())
+            .because("at_least", number(self.at_least))
+            .because("within_s", seconds(self.within))
+            .because("sum", number(sum))
+            .because("events", events)
+    }
+
+    fn put_together(&self, memory: &mut Memory, parts: i64) {
+        let grain = (self.within.micros() / parts).max(1);
         let slot = |it: &Entry| it.mark.time.micros().div_euclid(grain);
-        let mut kept: VecDeque<Entry> = VecDeque::with_capacity(limits::SUM_EVENTS_MAX);
+        let mut kept: VecDeque<Entry> = VecDeque::new();
         let mut head = 0;
         for (index, entry) in memory.entries.iter().enumerate() {
             if index == memory.head {

@@ -208,7 +208,9 @@ impl Reader {
             let _ = self.read_record(inner, &inside, received, depth + 1, &mut taken);
         });
         if found > 0 && !recognised {
-            self.decode(record, reading)?;
+            let format = self.decode(record, reading)?;
+            // Mapping goes by the shape that was recognised last.
+            self.set.schemas.recognise(Event { record, buf: &self.buf }, format.name, &mut self.memo);
         }
         Ok(recognised)
     }

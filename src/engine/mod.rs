@@ -3,23 +3,27 @@
 //!
 //! No thread, no I/O and no clock lives here. A replay, the service, a story and a test drive the very same objects.
 
+pub mod doctor;
 pub mod front;
 pub mod order;
+pub mod own;
+pub mod pressure;
 pub mod rules;
 pub mod save;
 pub mod shard;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 pub use front::{Counts, Front, HashKeys, Judged, Read, Reader, Reading, Rejected};
 pub use rules::{CompileError, EVERY_VALUE, RuleSet, Wanted};
-pub use shard::{Shard, Step};
+pub use shard::{Found, Shard, Step};
 
 use crate::alert::Desk;
 use crate::limits;
-use crate::model::{Alert, Finding, HitBatch, Span, Timestamp};
+use crate::model::{Alert, Finding, HitBatch, Span, State, Timestamp};
 use order::SourceClock;
+use pressure::{Shares, Watch};
 
 /// Hits to alerts: the deterministic half. Fed the same batches in any interleaving of sources and cut in any way, it
 /// tells the same alerts in the same order.
@@ -40,10 +44,35 @@ pub struct Engine {
     ready: Vec<HitBatch>,
     /// Batches in the hands of shards, to be filled again when they are done with them.
     lent: VecDeque<Arc<HitBatch>>,
-    found: Vec<Finding>,
+    /// Batches with hits that wait.
+    waiting: VecDeque<Waits>,
+    memory: u64,
+    shares: Shares,
+    watch: Watch,
+    /// How often hits could not wait for their time.
+    hurried: u64,
+    found: Found,
     pub counts: Counts,
+    /// How often each rule in the shadow would have told.
+    shadowed: BTreeMap<String, u64>,
     hits_by_rule: Vec<u64>,
     findings_by_rule: Vec<u64>,
+}
+
+/// What is known of a batch that shards hold until its time has come.
+struct Waits {
+    source: u16,
+    /// The latest release time in it.
+    release: Timestamp,
+    bytes: usize,
+}
+
+impl Waits {
+    /// None: there are no hits in it.
+    fn of(batch: &HitBatch) -> Option<Waits> {
+        let latest = batch.hits.iter().max_by_key(|it| it.release)?;
+        Some(Waits { source: latest.source, release: latest.release, bytes: batch.bytes() })
+    }
 }
 
 /// How long memories are kept for a source that is behind: longer, and a slow clock would keep them for ever.
@@ -55,7 +84,7 @@ pub trait Away {
     fn send(&mut self, step: Step);
     /// What all shards found in the first step that was not taken yet, and its time. None when it is not there yet, or
     /// with `Wait::Never` would have to be waited for.
-    fn take(&mut self, wait: Wait) -> Option<(Timestamp, Vec<Finding>)>;
+    fn take(&mut self, wait: Wait) -> Option<(Timestamp, Found)>;
     /// The shards, in their order, when every step was taken.
     fn end(self: Box<Self>) -> Vec<Shard>;
 }
@@ -71,7 +100,13 @@ pub enum Wait {
 impl Engine {
     /// An engine that remembers nothing. `shards` is at least 1; the number changes nothing but who does the work.
     pub fn new(set: Arc<RuleSet>, shards: usize) -> Engine {
-        Engine {
+        let memory = limits::MEMORY_BYTES_MAX;
+        let mut engine = Engine {
+            waiting: VecDeque::new(),
+            memory,
+            shares: Shares::of(memory, &set),
+            watch: Watch::default(),
+            hurried: 0,
             sources: Arc::default(),
             clocks: Vec::new(),
             closed: Vec::new(),
@@ -83,12 +118,23 @@ impl Engine {
             away: None,
             ready: Vec::new(),
             lent: VecDeque::new(),
-            found: Vec::new(),
+            found: Found::default(),
             counts: Counts::default(),
+            shadowed: BTreeMap::new(),
             hits_by_rule: vec![0; set.rules.len()],
             findings_by_rule: vec![0; set.rules.len()],
             set,
-        }
+        };
+        engine.limit(memory);
+        engine
+    }
+
+    /// The memory of the whole process, which all that the engine remembers must fit in.
+    pub fn limit(&mut self, memory: u64) {
+        self.memory = memory;
+        self.shares = Shares::of(memory, &self.set);
+        self.shards.iter_mut().for_each(|it| it.limit(&self.shares));
+        self.desk.limit(self.shares.open);
     }
 
     /// Registers a source; its number goes into every batch of it. The number of a closed source of the same name is used
@@ -186,15 +232,26 @@ impl Engine {
         let kept: Vec<Option<usize>> = set
             .rules
             .iter()
-            .map(|it| old.get(it.rule.id.as_str()).copied().filter(|old| self.set.rules[*old].rule == it.rule))
+            .map(|it| {
+                old.get(it.rule.id.as_str())
+                    .copied()
+                    .filter(|old| self.set.rules[*old].fingerprint() == it.fingerprint())
+            })
             .collect();
         for shard in &mut self.shards {
             shard.adopt(set.clone(), &kept);
         }
+        let first = told.len();
+        self.waiting.clear();
+        let mut numbers = vec![None; self.set.rules.len()];
+        kept.iter().enumerate().for_each(|(new, old)| old.iter().for_each(|old| numbers[*old] = Some(new)));
+        self.watch = std::mem::take(&mut self.watch).renumbered(&numbers);
         self.desk.adopt(set.cards.clone(), &kept, told);
+        self.keep_to_oneself(first, told);
         let carry = |old: &[u64]| kept.iter().map(|it| it.map_or(0, |it| old[it])).collect::<Vec<_>>();
         (self.hits_by_rule, self.findings_by_rule) = (carry(&self.hits_by_rule), carry(&self.findings_by_rule));
         self.set = set;
+        self.limit(self.memory);
         kept.iter().flatten().count()
     }
 
@@ -222,6 +279,11 @@ impl Engine {
         usize::from(source) < self.sources.len()
     }
 
+    /// How long a source's lines wait for each other.
+    pub fn lateness(&self, source: u16) -> Span {
+        self.clocks[usize::from(source)].lateness()
+    }
+
     pub fn source_name(&self, source: u16) -> &str {
         &self.sources[usize::from(source)]
     }
@@ -236,6 +298,9 @@ impl Engine {
             folded,
             late: self.clocks.iter().map(|it| it.late).sum(),
             suspect: self.clocks.iter().map(|it| it.suspect).sum(),
+            unlisted: self.desk.unlisted(),
+            cut_short: self.desk.cut_short(),
+            hurried: self.hurried,
             entities: self.shards.iter().map(Shard::entities).sum(),
         }
     }
@@ -268,11 +333,13 @@ impl Engine {
         let mut batches = Vec::new();
         for batch in self.ready.drain(..).filter(|it| !it.hits.is_empty()) {
             batch.hits.iter().for_each(|it| self.hits_by_rule[it.rule.index()] += 1);
+            self.waiting.extend(Waits::of(&batch));
             let batch = Arc::new(batch);
             self.lent.push_back(batch.clone());
             batches.push(batch);
         }
         self.now = self.now.max(self.watermark());
+        self.hurry();
         let end = match self.now {
             Timestamp::MAX => {
                 self.clocks.iter().filter_map(SourceClock::newest).max().unwrap_or(Timestamp::MIN).max(self.told_time)
@@ -293,15 +360,75 @@ impl Engine {
     }
 
     /// What the shards found in a step goes to the desk.
-    fn conclude(&mut self, now: Timestamp, found: &mut Vec<Finding>, told: &mut Vec<Alert>) {
-        if found.len() > 1 {
-            found.sort_by(|a, b| finding_order(a).cmp(&finding_order(b)));
+    fn conclude(&mut self, now: Timestamp, found: &mut Found, told: &mut Vec<Alert>) {
+        let first = told.len();
+        if found.findings.len() > 1 {
+            found.findings.sort_by(|a, b| finding_order(a).cmp(&finding_order(b)));
         }
-        for finding in found.drain(..) {
+        self.watch.note(&mut found.pressures);
+        let mut own = self.watch.look(&self.set, &self.sources, &self.shares, now).into_iter().peekable();
+        for finding in found.findings.drain(..) {
+            while let Some(alert) = own.next_if(|it| it.opened_at <= finding.release) {
+                self.desk.advance(alert.opened_at, told);
+                told.push(alert);
+            }
             self.findings_by_rule[finding.rule.index()] += 1;
             self.desk.observe(finding, &self.sources, told);
         }
+        for alert in own {
+            self.desk.advance(alert.opened_at, told);
+            told.push(alert);
+        }
         self.desk.advance(now, told);
+        self.keep_to_oneself(first, told);
+    }
+
+    /// Takes out what rules in the shadow say, and counts it. The desk knows nothing of shadows: what a rule would have told
+    /// is what it would have told, folded and resolved.
+    fn keep_to_oneself(&mut self, first: usize, told: &mut Vec<Alert>) {
+        let shadows = |id: &str| self.set.rules.iter().any(|it| it.rule.shadow && it.rule.id == id);
+        if told.len() == first || !self.set.rules.iter().any(|it| it.rule.shadow) {
+            return;
+        }
+        for alert in told.split_off(first) {
+            if !shadows(&alert.rule.id) {
+                told.push(alert);
+            } else if alert.state == State::Firing {
+                *self.shadowed.entry(alert.rule.id).or_default() += 1;
+            }
+        }
+    }
+
+    /// For each rule in the shadow that would have told, how many alerts.
+    pub fn shadowed(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.shadowed.iter().map(|(rule, it)| (rule.as_str(), *it))
+    }
+
+    /// When too much waits, the earliest batches wait no longer: lines before them that are still to come will be late.
+    fn hurry(&mut self) {
+        let held = self.held();
+        let until = |source: u16| held.get(usize::from(source)).copied().unwrap_or(Timestamp::MAX).min(self.now);
+        while self.waiting.front().is_some_and(|it| it.release <= until(it.source)) {
+            self.waiting.pop_front();
+        }
+        let mut bytes: usize = self.waiting.iter().map(|it| it.bytes).sum();
+        self.hurried += u64::from(bytes > self.shares.waiting);
+        while bytes > self.shares.waiting
+            && let Some(waits) = self.waiting.pop_front()
+        {
+            bytes -= waits.bytes;
+            self.clocks[usize::from(waits.source)].hurry(waits.release);
+            self.now = self.now.max(waits.release);
+        }
+    }
+
+    /// For each rule in order of id: how many bytes it remembers, and whether it goes by estimates.
+    pub fn memory_by_rule(&self) -> impl Iterator<Item = (&str, usize, bool)> {
+        self.set.rules.iter().enumerate().map(|(number, rule)| {
+            let bytes = self.shards.iter().map(|it| it.bytes(number)).sum();
+            let strained = self.shards.iter().any(|it| it.is_strained(number));
+            (rule.rule.id.as_str(), bytes, strained)
+        })
     }
 
     /// A source that speaks and is behind the others, because it was away or its clock is slow, does not hold them up; but its
@@ -310,10 +437,10 @@ impl Engine {
     fn held(&self) -> Vec<Timestamp> {
         let clocks = || self.clocks.iter().zip(&self.closed);
         let speaks = |(clock, closed): &(&SourceClock, &bool)| !**closed && !clock.is_idle();
-        if !clocks().filter(speaks).any(|it| it.0.watermark() < self.now) {
+        if !clocks().filter(speaks).any(|it| it.0.complete() < self.now) {
             return Vec::new();
         }
-        clocks().map(|it| if speaks(&it) { it.0.watermark() } else { Timestamp::MAX }).collect()
+        clocks().map(|it| if speaks(&it) { it.0.complete() } else { Timestamp::MAX }).collect()
     }
 
     /// The smallest watermark of the sources that speak; when none does, the newest that any said.
@@ -343,5 +470,11 @@ pub struct Stats {
     pub folded: u64,
     pub late: u64,
     pub suspect: u64,
+    /// Alerts that estimates alone would have opened, beyond what is opened in a minute.
+    pub unlisted: u64,
+    /// Alerts that were resolved early because too many were open.
+    pub cut_short: u64,
+    /// How often hits could not wait for their time, because too many did.
+    pub hurried: u64,
     pub entities: usize,
 }

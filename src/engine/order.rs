@@ -103,6 +103,7 @@ pub struct SavedClock {
     waiting: Vec<Waiting>,
     flushed: bool,
     heard: Option<Timestamp>,
+    hurried: Timestamp,
     late: u64,
     suspect: u64,
 }
@@ -122,6 +123,8 @@ pub struct SourceClock {
     flushed: bool,
     /// Live: the wall clock when its latest batch came.
     heard: Option<Timestamp>,
+    /// Until then its lines do not wait for each other, because too much waited.
+    hurried: Timestamp,
     pub late: u64,
     pub suspect: u64,
 }
@@ -171,6 +174,7 @@ impl SourceClock {
             waiting: VecDeque::new(),
             flushed: false,
             heard: None,
+            hurried: Timestamp::MIN,
             late: 0,
             suspect: 0,
         }
@@ -185,6 +189,7 @@ impl SourceClock {
             waiting: self.waiting.iter().cloned().collect(),
             flushed: self.flushed,
             heard: self.heard,
+            hurried: self.hurried,
             late: self.late,
             suspect: self.suspect,
         }
@@ -202,6 +207,7 @@ impl SourceClock {
             waiting,
             flushed: saved.flushed,
             heard: saved.heard,
+            hurried: saved.hurried,
             late: saved.late,
             suspect: saved.suspect,
         }
@@ -223,6 +229,16 @@ impl SourceClock {
         self.flushed
     }
 
+    /// Its own lines up to this are there, or are not waited for.
+    pub fn complete(&self) -> Timestamp {
+        self.watermark().max(self.hurried)
+    }
+
+    /// Too much waits: its lines up to then wait no longer.
+    pub fn hurry(&mut self, to: Timestamp) {
+        self.hurried = self.hurried.max(to);
+    }
+
     pub fn newest(&self) -> Option<Timestamp> {
         self.newest
     }
@@ -230,6 +246,10 @@ impl SourceClock {
     /// The wall clock when its latest lines came, if they came live.
     pub fn heard(&self) -> Option<Timestamp> {
         self.heard
+    }
+
+    pub fn lateness(&self) -> Span {
+        self.lateness
     }
 
     /// Takes a batch in; appends the batches whose hits now have their times.

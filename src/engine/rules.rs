@@ -16,7 +16,7 @@ use crate::limits;
 use crate::matcher::{Lists, Matcher};
 use crate::model::canonical::Compare;
 use crate::model::title::Template;
-use crate::model::{FieldId, Fields, RuleIndex};
+use crate::model::{FieldId, Fields, RuleIndex, stands_for};
 use crate::rule::file::{By, Rule};
 use crate::schema::Schemas;
 use crate::schema::file::Schema;
@@ -151,16 +151,24 @@ impl Compiled {
         }
     }
 
-    /// Of everything the rule says: two rules with one fingerprint judge alike.
+    /// Of everything the rule says: two rules with one fingerprint judge alike. Whether anybody is told is no part of it, or a
+    /// rule would forget what it learned on the day it is trusted.
     pub fn fingerprint(&self) -> u64 {
-        XxHash3_64::oneshot(ron::to_string(&self.rule).unwrap_or_default().as_bytes())
+        let rule = Rule { shadow: false, ..self.rule.clone() };
+        XxHash3_64::oneshot(ron::to_string(&rule).unwrap_or_default().as_bytes())
     }
 }
 
-/// The fields of the title that are not in the entity.
+/// The fields of the title that are not in the entity, and those of which the entity shows the first that is there.
 fn title_fields(rule: &Rule, title: &Template) -> Vec<String> {
     let in_entity = |name: &str| rule.by.iter().any(|it| it.field() == name);
-    title.fields().into_iter().filter(|it| !in_entity(it)).map(str::to_string).collect()
+    let mut names: Vec<&str> = title.fields().into_iter().filter(|it| !in_entity(it)).collect();
+    for name in rule.by.iter().flat_map(|it| stands_for(it.field())) {
+        if !names.contains(name) && !in_entity(name) {
+            names.push(name);
+        }
+    }
+    names.into_iter().map(str::to_string).collect()
 }
 
 /// Numbers the different `by`, so that whose a hit is, is asked once for all rules with the same. Says how many there are.
@@ -214,6 +222,7 @@ fn names_of(rules: &[Rule], titles: &[Template]) -> (BTreeSet<String>, Vec<Strin
             });
         }
         names.extend(rule.by.iter().map(|it| it.field().to_string()));
+        names.extend(rule.by.iter().flat_map(|it| stands_for(it.field())).map(|it| it.to_string()));
         names.extend(rule.detect.fields());
         names.extend(title.fields().into_iter().map(str::to_string));
     }

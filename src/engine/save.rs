@@ -10,8 +10,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::order::{self, SavedClock, Track};
+use super::pressure::Watch;
 use super::shard::SavedRing;
-use super::{Engine, RuleSet};
+use super::{Engine, RuleSet, Waits};
 use crate::alert::desk::SavedDesk;
 use crate::model::{Alert, HitBatch, RuleIndex, Timestamp};
 
@@ -29,6 +30,7 @@ struct Saved {
     desk: SavedDesk,
     now: Timestamp,
     told_time: Timestamp,
+    watch: Watch,
 }
 
 impl RuleSet {
@@ -45,7 +47,45 @@ impl RuleSet {
     }
 }
 
+/// What rules learned from history: of each that compares everybody with everybody, what its detector remembers. Windows
+/// over minutes have nothing to learn, and what was not told then must not be told late.
+#[derive(Clone, Default)]
+pub struct Lessons(Vec<(RuleName, Vec<u8>, u64)>);
+
+impl Lessons {
+    /// How many rules learned something.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 impl Engine {
+    /// What its rules have learned. For engines of one shard.
+    pub fn lessons(&self) -> Lessons {
+        let names = self.set.names();
+        let learn = |rule: &usize| self.set.rules[*rule].rule.detect.sees_everybody();
+        let lesson = |rule: usize| {
+            let (bytes, next) = self.shards[0].lesson(rule);
+            (names[rule].clone(), bytes, next)
+        };
+        Lessons((0..names.len()).filter(learn).map(lesson).collect())
+    }
+
+    /// Begins with what was learned. For engines of one shard that remember nothing, with the keys of the one that learned.
+    pub fn take_lessons(&mut self, lessons: &Lessons) -> Result<(), String> {
+        let names: Vec<RuleName> = lessons.0.iter().map(|it| it.0.clone()).collect();
+        for (number, (_, bytes, next)) in self.set.numbers_of(&names).into_iter().zip(&lessons.0) {
+            if let Some(number) = number {
+                self.shards[0].take_lesson(number, bytes, *next)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Everything it remembers. For engines of one shard, which services have.
     pub fn save(&self) -> Vec<u8> {
         let shard = &self.shards[0];
@@ -61,8 +101,13 @@ impl Engine {
             desk: self.desk.save(),
             now: self.now,
             told_time: self.told_time,
+            watch: self.watch.clone(),
         };
-        postcard::to_allocvec(&saved).expect("memories are plain data, and memory for them is there")
+        // In one piece: a list that doubles would take the memory thrice.
+        let rings =
+            saved.rings.iter().chain(saved.detectors.iter().filter_map(|it| it.1.as_ref())).map(SavedRing::bytes);
+        let bytes = saved.detectors.iter().map(|it| it.0.len()).sum::<usize>() + rings.sum::<usize>() + (1 << 20);
+        postcard::to_extend(&saved, Vec::with_capacity(bytes)).expect("memories are plain data, and memory is there")
     }
 
     /// Takes back what [`Engine::save`] wrote, into an engine that remembers nothing. Alerts of rules that are gone or say
@@ -79,6 +124,7 @@ impl Engine {
         shard.restore_rings(saved.rings);
         for mut batch in saved.waiting {
             order::renumber(&mut batch, &mut Track::default(), &numbers);
+            self.waiting.extend(Waits::of(&batch));
             shard.observe(&Arc::new(batch), 0, 1);
         }
         for (name, clock, closed) in saved.sources {
@@ -87,6 +133,8 @@ impl Engine {
             self.closed.push(closed);
         }
         self.desk.restore(saved.desk, &numbers, told)?;
+        let numbers: Vec<Option<usize>> = numbers.iter().map(|it| it.map(RuleIndex::index)).collect();
+        self.watch = saved.watch.renumbered(&numbers);
         self.now = saved.now;
         self.told_time = saved.told_time;
         Ok(())

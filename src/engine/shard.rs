@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::pressure::Shares;
 use super::rules::RuleSet;
-use crate::detect::{Detector, Lapse, Mark, Seen, Trip};
+use crate::detect::{Detector, Lapse, Mark, Pressure, Seen, Trip};
 use crate::limits;
 use crate::model::{Because, Finding, Hit, HitBatch, Proof, RuleIndex, Timestamp, Words};
 
@@ -28,6 +29,14 @@ pub struct Step {
     pub held: Vec<Timestamp>,
     /// Names of the sources by their numbers.
     pub sources: Arc<Vec<Arc<str>>>,
+}
+
+/// What shards have to say of a step.
+#[derive(Default)]
+pub struct Found {
+    pub findings: Vec<Finding>,
+    /// Rules whose memory does not suffice, by their numbers, each partition once.
+    pub pressures: Vec<(usize, Pressure)>,
 }
 
 pub struct Shard {
@@ -87,9 +96,12 @@ impl Shard {
     }
 
     /// Takes a step in, of which the hits in every `shards`th partition from `number` on belong to this shard.
-    pub fn take(&mut self, step: &Step, number: usize, shards: usize, found: &mut Vec<Finding>) {
+    pub fn take(&mut self, step: &Step, number: usize, shards: usize, found: &mut Found) {
         step.batches.iter().for_each(|it| self.observe(it, number, shards));
-        self.advance(step, found);
+        self.advance(step, &mut found.findings);
+        for (rule, detector) in self.detectors.iter_mut().enumerate() {
+            detector.pressures(step.now, &mut |it| found.pressures.push((rule, it)));
+        }
     }
 
     /// Takes the hits of a batch that belong to this shard; they wait for their time.
@@ -160,6 +172,20 @@ impl Shard {
         (rules, self.rings.iter().map(EvidenceRing::save).collect(), batches)
     }
 
+    /// What a rule's detector remembers, and the number its next line of evidence has.
+    pub fn lesson(&self, rule: usize) -> (Vec<u8>, u64) {
+        (self.detectors[rule].save(), self.shared_rings[rule].as_ref().map_or(0, EvidenceRing::next))
+    }
+
+    /// Gives a rule what it learned elsewhere. The lines it learned from are not kept: their numbers are taken, and nothing is
+    /// found there.
+    pub fn take_lesson(&mut self, rule: RuleIndex, bytes: &[u8], next: u64) -> Result<(), String> {
+        if let Some(ring) = &mut self.shared_rings[rule.index()] {
+            ring.first = next;
+        }
+        self.detectors[rule.index()].restore(bytes)
+    }
+
     /// Gives a rule back what it remembered.
     pub fn restore_rule(&mut self, rule: RuleIndex, bytes: &[u8], ring: Option<SavedRing>) -> Result<(), String> {
         if let (Some(own), Some(ring)) = (&mut self.shared_rings[rule.index()], ring) {
@@ -170,6 +196,23 @@ impl Shard {
 
     pub fn restore_rings(&mut self, rings: Vec<SavedRing>) {
         self.rings.iter_mut().zip(rings).for_each(|(ring, saved)| ring.restore(saved));
+    }
+
+    /// What each may take of the memory.
+    pub fn limit(&mut self, shares: &Shares) {
+        self.detectors.iter_mut().zip(&shares.rules).for_each(|(it, bytes)| it.limit(*bytes));
+        self.rings.iter_mut().for_each(|it| it.limit(shares.ring));
+        self.shared_rings.iter_mut().flatten().for_each(|it| it.limit(shares.shared_ring));
+    }
+
+    /// How many bytes a rule remembers.
+    pub fn bytes(&self, rule: usize) -> usize {
+        self.detectors[rule].bytes()
+    }
+
+    /// Whether the rule's memory does not suffice.
+    pub fn is_strained(&self, rule: usize) -> bool {
+        self.detectors[rule].is_strained()
     }
 
     /// How many entities are remembered, over all rules.
@@ -206,7 +249,7 @@ impl Shard {
             // at the same time.
             for it in few {
                 let hit = &batches[(it.batch - *first_batch) as usize].0.hits[it.index as usize];
-                detectors[hit.rule.index()].warm(hit.entity_hash);
+                detectors[hit.rule.index()].warm(hit.partition, hit.entity_hash);
             }
             for it in few {
                 let (batch, waiting) = &mut batches[(it.batch - *first_batch) as usize];
@@ -268,6 +311,7 @@ fn lapse(
             story: lapse.trip.story,
             late: false,
             suspect: false,
+            guess: false,
             over: lapse.over,
         });
     }
@@ -309,6 +353,7 @@ fn feed(
             story: trip.story,
             late: hit.late,
             suspect: hit.suspect,
+            guess: trip.guess,
             over: false,
         });
     }
@@ -332,6 +377,13 @@ pub struct SavedRing {
     kept: Vec<Kept>,
     texts: Vec<u8>,
     texts_forgotten: u64,
+}
+
+impl SavedRing {
+    /// In a snapshot, about.
+    pub fn bytes(&self) -> usize {
+        self.texts.len() + self.kept.len() * size_of::<Kept>()
+    }
 }
 
 /// The latest hit lines of one partition, for the evidence of alerts to come. A partition sees the same hits in the same
@@ -365,6 +417,15 @@ impl EvidenceRing {
         EvidenceRing { bytes_max, kept: VecDeque::new(), first: 0, texts: VecDeque::new(), texts_forgotten: 0 }
     }
 
+    fn next(&self) -> u64 {
+        self.first + self.kept.len() as u64
+    }
+
+    fn limit(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+        self.cut();
+    }
+
     fn save(&self) -> SavedRing {
         SavedRing {
             first: self.first,
@@ -394,13 +455,17 @@ impl EvidenceRing {
             start,
         });
         self.texts.extend(text.as_bytes());
+        self.cut();
+        self.first + self.kept.len() as u64 - 1
+    }
+
+    fn cut(&mut self) {
         while self.texts.len() + self.kept.len() * size_of::<Kept>() > self.bytes_max {
             let Some(old) = self.kept.pop_front() else { break };
             self.texts.drain(..old.len as usize);
             self.texts_forgotten += u64::from(old.len);
             self.first += 1;
         }
-        self.first + self.kept.len() as u64 - 1
     }
 
     fn find(&self, number: u64, sources: &[Arc<str>]) -> Option<Proof> {

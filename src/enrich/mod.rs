@@ -194,7 +194,7 @@ impl Whereabouts<'_> {
             // Of networks, what the record says stands where no database knows better.
             it if it == fields.as_number => Carried::Number(f64::from(self.place?.asn?)),
             it if it == fields.as_name => text(Some(self.place?.as_org.as_deref()?), batch),
-            it if it == fields.network => text(Some(self.place?.network.names().next()?), batch),
+            it if it == fields.network => text(Some(self.place?.network.foremost()?), batch),
             _ => return None,
         })
     }

@@ -1,5 +1,6 @@
 //! The `when` language as it is written; [`plain`] says what it means.
 
+pub mod backtrack;
 pub mod list;
 pub mod literal;
 pub mod network;

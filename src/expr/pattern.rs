@@ -4,11 +4,13 @@
 //! wrong is its syntax, which reading shows, and its size. An expression whose size is bounded far below the limit from its
 //! shape alone is taken as it is; only one that may be large is built to find out.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use memchr::memmem;
 use regex_syntax::ast;
 use regex_syntax::hir::{Hir, HirKind};
 
+use super::backtrack::{Groups, Walk};
 use super::literal;
 use crate::limits;
 
@@ -43,14 +45,20 @@ pub fn build(text: &str, without_case: bool) -> Result<regex::Regex, String> {
         .map_err(|error| format!("bad regular expression: {error}"))
 }
 
-/// An expression that [`read`] has taken, built when first asked: most are of vendors that no line comes from.
+/// An expression that [`read`] has taken, built when first asked: most are of vendors that no line comes from. A clone is
+/// the same expression.
 #[derive(Clone, Debug)]
-pub struct Late {
+pub struct Late(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     text: Box<str>,
     without_case: bool,
     built: OnceLock<regex::Regex>,
     /// Texts of which every match holds one, found when first asked.
     required: OnceLock<Option<Vec<String>>>,
+    walk: OnceLock<Option<Walk>>,
+    needed: OnceLock<Option<memmem::Finder<'static>>>,
 }
 
 impl Late {
@@ -66,24 +74,69 @@ impl Late {
         if !is_plain(text) {
             read_as(text, without_case)?;
         }
-        Ok(Late { text: text.into(), without_case, built: OnceLock::new(), required: OnceLock::new() })
+        Ok(Late(Arc::new(Inner {
+            text: text.into(),
+            without_case,
+            built: OnceLock::new(),
+            required: OnceLock::new(),
+            needed: OnceLock::new(),
+            walk: OnceLock::new(),
+        })))
     }
 
     /// False for most texts that it does not match, without building it.
     pub fn may_match(&self, text: &str) -> bool {
-        let find = || read_as(&self.text, self.without_case).ok().and_then(|it| literal::required(&it));
-        let Some(required) = self.required.get_or_init(find) else { return true };
+        let Inner { text: pattern, without_case, required, .. } = &*self.0;
+        let find = || read_as(pattern, *without_case).ok().and_then(|it| literal::required(&it));
+        let Some(required) = required.get_or_init(find) else { return true };
         // What is not ASCII may fold to it.
         !text.is_ascii() || required.iter().any(|it| holds_without_case(text.as_bytes(), it.as_bytes()))
     }
 
     pub fn text(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     #[inline]
     pub fn get(&self) -> &regex::Regex {
-        self.built.get_or_init(|| build(&self.text, self.without_case).expect("`read` takes only what can be built"))
+        let Inner { text, without_case, built, .. } = &*self.0;
+        built.get_or_init(|| build(text, *without_case).expect("`read` takes only what can be built"))
+    }
+
+    /// Whether the expression fits somewhere in the text. Most are asked in vain, which a text that they cannot do without
+    /// tells in a tenth of the time.
+    pub fn is_match(&self, text: &str) -> bool {
+        let needed = self.0.needed.get_or_init(|| {
+            let hir = read_as(&self.0.text, self.0.without_case).ok()?;
+            needed(&hir).filter(|it| it.len() > 2).map(|it| memmem::Finder::new(it).into_owned())
+        });
+        needed.as_ref().is_none_or(|it| it.find(text.as_bytes()).is_some()) && self.get().is_match(text)
+    }
+
+    /// Whether the expression fits somewhere in the text; its groups are then in `found`.
+    pub fn find(&self, text: &str, found: &mut Groups) -> bool {
+        let Inner { text: pattern, without_case, walk, .. } = &*self.0;
+        if text.is_ascii() {
+            let walk = walk.get_or_init(|| read_as(pattern, *without_case).ok().and_then(|it| Walk::new(&it)));
+            if let Some(fits) = walk.as_ref().and_then(|it| it.find(text.as_bytes(), found)) {
+                return fits;
+            }
+        }
+        let regex = self.get();
+        found.read(regex, text)
+    }
+}
+
+/// The longest text that is in all that the expression fits, as far as a look can tell.
+fn needed(hir: &Hir) -> Option<&[u8]> {
+    match hir.kind() {
+        HirKind::Literal(it) => Some(&it.0),
+        HirKind::Capture(it) => needed(&it.sub),
+        HirKind::Repetition(it) if it.min > 0 => needed(&it.sub),
+        HirKind::Concat(parts) => parts.iter().filter_map(needed).max_by_key(|it| it.len()),
+        HirKind::Empty | HirKind::Class(_) | HirKind::Look(_) | HirKind::Repetition(_) | HirKind::Alternation(_) => {
+            None
+        }
     }
 }
 
@@ -255,6 +308,22 @@ mod tests {
             assert_eq!(late.may_match(value), expected, "{text} {value}");
             assert!(late.may_match(value) || !late.get().is_match(value), "{text} {value}");
         }
+    }
+
+    #[test]
+    fn what_is_needed_never_shuts_out_what_fits() {
+        for (pattern, text, expected) in [
+            ("a(?:bcd)+x?(y|zzzz)", "abcdbcdy", Some("bcd")),
+            ("(?:abc)?d(ef)", "def", Some("ef")),
+            ("(?:abc)*", "", None),
+            ("abc|def", "def", None),
+            (r#"type="?[A-Z]+"?, realmId="#, "type=A, realmId=", Some(", realmId=")),
+        ] {
+            let hir = read(pattern).unwrap();
+            assert_eq!(needed(&hir), expected.map(str::as_bytes), "{pattern}");
+            assert!(Late::new(pattern).unwrap().is_match(text), "{pattern}");
+        }
+        assert!(!Late::new("a(?:bcd)+").unwrap().is_match("abc"));
     }
 
     #[test]

@@ -35,7 +35,8 @@ enum Node {
     All(Vec<Node>),
     Any(Vec<Node>),
     Not(Box<Node>),
-    Leaf(Operand, Test),
+    /// Shared, for what is left of an expression is remembered for each shape of record.
+    Leaf(Operand, Arc<Test>),
     Exists(Operand),
     SameAs(Operand, Operand, Case),
 }
@@ -43,7 +44,7 @@ enum Node {
 /// What one item must satisfy.
 #[derive(Clone, Debug)]
 enum Test {
-    OneOf(Vec<Literal>, Case),
+    OneOf(OneOf),
     Contains(String, Case),
     StartsWith(String, Case),
     EndsWith(String, Case),
@@ -79,9 +80,40 @@ impl Plain {
         self.0.holds(event)
     }
 
-    /// Whether some event with these fields might satisfy it: what presence alone tells.
-    pub fn may_hold(&self, has: &dyn Fn(FieldId) -> bool) -> bool {
-        self.0.by_presence(has) != Presence::Never
+    /// What is left to ask of an event of which it is known what fields it has.
+    pub fn given(&self, known: &Known) -> Given {
+        match self.0.given(known) {
+            Left::Never => Given::Never,
+            Left::Always => Given::Always,
+            Left::Ask(node) => Given::Ask(Plain(node)),
+        }
+    }
+}
+
+/// What is known of an event before its values are looked at.
+pub struct Known<'a> {
+    pub has: &'a dyn Fn(FieldId) -> bool,
+    /// One of the fields that it has may be null.
+    pub nulls: bool,
+}
+
+/// What an expression comes to where it is known what fields an event has.
+#[derive(Clone, Debug)]
+pub enum Given {
+    Never,
+    Always,
+    /// It depends on values, and this says how.
+    Ask(Plain),
+}
+
+impl Given {
+    #[inline]
+    pub fn holds(&self, event: Event) -> bool {
+        match self {
+            Given::Never => false,
+            Given::Always => true,
+            Given::Ask(plain) => plain.holds(event),
+        }
     }
 }
 
@@ -105,10 +137,8 @@ impl Compile<'_> {
             Expr::SameAs(left, right) => {
                 return Ok(Node::SameAs((self.resolve)(left)?, (self.resolve)(right)?, case));
             }
-            Expr::Eq(field, value) => (field, Test::OneOf(vec![literal(value, case)], case)),
-            Expr::OneOf(field, values) => {
-                (field, Test::OneOf(values.iter().map(|it| literal(it, case)).collect(), case))
-            }
+            Expr::Eq(field, value) => (field, Test::OneOf(OneOf::new(std::slice::from_ref(value), case))),
+            Expr::OneOf(field, values) => (field, Test::OneOf(OneOf::new(values, case))),
             Expr::Contains(field, part) => (field, Test::Contains(text(part), case)),
             Expr::StartsWith(field, part) => (field, Test::StartsWith(text(part), case)),
             Expr::EndsWith(field, part) => (field, Test::EndsWith(text(part), case)),
@@ -132,7 +162,7 @@ impl Compile<'_> {
                 (field, Test::InList(list, case))
             }
         };
-        Ok(Node::Leaf((self.resolve)(field)?, test))
+        Ok(Node::Leaf((self.resolve)(field)?, Arc::new(test)))
     }
 
     fn nodes(&mut self, parts: &[Expr], case: Case) -> Result<Vec<Node>, String> {
@@ -140,19 +170,67 @@ impl Compile<'_> {
     }
 }
 
-fn literal(value: &Literal, case: Case) -> Literal {
-    match (value, case) {
-        (Literal::Text(it), Case::Folded) => Literal::Text(fold(it).into_owned()),
-        _ => value.clone(),
+/// Values of which an item must be one.
+#[derive(Clone, Debug)]
+struct OneOf {
+    /// Folded, where the case is.
+    texts: Vec<String>,
+    lens: Lengths,
+    /// What is compared by value.
+    others: Vec<Literal>,
+    case: Case,
+}
+
+impl OneOf {
+    fn new(values: &[Literal], case: Case) -> OneOf {
+        let mut found = OneOf { texts: Vec::new(), lens: Lengths::default(), others: Vec::new(), case };
+        for value in values {
+            match (value, case) {
+                (Literal::Text(it), Case::Kept) => found.texts.push(it.clone()),
+                (Literal::Text(it), Case::Folded) => found.texts.push(fold(it).into_owned()),
+                (Literal::Int(_) | Literal::Float(_) | Literal::Bool(_), _) => found.others.push(value.clone()),
+            }
+        }
+        found.lens = Lengths::of(found.texts.iter().map(String::len));
+        found
+    }
+
+    fn holds(&self, item: Item) -> bool {
+        let text = item.text();
+        let found = match self.case {
+            Case::Kept => self.lens.has(text.len()) && self.texts.iter().any(|it| it == text),
+            Case::Folded if text.is_ascii() => {
+                self.lens.has(text.len()) && self.texts.iter().any(|it| it.eq_ignore_ascii_case(text))
+            }
+            Case::Folded => {
+                let text = fold(text);
+                self.texts.iter().any(|it| **it == *text)
+            }
+        };
+        found || self.others.iter().any(|it| equals(item, it, self.case))
     }
 }
 
-/// What presence alone says about an expression.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Presence {
+/// Which lengths occur among some texts: most texts are told from all of them by that.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Lengths(u64);
+
+impl Lengths {
+    pub fn of(lens: impl Iterator<Item = usize>) -> Lengths {
+        Lengths(lens.fold(0, |bits, it| bits | 1 << it.min(63)))
+    }
+
+    #[inline]
+    pub fn has(self, len: usize) -> bool {
+        self.0 >> len.min(63) & 1 != 0
+    }
+}
+
+/// [`Given`], of a part.
+enum Left {
     Never,
     Always,
-    Perhaps,
+    Ask(Node),
 }
 
 impl Node {
@@ -161,7 +239,11 @@ impl Node {
             Node::All(parts) => parts.iter().all(|it| it.holds(event)),
             Node::Any(parts) => parts.iter().any(|it| it.holds(event)),
             Node::Not(part) => !part.holds(event),
-            Node::Leaf(operand, test) => operand.any(event, &mut |it| test.holds(it)),
+            Node::Leaf(operand, test) => match event.get(operand.field) {
+                None => false,
+                Some(Value::Text(it)) if operand.steps.is_empty() => test.holds(Item::Text(it)),
+                Some(_) => operand.any(event, &mut |it| test.holds(it)),
+            },
             Node::Exists(operand) => operand.exists(event),
             Node::SameAs(left, right, case) => left.any(event, &mut |one| {
                 right.any(event, &mut |other| match case {
@@ -172,31 +254,48 @@ impl Node {
         }
     }
 
-    fn by_presence(&self, has: &dyn Fn(FieldId) -> bool) -> Presence {
-        let leaf = |it: &Operand| if has(it.field) { Presence::Perhaps } else { Presence::Never };
+    fn given(&self, known: &Known) -> Left {
+        let asked = |it: &Operand| if (known.has)(it.field) { Left::Ask(self.clone()) } else { Left::Never };
         match self {
-            Node::All(parts) => parts.iter().fold(Presence::Always, |sum, it| match (sum, it.by_presence(has)) {
-                (Presence::Never, _) | (_, Presence::Never) => Presence::Never,
-                (Presence::Always, it) => it,
-                (Presence::Perhaps, _) => Presence::Perhaps,
-            }),
-            Node::Any(parts) => parts.iter().fold(Presence::Never, |sum, it| match (sum, it.by_presence(has)) {
-                (Presence::Always, _) | (_, Presence::Always) => Presence::Always,
-                (Presence::Never, it) => it,
-                (Presence::Perhaps, _) => Presence::Perhaps,
-            }),
-            Node::Not(part) => match part.by_presence(has) {
-                Presence::Never => Presence::Always,
-                Presence::Always => Presence::Never,
-                Presence::Perhaps => Presence::Perhaps,
+            Node::All(parts) => {
+                let mut left = Vec::new();
+                for part in parts {
+                    match part.given(known) {
+                        Left::Never => return Left::Never,
+                        Left::Always => {}
+                        Left::Ask(it) => left.push(it),
+                    }
+                }
+                if left.is_empty() { Left::Always } else { Left::Ask(one_or(left, Node::All)) }
+            }
+            Node::Any(parts) => {
+                let mut left = Vec::new();
+                for part in parts {
+                    match part.given(known) {
+                        Left::Never => {}
+                        Left::Always => return Left::Always,
+                        Left::Ask(it) => left.push(it),
+                    }
+                }
+                if left.is_empty() { Left::Never } else { Left::Ask(one_or(left, Node::Any)) }
+            }
+            Node::Not(part) => match part.given(known) {
+                Left::Never => Left::Always,
+                Left::Always => Left::Never,
+                Left::Ask(it) => Left::Ask(Node::Not(Box::new(it))),
             },
-            Node::Leaf(operand, _) | Node::Exists(operand) => leaf(operand),
-            Node::SameAs(left, right, _) => match (leaf(left), leaf(right)) {
-                (Presence::Never, _) | (_, Presence::Never) => Presence::Never,
-                _ => Presence::Perhaps,
-            },
+            Node::Exists(operand) if operand.steps.is_empty() && !known.nulls && (known.has)(operand.field) => {
+                Left::Always
+            }
+            Node::Leaf(operand, _) | Node::Exists(operand) => asked(operand),
+            Node::SameAs(_, right, _) if !(known.has)(right.field) => Left::Never,
+            Node::SameAs(left, _, _) => asked(left),
         }
     }
+}
+
+fn one_or(mut parts: Vec<Node>, make: impl FnOnce(Vec<Node>) -> Node) -> Node {
+    if parts.len() == 1 { parts.swap_remove(0) } else { make(parts) }
 }
 
 /// One value of a field.
@@ -272,12 +371,12 @@ fn item_of_json(raw: &str, test: &mut dyn FnMut(Item) -> bool) -> bool {
 impl Test {
     fn holds(&self, item: Item) -> bool {
         match self {
-            Test::OneOf(values, case) => values.iter().any(|it| equals(item, it, *case)),
+            Test::OneOf(values) => values.holds(item),
             Test::Contains(part, case) => seen(item, *case).contains(part.as_str()),
             Test::StartsWith(part, case) => seen(item, *case).starts_with(part.as_str()),
             Test::EndsWith(part, case) => seen(item, *case).ends_with(part.as_str()),
             Test::Glob(pattern, case) => glob(pattern, &seen(item, *case)),
-            Test::Matches(regex) => regex.get().is_match(item.text()),
+            Test::Matches(regex) => regex.is_match(item.text()),
             Test::Cidr(networks) => {
                 address::parse(item.text()).is_some_and(|it| networks.iter().any(|net| in_network(it, *net)))
             }
@@ -421,8 +520,8 @@ mod tests {
         buf.set(list, Slot::list(Place::Scratch, 0, buf.scratch.len()));
         let event = Event { record: RECORD, buf: &buf };
         assert_eq!(plain.holds(event), expected, "{expr:?}");
-        let presence = plain.may_hold(&|it| buf.has(it));
-        assert!(presence || !expected, "presence excludes what holds: {expr:?}");
+        let given = plain.given(&Known { has: &|it| buf.has(it), nulls: true });
+        assert_eq!(given.holds(event), expected, "given what is there: {expr:?}");
     }
 
     #[test]

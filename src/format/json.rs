@@ -10,10 +10,10 @@
 
 use crate::limits;
 use crate::model::json::unescape_into;
-use crate::model::{EventBuf, Place, Slot};
+use crate::model::{EventBuf, Leaf, LeafKind, Place, Slot};
 
 use super::paths::{NOWHERE, Node, ROOT, body};
-use super::{Format, Paths, Reject};
+use super::{Format, Paths, Reject, trail};
 
 pub(super) const FORMAT: Format = Format {
     name: "json",
@@ -37,8 +37,18 @@ fn looks_like(record: &str) -> bool {
 }
 
 fn decode(record: &str, at: usize, paths: &Paths, buf: &mut EventBuf) -> Result<(), Reject> {
-    let part = body(record, at);
-    read(record, part.start, ROOT, paths, buf)
+    if at > 0 {
+        return read(record, body(record, at).start, ROOT, paths, buf);
+    }
+    if trail::follow(record, paths, buf) {
+        return Ok(());
+    }
+    buf.clear();
+    buf.notes.leaves.clear();
+    buf.notes.objects.clear();
+    read(record, body(record, 0).start, ROOT, paths, buf)?;
+    trail::widen(record, buf);
+    Ok(())
 }
 
 /// Whether an object stands there and nothing after it.
@@ -50,8 +60,8 @@ fn read(record: &str, at: usize, root: Node, paths: &Paths, buf: &mut EventBuf) 
     if root != NOWHERE {
         paths.trie.start(buf);
     }
-    let bytes = record.as_bytes();
-    let mut reader = Reader { record, bytes, specials: Specials::new(bytes, at), count: 0, paths, buf };
+    let mut reader = Reader::new(record, at, paths, buf);
+    let bytes = reader.bytes;
     let (at, byte) = reader.skip_space(at);
     let end = match byte {
         b'{' => reader.object(at, root, 1)?,
@@ -69,17 +79,23 @@ const END: u8 = 0;
 
 /// Functions take the place where they begin and return the place behind what they read: kept in the reader, it would go
 /// through memory at every step, and every step waits for it.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     record: &'a str,
-    bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
     specials: Specials<'a>,
     /// Keys met so far where something is wanted.
     count: usize,
     paths: &'a Paths,
-    buf: &'a mut EventBuf,
+    pub(super) buf: &'a mut EventBuf,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    #[inline]
+    pub(super) fn new(record: &'a str, at: usize, paths: &'a Paths, buf: &'a mut EventBuf) -> Reader<'a> {
+        let bytes = record.as_bytes();
+        Reader { record, bytes, specials: Specials::new(bytes, at), count: 0, paths, buf }
+    }
+
     /// The next byte that is no white space, and its place.
     #[inline(always)]
     fn skip_space(&self, mut at: usize) -> (usize, u8) {
@@ -109,7 +125,11 @@ impl Reader<'_> {
             if byte != b':' {
                 return Err(BROKEN);
             }
-            at = self.value(at + 1, child, depth)?;
+            let (start, first) = self.skip_space(at + 1);
+            at = self.value(start, child, depth)?;
+            if node != NOWHERE {
+                self.note(start, first, at, child, depth);
+            }
             (at, byte) = self.skip_space(at);
             match byte {
                 b',' => (at, byte) = self.skip_space(at + 1),
@@ -183,23 +203,11 @@ impl Reader<'_> {
                 }
                 (self.text_slot(text), text.end + 1)
             }
-            b'{' => {
-                let inside = if self.paths.trie.has_children(node) { node } else { NOWHERE };
-                let end = self.object(start, inside, depth + 1)?;
+            b'{' if self.paths.trie.has_children(node) => {
+                let end = self.object(start, node, depth + 1)?;
                 (Slot::json(Place::Record, start, end - start), end)
             }
-            b'[' => {
-                let end = self.array(start, depth + 1)?;
-                (Slot::json(Place::Record, start, end - start), end)
-            }
-            b't' => (Slot::bool(true), self.word(start, b"true")?),
-            b'f' => (Slot::bool(false), self.word(start, b"false")?),
-            b'n' => (Slot::null(), self.word(start, b"null")?),
-            b'-' | b'0'..=b'9' => {
-                let end = self.number(start)?;
-                (Slot::number(Place::Record, start, end - start), end)
-            }
-            _ => return Err(BROKEN),
+            _ => self.other(start, depth)?,
         };
         if let Some(field) = self.paths.trie.field_at(node) {
             self.buf.set(field, slot);
@@ -207,8 +215,52 @@ impl Reader<'_> {
         Ok(end)
     }
 
+    /// A value that is no text and in which nothing is wanted.
     #[inline(always)]
-    fn text_slot(&mut self, text: Text) -> Slot {
+    pub(super) fn other(&mut self, start: usize, depth: usize) -> Result<(Slot, usize), Reject> {
+        Ok(match self.bytes.get(start) {
+            Some(b'{') => {
+                let end = self.object(start, NOWHERE, depth + 1)?;
+                (Slot::json(Place::Record, start, end - start), end)
+            }
+            Some(b'[') => {
+                let end = self.array(start, depth + 1)?;
+                (Slot::json(Place::Record, start, end - start), end)
+            }
+            Some(b't') => (Slot::bool(true), self.word(start, b"true")?),
+            Some(b'f') => (Slot::bool(false), self.word(start, b"false")?),
+            Some(b'n') => (Slot::null(), self.word(start, b"null")?),
+            Some(b'-' | b'0'..=b'9') => {
+                let end = self.number(start)?;
+                (Slot::number(Place::Record, start, end - start), end)
+            }
+            _ => return Err(BROKEN),
+        })
+    }
+
+    /// Notes a value for [`trail`].
+    fn note(&mut self, start: usize, first: u8, end: usize, child: Node, depth: usize) {
+        let field = self.paths.trie.field_at(child);
+        let walks = self.paths.trie.has_children(child);
+        let (mut start, mut end) = (start as u32, end as u32);
+        let kind = match first {
+            b'{' if walks => {
+                self.buf.notes.objects.extend(field.map(|it| (start, end, it)));
+                return;
+            }
+            b'"' => {
+                (start, end) = (start + 1, end - 1);
+                LeafKind::Text
+            }
+            _ if walks => LeafKind::NoObject,
+            _ => LeafKind::Other,
+        };
+        let leaf = Leaf { start, end, kind, field, depth: depth as u16, repeated: self.buf.key_repeated };
+        self.buf.notes.leaves.push(leaf);
+    }
+
+    #[inline(always)]
+    pub(super) fn text_slot(&mut self, text: Text) -> Slot {
         if !text.escaped {
             return Slot::text(Place::Record, text.start, text.end - text.start);
         }
@@ -225,7 +277,7 @@ impl Reader<'_> {
 
     /// The string whose opening quote is at `open`.
     #[inline(always)]
-    fn string(&mut self, open: usize) -> Result<Text, Reject> {
+    pub(super) fn string(&mut self, open: usize) -> Result<Text, Reject> {
         let start = open + 1;
         let end = self.specials.next(start);
         if self.bytes.get(end) == Some(&b'"') {
@@ -282,9 +334,9 @@ impl Reader<'_> {
 
 /// A string without its quotes.
 #[derive(Clone, Copy)]
-struct Text {
+pub(super) struct Text {
     start: usize,
-    end: usize,
+    pub(super) end: usize,
     escaped: bool,
 }
 

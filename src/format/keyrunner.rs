@@ -54,8 +54,8 @@ fn decode(record: &str, at: usize, paths: &Paths, buf: &mut EventBuf) -> Result<
     };
     let ids = &paths.keyrunner;
     match access(record, rest) {
-        Some([ip, user, geo, action]) => {
-            if is_address(ip.of(record)) {
+        Some(Columns { ip, user, geo, action, has_address }) => {
+            if has_address {
                 ip.put(ids.ip, buf);
             }
             user.put(ids.user, buf);
@@ -120,9 +120,17 @@ fn are_digits(word: u64, form: u64) -> bool {
 }
 
 /// The columns after the date, if they are those of an access record.
-fn access(record: &str, rest: Part) -> Option<[Part; 4]> {
+fn access(record: &str, rest: Part) -> Option<Columns> {
     // The software writes blanks around its bars; bars without blanks inside a name are then no columns at all.
     columns(record, rest, Bars::Spaced).or_else(|| columns(record, rest, Bars::Bare))
+}
+
+struct Columns {
+    ip: Part,
+    user: Part,
+    geo: Part,
+    action: Part,
+    has_address: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -131,7 +139,7 @@ enum Bars {
     Bare,
 }
 
-fn columns(record: &str, rest: Part, bars: Bars) -> Option<[Part; 4]> {
+fn columns(record: &str, rest: Part, bars: Bars) -> Option<Columns> {
     let bytes = rest.of(record).as_bytes();
     let is_bar =
         |at: &usize| bars == Bars::Bare || (*at > 0 && bytes[at - 1] == b' ' && bytes.get(at + 1) == Some(&b' '));
@@ -142,10 +150,14 @@ fn columns(record: &str, rest: Part, bars: Bars) -> Option<[Part; 4]> {
         return None;
     }
     let part = |start: usize, end: usize| Part::new(rest.start + start, rest.start + end).trim(record);
-    let found = [part(0, ip), part(ip + 1, geo), part(geo + 1, action), part(action + 1, bytes.len())];
-    let address = found[0].of(record);
-    let mut absent = || is_absent(address) && backwards.next() == Some(ip) && !found[3].is_empty();
-    (is_address(address) || absent()).then_some(found)
+    let address = part(0, ip);
+    let has_address = is_address(address.of(record));
+    let said = part(action + 1, bytes.len());
+    let mut is_absent = || is_absent(address.of(record)) && backwards.next() == Some(ip) && !said.is_empty();
+    if !has_address && !is_absent() {
+        return None;
+    }
+    Some(Columns { ip: address, user: part(ip + 1, geo), geo: part(geo + 1, action), action: said, has_address })
 }
 
 /// An address, with or without port and brackets.

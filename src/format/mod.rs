@@ -15,6 +15,7 @@ mod cef;
 mod combined;
 mod logfmt;
 mod text;
+mod trail;
 mod wrap;
 #[doc(hidden)]
 pub mod laws;

@@ -281,7 +281,7 @@ impl Trie {
 
 /// The first and the last eight bytes of a key, with zeros for what a short key does not have.
 #[inline]
-fn ends(bytes: &[u8], start: usize, len: usize) -> (u64, u64) {
+pub(super) fn ends(bytes: &[u8], start: usize, len: usize) -> (u64, u64) {
     if len > 8 {
         return (word(bytes, start), word(bytes, start + len - 8));
     }

@@ -27,35 +27,48 @@ pub fn parse(text: &str) -> Option<IpAddr> {
     }
 }
 
-/// Exactly the IPv4 addresses that std reads, in a third of the time (8 ns against 26): every line has one.
+/// Exactly the IPv4 addresses that std reads, in less time: every line has one, and as no two are alike a branch on each
+/// byte is guessed wrongly several times an address. So all bytes are looked at together.
 #[inline]
 pub fn ipv4(text: &str) -> Option<Ipv4Addr> {
+    const ONES: u128 = u128::MAX / 255;
     let bytes = text.as_bytes();
-    if bytes.len() > 15 {
+    let len = bytes.len();
+    let word = match len {
+        7 => u64::from(low_half(bytes)?) | u64::from(low_half(&bytes[3..])?) << 24,
+        8..=15 => u64::from_le_bytes(*bytes.first_chunk()?),
+        _ => return None,
+    };
+    let rest = bytes.last_chunk().filter(|_| len > 8).map_or(0, |it| u64::from_le_bytes(*it));
+    // The last eight bytes overlap the first, where both are the same.
+    let all = u128::from(word) | u128::from(rest) << (8 * (len.max(8) - 8));
+    let but_dots = all ^ (ONES * 0x2e);
+    let dots = !((but_dots & (ONES * 0x7f)).wrapping_add(ONES * 0x7f) | but_dots) & (ONES << 7);
+    if dots.count_ones() != 3 {
         return None;
     }
+    let inside = u128::MAX >> (8 * (16 - len));
+    let digits = (all ^ (ONES * 0x30)) & inside & !((dots >> 7) * 0xff);
+    let after_second = dots & (dots - 1);
+    let third = (after_second & (after_second - 1)).trailing_zeros() as usize / 8;
+    let ends = [dots.trailing_zeros() as usize / 8, after_second.trailing_zeros() as usize / 8, third, len];
+    let mut good = (digits | digits.wrapping_add(ONES * 0x76)) & (ONES << 7) == 0;
     let mut octets = [0u8; 4];
-    let mut at = 0;
-    for (number, octet) in octets.iter_mut().enumerate() {
-        if number > 0 {
-            if bytes.get(at) != Some(&b'.') {
-                return None;
-            }
-            at += 1;
-        }
-        let start = at;
-        let mut value = 0u32;
-        while let Some(digit) = bytes.get(at).map(|it| it.wrapping_sub(b'0')).filter(|it| *it < 10) {
-            value = value * 10 + u32::from(digit);
-            at += 1;
-        }
-        let len = at - start;
-        if len == 0 || len > 3 || len > 1 && bytes[start] == b'0' {
-            return None;
-        }
-        *octet = u8::try_from(value).ok()?;
+    let mut start = 0;
+    for (octet, end) in octets.iter_mut().zip(ends) {
+        let len = end - start;
+        let three = (digits >> (8 * start)) as u32;
+        let aligned = three << (8 * 3usize.saturating_sub(len).min(2)) & 0xff_ffff;
+        let value = (aligned & 0xff) * 100 + (aligned >> 8 & 0xff) * 10 + (aligned >> 16);
+        good &= matches!(len, 1..=3) & (value < 256) & (len == 1 || three & 0xff != 0);
+        *octet = value as u8;
+        start = end + 1;
     }
-    (at == bytes.len()).then(|| octets.into())
+    good.then(|| octets.into())
+}
+
+fn low_half(bytes: &[u8]) -> Option<u32> {
+    bytes.first_chunk().map(|it| u32::from_le_bytes(*it))
 }
 
 /// An address inside its decoration. Out of line: most lines carry the plain form, or `-`.
@@ -142,7 +155,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn ipv4_is_what_std_reads(text in "([0-9]{0,3}\\.){2,4}[0-9]{0,3}|[0-9.]{0,16}|[0-9a-f:.]{1,9}") {
+        fn ipv4_is_what_std_reads(
+            text in "([0-9]{0,3}\\.){2,4}[0-9]{0,3}|([0-9]{1,3}\\.){3}[0-9]{1,3}|([0-2]?[0-9]{1,2}\\.){3}[0-9/:é]{1,2}|[0-9.]{0,16}|[0-9a-f:.]{1,9}",
+        ) {
             proptest::prop_assert_eq!(ipv4(&text), text.parse().ok());
         }
     }

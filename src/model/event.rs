@@ -4,9 +4,10 @@
 //! schemas write slots; matchers read values. Nothing is allocated for a line: the buffer is reused, and only values that
 //! had to be unescaped or computed are written to `scratch`.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::{FieldId, Timestamp};
+use super::{FieldId, Notes, Timestamp};
 
 /// Where a slot's text stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,61 +31,118 @@ enum Kind {
     List,
 }
 
-/// Where one field's value stands, and what it is. 12 bytes.
+/// Where one field's value stands, and what it is.
+///
+/// Two words, so that it goes through registers whole: written in parts and read in one, each slot cost a stall.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Slot {
-    kind: Kind,
-    place: Place,
-    start: u32,
-    len: u32,
+    /// Start and length.
+    span: u64,
+    /// Kind and place.
+    what: NonZeroU32,
 }
 
 impl Slot {
-    const NULL: Slot = Slot { kind: Kind::Null, place: Place::Record, start: 0, len: 0 };
+    const NULL: Slot = Slot::new(Kind::Null, Place::Record, 0, 0);
+
+    #[inline(always)]
+    const fn new(kind: Kind, place: Place, start: usize, len: usize) -> Slot {
+        let what = NonZeroU32::MIN.saturating_add((kind as u32) << 8 | (place as u32) << 4);
+        Slot { span: (start as u64) << 32 | len as u32 as u64, what }
+    }
+
+    #[inline(always)]
+    fn kind(self) -> Kind {
+        match self.what.get() >> 8 {
+            0 => Kind::Text,
+            1 => Kind::Number,
+            2 => Kind::True,
+            3 => Kind::False,
+            4 => Kind::Null,
+            5 => Kind::Json,
+            _ => Kind::List,
+        }
+    }
+
+    #[inline(always)]
+    fn place(self) -> Place {
+        match self.what.get() >> 4 & 3 {
+            0 => Place::Record,
+            1 => Place::Scratch,
+            _ => Place::Constant,
+        }
+    }
+
+    #[inline(always)]
+    fn start(self) -> usize {
+        (self.span >> 32) as usize
+    }
+
+    #[inline(always)]
+    fn end(self) -> usize {
+        self.start() + self.span as u32 as usize
+    }
 
     /// Text, already unescaped.
+    #[inline]
     pub fn text(place: Place, start: usize, len: usize) -> Slot {
-        Slot { kind: Kind::Text, place, start: start as u32, len: len as u32 }
+        Slot::new(Kind::Text, place, start, len)
     }
 
     /// A number as written; parsed when somebody asks.
+    #[inline]
     pub fn number(place: Place, start: usize, len: usize) -> Slot {
-        Slot { kind: Kind::Number, place, start: start as u32, len: len as u32 }
+        Slot::new(Kind::Number, place, start, len)
     }
 
     /// A JSON object or array as written.
+    #[inline]
     pub fn json(place: Place, start: usize, len: usize) -> Slot {
-        Slot { kind: Kind::Json, place, start: start as u32, len: len as u32 }
+        Slot::new(Kind::Json, place, start, len)
     }
 
     /// Several texts, each ended by [`List::SEPARATOR`] but the last.
     pub fn list(place: Place, start: usize, len: usize) -> Slot {
-        Slot { kind: Kind::List, place, start: start as u32, len: len as u32 }
+        Slot::new(Kind::List, place, start, len)
     }
 
     pub fn bool(value: bool) -> Slot {
-        Slot { kind: if value { Kind::True } else { Kind::False }, ..Slot::NULL }
+        Slot::new(if value { Kind::True } else { Kind::False }, Place::Record, 0, 0)
     }
 
     pub fn null() -> Slot {
         Slot::NULL
     }
 
+    /// The slot's text, where it is one that stands in the record.
+    #[inline]
+    pub fn text_in(self, record: &str) -> Option<&str> {
+        if self.kind() != Kind::Text || self.place() != Place::Record {
+            return None;
+        }
+        record.get(self.start()..self.end())
+    }
+
+    #[inline]
+    pub fn is_text(self) -> bool {
+        self.kind() == Kind::Text
+    }
+
     /// A text inside this slot's text: `part` of `whole`, which is what the slot says.
     pub fn part(self, whole: &str, part: &str) -> Slot {
         let offset = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
         debug_assert!(offset + part.len() <= whole.len(), "`part` must be a slice of `whole`");
-        Slot { kind: Kind::Text, place: self.place, start: self.start + offset as u32, len: part.len() as u32 }
+        Slot::new(Kind::Text, self.place(), self.start() + offset, part.len())
     }
 
     /// The same place in the text, read as a number.
     pub fn as_number(self) -> Slot {
-        Slot { kind: Kind::Number, ..self }
+        Slot::new(Kind::Number, self.place(), self.start(), self.end() - self.start())
     }
 
     /// The same place in the text, read as a JSON object or array.
     pub fn as_json(self) -> Slot {
-        Slot { kind: Kind::Json, ..self }
+        Slot::new(Kind::Json, self.place(), self.start(), self.end() - self.start())
     }
 }
 
@@ -177,16 +235,9 @@ pub struct EventBuf {
     pub time: Option<Timestamp>,
     /// A key came twice; the first value was taken.
     pub key_repeated: bool,
+    /// A null was set.
+    pub has_null: bool,
     pub notes: Notes,
-}
-
-/// What decoders write down for themselves; kept here to keep the memory. It never changes what a record says.
-#[derive(Clone, Default, Debug)]
-pub struct Notes {
-    /// One bit an object of the record that was entered.
-    pub entered: Vec<u64>,
-    /// Which keys the last record had, in order: the next one most likely has the same.
-    pub keys: Vec<u32>,
 }
 
 impl EventBuf {
@@ -199,6 +250,7 @@ impl EventBuf {
             constants,
             time: None,
             key_repeated: false,
+            has_null: false,
             notes: Notes::default(),
         }
     }
@@ -210,6 +262,7 @@ impl EventBuf {
         self.scratch.clear();
         self.time = None;
         self.key_repeated = false;
+        self.has_null = false;
     }
 
     /// Sets a field; the last set wins.
@@ -217,6 +270,7 @@ impl EventBuf {
     pub fn set(&mut self, id: FieldId, slot: Slot) {
         let index = id.index();
         self.slots[index] = slot;
+        self.has_null |= slot.kind() == Kind::Null;
         self.present[index >> 6] |= 1 << (index & 63);
     }
 
@@ -245,12 +299,12 @@ impl EventBuf {
 
     /// Appends what a slot says to scratch, where it is one text.
     pub fn append(&mut self, record: &str, slot: Slot) {
-        let (start, end) = (slot.start as usize, (slot.start + slot.len) as usize);
-        match slot.kind {
+        let (start, end) = (slot.start(), slot.end());
+        match slot.kind() {
             Kind::True => self.scratch.push_str("true"),
             Kind::False => self.scratch.push_str("false"),
             Kind::Null => {}
-            Kind::Text | Kind::Number | Kind::Json | Kind::List => match slot.place {
+            Kind::Text | Kind::Number | Kind::Json | Kind::List => match slot.place() {
                 Place::Record => self.scratch.push_str(&record[start..end]),
                 Place::Scratch => self.scratch.extend_from_within(start..end),
                 Place::Constant => self.scratch.push_str(&self.constants[start..end]),
@@ -273,6 +327,7 @@ impl EventBuf {
         self.time = mark.time;
     }
 
+    #[inline]
     pub fn slot(&self, id: FieldId) -> Option<Slot> {
         self.has(id).then(|| self.slots[id.index()])
     }
@@ -287,14 +342,14 @@ impl EventBuf {
     #[inline]
     pub fn value<'a>(&'a self, record: &'a str, slot: Slot) -> Value<'a> {
         let text = || {
-            let whole: &'a str = match slot.place {
+            let whole: &'a str = match slot.place() {
                 Place::Record => record,
                 Place::Scratch => &self.scratch,
                 Place::Constant => &self.constants,
             };
-            &whole[slot.start as usize..(slot.start + slot.len) as usize]
+            &whole[slot.start()..slot.end()]
         };
-        match slot.kind {
+        match slot.kind() {
             Kind::Text => Value::Text(text()),
             Kind::Number => Value::Number(text()),
             Kind::True => Value::Bool(true),

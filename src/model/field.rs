@@ -16,6 +16,18 @@ impl FieldId {
     }
 }
 
+/// Fields that stand for the first of others that a record has: whom a lone event is about. Records leave out whom it was done to,
+/// or who did it, and an alert about nobody could not be told. Where none is there, the vendor's name stands in.
+pub const STAND_INS: [(&str, &[&str]); 2] = [
+    ("entity.name", &["user.name", "source.ip"]),
+    ("entity.target.name", &["user.target.name", "user.name", "source.ip"]),
+];
+
+/// The fields that this one stands for, in the order in which they are asked. Empty: it speaks for itself.
+pub fn stands_for(name: &str) -> &'static [&'static str] {
+    STAND_INS.iter().find(|it| it.0 == name).map_or(&[], |it| it.1)
+}
+
 /// All names that some loaded rule, schema or output asks for.
 #[derive(Clone, Default, Debug)]
 pub struct Fields {

@@ -44,6 +44,8 @@ pub struct Finding {
     pub evidence: Vec<Proof>,
     pub late: bool,
     pub suspect: bool,
+    /// Nothing was remembered of the entity but an estimate: when there are many, not each opens an alert.
+    pub guess: bool,
     /// The condition is over by itself (a silent feed spoke again): resolve the open alert instead of opening one.
     pub over: bool,
 }

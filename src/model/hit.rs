@@ -118,6 +118,12 @@ impl HitBatch {
         self.hits.push(copy);
     }
 
+    /// Memory in use, near enough for a budget: with what lists that grow leave free, and what a shard notes of each hit.
+    pub fn bytes(&self) -> usize {
+        let values = self.values.len() * size_of::<Carried>();
+        (self.text.len() + values + self.hits.len() * (size_of::<Hit>() + 64)) / 2 * 3
+    }
+
     pub fn clear(&mut self) {
         self.text.clear();
         self.values.clear();

@@ -15,6 +15,13 @@ pub struct Timestamp(i64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span(i64);
 
+/// A day as stamps write it, and when it began in UTC: a memory for [`Timestamp::parse_plain`].
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Day {
+    text: [u8; 10],
+    midnight: i64,
+}
+
 /// What a stamp without zone means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Zone {
@@ -41,7 +48,12 @@ impl Zone {
         text.parse().ok().map(Zone::Named)
     }
 
-    fn to_utc(self, local_micros: i64) -> i64 {
+    /// The moment at which clocks there show that time.
+    pub fn to_utc(self, local: Timestamp) -> Timestamp {
+        Timestamp(self.micros_to_utc(local.0))
+    }
+
+    fn micros_to_utc(self, local_micros: i64) -> i64 {
         match self {
             Zone::Fixed(seconds) => local_micros - i64::from(seconds) * 1_000_000,
             Zone::Named(zone) => {
@@ -105,7 +117,7 @@ impl Timestamp {
         let (year, month, day) = (digits(&b[0..4])?, digits(&b[5..7])?, digits(&b[8..10])?);
         let days = days_from_civil(year, month, day)?;
         if b.len() == 10 {
-            return Some(Timestamp(zone.to_utc(days * DAY)));
+            return Some(Timestamp(zone.micros_to_utc(days * DAY)));
         }
         if !matches!(b[10], b'T' | b't' | b' ' | b'_') || b.len() < 16 || b[13] != b':' {
             return None;
@@ -128,13 +140,34 @@ impl Timestamp {
         }
         let rest = b[at..].trim_ascii_start();
         if rest.is_empty() {
-            return Some(Timestamp(zone.to_utc(micros)));
+            return Some(Timestamp(zone.micros_to_utc(micros)));
         }
         if matches!(rest, b"Z" | b"z" | b"UTC" | b"GMT") {
             return Some(Timestamp(micros));
         }
         let (seconds, len) = offset(rest)?;
         (len == rest.len()).then(|| Timestamp(micros - i64::from(seconds) * 1_000_000))
+    }
+
+    /// The same for the one form that most lines have, `2025-04-12T08:02:55` with a blank for the T and a Z or without,
+    /// where the day is the last one's again as a rule. None: it is another form, or no time.
+    #[inline]
+    pub fn parse_plain(text: &[u8], zone: Zone, day: &mut Day) -> Option<Timestamp> {
+        let (head, clock) = (text.first_chunk::<10>()?, text.get(11..19)?.first_chunk::<8>()?);
+        let east = match (&text[19..], zone) {
+            (b"Z", _) => 0,
+            (b"", Zone::Fixed(seconds)) => i64::from(seconds),
+            _ => return None,
+        };
+        let seconds = clock_seconds(*clock)?;
+        if !matches!(text[10], b'T' | b' ') {
+            return None;
+        }
+        if day.text != *head {
+            let midnight = Timestamp::parse_iso(std::str::from_utf8(head).ok()?, Zone::UTC)?;
+            *day = Day { text: *head, midnight: midnight.0 };
+        }
+        Some(Timestamp(day.midnight + (seconds - east) * 1_000_000))
     }
 
     /// A number of seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by magnitude: each unit
@@ -175,7 +208,7 @@ impl Timestamp {
             return None;
         }
         let days = days_from_civil(date.0, date.1, date.2)?;
-        Some(Timestamp(zone.to_utc(days * DAY + ((hour * 60 + minute) * 60 + second) * 1_000_000)))
+        Some(Timestamp(zone.micros_to_utc(days * DAY + ((hour * 60 + minute) * 60 + second) * 1_000_000)))
     }
 
     /// Year, month and day in UTC.
@@ -196,6 +229,20 @@ fn from_epoch_float(number: f64) -> Option<Timestamp> {
 }
 
 const DAY: i64 = 86_400_000_000;
+
+/// The seconds of `08:02:55`; all eight bytes are checked at once.
+#[inline]
+fn clock_seconds(text: [u8; 8]) -> Option<i64> {
+    let number = u64::from_le_bytes(text) ^ u64::from_le_bytes(*b"00:00:00");
+    // A digit is below ten now, and a colon is zero: what is more makes the highest bit of its byte.
+    let more = number.wrapping_add(u64::from_le_bytes([0x76, 0x76, 0x7f, 0x76, 0x76, 0x7f, 0x76, 0x76]));
+    if (number | more) & 0x8080_8080_8080_8080 != 0 {
+        return None;
+    }
+    let two = |at: u32| (number >> (8 * at) & 15) * 10 + (number >> (8 * at + 8) & 15);
+    let (hour, minute, second) = (two(0), two(3), two(6));
+    (hour < 24 && minute < 60 && second < 61).then_some(((hour * 60 + minute) * 60 + second) as i64)
+}
 
 fn digits(bytes: &[u8]) -> Option<i64> {
     let mut number = 0;
@@ -469,6 +516,22 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn the_plain_form_is_read_as_the_long_way_reads_it(
+            text in "20[0-9]{2}-[01][0-9]-[0-3][0-9][T t][0-2][0-9][:.][0-6][0-9]:[0-6][0-9a:/](Z|z|[.]5|)",
+            hours in -12..12i32,
+        ) {
+            let zone = Zone::Fixed(hours * 3600);
+            let mut day = Day::default();
+            let expected = Timestamp::parse_iso(&text, zone);
+            for _ in 0..2 {
+                let found = Timestamp::parse_plain(text.as_bytes(), zone, &mut day);
+                proptest::prop_assert!(found.is_none() || found == expected, "{found:?} {expected:?}");
+                let plain = text.ends_with('Z') || text.len() == 19;
+                proptest::prop_assert!(!plain || text.as_bytes()[10] == b't' || found == expected);
+            }
+        }
+
         #[test]
         fn what_is_printed_reads_back(micros in 0i64..4_000_000_000_000_000) {
             let time = Timestamp::from_micros(micros);

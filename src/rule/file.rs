@@ -20,6 +20,9 @@ pub struct Rule {
     /// False: only with `--rule`, `--all-rules` or the configuration's `enable`.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub enabled: bool,
+    /// True: judged and counted, and nobody is told. For a rule that is tried out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
     /// For the person paged: what it means, what to check, when it is harmless.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub about: String,

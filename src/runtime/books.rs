@@ -15,6 +15,7 @@ use crate::deliver::Note;
 use crate::deliver::courier::{Fate, Report};
 use crate::limits;
 use crate::model::{Alert, Severity, Span, Timestamp};
+use crate::source::follow::Position;
 use crate::source::receipt::Receipt;
 use crate::source::tcp::Ledger;
 use crate::store::disk::Disk;
@@ -60,6 +61,11 @@ pub struct Status {
     pub suppressed: u64,
     pub expired: u64,
     pub clients: Vec<(String, u64)>,
+    /// How far files were read: at most [`FILES_SHOWN_MAX`] of them.
+    #[serde(default)]
+    pub files: Vec<FileStatus>,
+    #[serde(default)]
+    pub files_total: u64,
     /// Why nothing is durable at the moment.
     pub trouble: Option<String>,
     pub commit_seconds: f64,
@@ -80,12 +86,45 @@ pub struct ReceiverStatus {
     pub expired: u64,
 }
 
+/// How far a file was read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FileStatus {
+    /// As evidence calls it.
+    pub name: String,
+    /// Where it was last.
+    pub path: String,
+    pub line: u64,
+    pub byte: u64,
+}
+
+/// Files of which the status tells.
+const FILES_SHOWN_MAX: usize = 100;
+
 impl Status {
     pub fn of(store: &Store) -> Result<Status, Fault> {
         let Tally { fired, delivered, suppressed, expired } = store.tally()?;
         let (pending, clients) = (store.pending()?, store.clients()?);
         let journal_next = store.next_journal();
-        Ok(Status { journal_next, fired, delivered, pending, suppressed, expired, clients, ..Status::default() })
+        let (positions, files_total) = store.positions(FILES_SHOWN_MAX)?;
+        let shown = |it: Position| FileStatus {
+            path: it.path().display().to_string(),
+            name: it.name,
+            line: it.taken,
+            byte: it.offset,
+        };
+        let files = positions.iter().filter_map(|it| Position::decode(&it.1)).map(shown).collect();
+        Ok(Status {
+            journal_next,
+            fired,
+            delivered,
+            pending,
+            suppressed,
+            expired,
+            clients,
+            files,
+            files_total,
+            ..Status::default()
+        })
     }
 }
 
@@ -104,8 +143,10 @@ pub struct Books {
     with_courier: HashMap<(usize, String), Vec<u64>>,
     ended: Vec<(u64, bool)>,
     last_group: u64,
-    /// A new database does not know the clients yet.
-    forgot_clients: bool,
+    /// How far files were read, as committed.
+    positions: HashMap<Arc<str>, Vec<u8>>,
+    /// A new database does not know clients and positions yet.
+    forgot: bool,
     status: watch::Sender<Status>,
     say: mpsc::UnboundedSender<String>,
 }
@@ -151,7 +192,8 @@ impl Books {
             with_courier: HashMap::new(),
             ended: Vec::new(),
             last_group: store.last_group(),
-            forgot_clients: false,
+            positions: store.positions(usize::MAX)?.0.into_iter().map(|it| (it.0.into(), it.1)).collect(),
+            forgot: false,
             status,
             say,
             store: None,
@@ -207,9 +249,10 @@ impl Books {
             receipts.into_iter().for_each(Receipt::committed);
             return None;
         }
-        if std::mem::take(&mut self.forgot_clients) {
+        if std::mem::take(&mut self.forgot) {
             // What was committed before stands first: the group's own lines are newer.
             group.clients.splice(0..0, self.ledger.all());
+            group.positions.splice(0..0, self.positions.iter().map(|it| (it.0.clone(), Some(it.1.clone()))));
         }
         group.number = self.last_group + 1;
         Some(Pending { group: Arc::new(group), receipts, told: false })
@@ -232,7 +275,7 @@ impl Books {
                     self.with_courier.clear();
                     self.ended.clear();
                     self.receivers.iter_mut().for_each(|it| it.waiting.clear());
-                    self.forgot_clients = true;
+                    self.forgot = true;
                     self.status.send_modify(|it| it.begun_anew += 1);
                 }
                 opened.set_aside.iter().for_each(|it| self.tell(it.clone()));
@@ -281,6 +324,12 @@ impl Books {
             self.tell("the state is written again".into());
         }
         self.ledger.commit(&group.clients);
+        for (name, position) in &group.positions {
+            match position {
+                Some(it) => drop(self.positions.insert(name.clone(), it.clone())),
+                None => drop(self.positions.remove(name)),
+            }
+        }
         receipts.into_iter().for_each(Receipt::committed);
         for (number, note) in numbers.into_iter().zip(&group.notes) {
             match self.receivers.iter_mut().find(|it| it.name == note.receiver) {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use crate::engine::{Away, Shard, Step, Wait};
+use crate::engine::{Away, Found, Shard, Step, Wait};
 use crate::limits;
-use crate::model::{Finding, Timestamp};
+use crate::model::Timestamp;
 
 /// The threads of the shards.
 pub struct Crew {
@@ -19,13 +19,13 @@ pub struct Crew {
     /// Times of the steps whose findings were not taken yet.
     sent: VecDeque<Timestamp>,
     /// What was found in the first of them, by those who are done with it already.
-    found: Vec<Finding>,
+    found: Found,
     answered: usize,
 }
 
 struct Member {
     to: SyncSender<Arc<Step>>,
-    from: Receiver<Vec<Finding>>,
+    from: Receiver<Found>,
     thread: JoinHandle<Shard>,
 }
 
@@ -39,7 +39,7 @@ impl Crew {
             let (outbox, from) = sync_channel(limits::BATCHES_WAITING_MAX);
             let thread = std::thread::spawn(move || {
                 while let Ok(step) = inbox.recv() {
-                    let mut found = Vec::new();
+                    let mut found = Found::default();
                     shard.take(&step, number, count, &mut found);
                     if outbox.send(found).is_err() {
                         break;
@@ -50,7 +50,7 @@ impl Crew {
             Member { to, from, thread }
         };
         let members = shards.into_iter().enumerate().map(member).collect();
-        Crew { members, sent: VecDeque::new(), found: Vec::new(), answered: 0 }
+        Crew { members, sent: VecDeque::new(), found: Found::default(), answered: 0 }
     }
 }
 
@@ -63,7 +63,7 @@ impl Away for Crew {
         }
     }
 
-    fn take(&mut self, wait: Wait) -> Option<(Timestamp, Vec<Finding>)> {
+    fn take(&mut self, wait: Wait) -> Option<(Timestamp, Found)> {
         let now = *self.sent.front()?;
         // Nobody may have more under way than there is room for.
         let wait = if self.sent.len() >= limits::BATCHES_WAITING_MAX { Wait::Always } else { wait };
@@ -72,7 +72,8 @@ impl Away for Crew {
                 Wait::Never => member.from.try_recv().ok()?,
                 Wait::Always => member.from.recv().expect("a shard ends only when its channel is closed"),
             };
-            self.found.extend(found);
+            self.found.findings.extend(found.findings);
+            self.found.pressures.extend(found.pressures);
             self.answered += 1;
         }
         self.sent.pop_front();

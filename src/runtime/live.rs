@@ -18,6 +18,7 @@ use super::books::{self, Books, ReceiverStatus, Status, StoredLedger};
 use super::clock::{Now, Step, Trusted};
 use super::journal::{self, Entry};
 use super::keeper::{Keeper, Message};
+use super::learn::learn;
 use super::setup::Setup;
 use super::watch::Watch;
 use super::{clock, own};
@@ -27,18 +28,23 @@ use crate::deliver::courier::{self, Behind, Pace};
 use crate::deliver::terminal::Look;
 use crate::deliver::transport::{Transport, Wall};
 use crate::deliver::{Moment, Note};
+use crate::engine::doctor::Doctor;
 use crate::engine::{Engine, Front, Judged, Reading, Rejected, Stats};
 use crate::limits;
 use crate::model::{Alert, Severity, Span, Timestamp, Zone};
 use crate::rule::problem::Refusal;
 use crate::source::batch::LineBatch;
+use crate::source::follow::{self, Follower, Links, Pattern, Polled, Until};
 use crate::source::frame::Framer;
 use crate::source::receipt::Receipt;
 use crate::source::tcp::{Acknowledge, Ledger, Listener, NoLedger, TcpSettings};
 use crate::source::{self, SourceConfig, SourceError};
 use crate::store::disk::{Disk, Real};
-use crate::store::{Group, OutboxRow, Store, StoreError};
+use crate::store::{Group, OutboxRow, Position, Store, StoreError};
 use crate::web::{self, Published};
+
+/// Which files a setup was read from.
+pub type Files = Box<dyn Fn(&Setup) -> Vec<PathBuf>>;
 
 /// What the service is made of, besides the rules.
 pub struct Live {
@@ -46,7 +52,9 @@ pub struct Live {
     pub lateness: Span,
     pub look: Look,
     /// The files that a change of is taken up at once.
-    pub watched: Box<dyn Fn(&Setup) -> Vec<PathBuf>>,
+    pub watched: Files,
+    /// History to learn from, unless there is a memory already.
+    pub learn_from: Vec<String>,
     /// Reads everything anew, for SIGHUP and changed files.
     pub reload: Box<dyn Fn() -> Result<Setup, Refusal>>,
 }
@@ -123,13 +131,20 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
     let opened = Opened::open(&setup)?;
     let mut post = Post::start(&setup, live.look, opened.store.is_some())?;
     let line_bytes_max = setup.config.limits.line.0 as usize;
-    let ledger = opened.ledger.clone();
+    let way = Way {
+        line_bytes_max,
+        ledger: opened.ledger.clone(),
+        positions: opened.positions()?,
+        to,
+        stopped,
+        failures: failures_to,
+    };
     let mut service = Service::start(setup, &live, opened, &mut post, publish, surroundings)?;
     service.tell(&mut post, surroundings).await?;
     for (number, source) in live.sources.iter().enumerate() {
-        start(number as u16, source, line_bytes_max, &ledger, &to, &stopped, &failures_to, surroundings).await?;
+        way.start(number as u16, source, surroundings).await?;
     }
-    drop((to, failures_to));
+    drop(way);
     service.files = Watch::of(&(live.watched)(&service.setup));
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -182,8 +197,8 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
             service.take(batch, clock::both(), surroundings);
             service.tell(&mut post, surroundings).await?;
         }
-        if service.recorder.is_none() {
-            // With state, what waits for its time waits in it: a restart must change nothing.
+        if ended || service.recorder.is_none() {
+            // Where somebody said stop and there is state, what waits for its time waits in it: a restart must change nothing.
             service.flush();
         }
     }
@@ -202,39 +217,111 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
     }
 }
 
-/// Sets a source going.
-#[expect(clippy::too_many_arguments, reason = "what a source needs, from all over the service")]
-async fn start(
-    number: u16,
-    source: &SourceConfig,
+/// What a source needs, from all over the service.
+struct Way {
     line_bytes_max: usize,
-    ledger: &Arc<dyn Ledger>,
-    to: &mpsc::Sender<LineBatch>,
-    stopped: &watch::Receiver<bool>,
-    failures: &mpsc::UnboundedSender<SourceError>,
-    surroundings: &mut dyn Surroundings,
-) -> Result<(), LiveError> {
-    let (to, failures) = (to.clone(), failures.clone());
-    match source {
-        SourceConfig::Stdin { .. } => blocking("stdin", failures, move || {
-            let reader = source::stdin::reader(Framer::new(number, line_bytes_max))?;
-            source::stdin::forward(reader, &to)
-        })?,
-        SourceConfig::File { path, .. } => {
-            let reader = source::file::reader(number, path, line_bytes_max).map_err(LiveError::Source)?;
-            blocking("file", failures, move || source::stdin::forward(reader, &to))?;
+    ledger: Arc<dyn Ledger>,
+    /// How far files were read in the life before; None: nothing is remembered.
+    positions: Option<Vec<Position>>,
+    to: mpsc::Sender<LineBatch>,
+    stopped: watch::Receiver<bool>,
+    failures: mpsc::UnboundedSender<SourceError>,
+}
+
+impl Way {
+    /// Sets a source going.
+    async fn start(
+        &self,
+        number: u16,
+        source: &SourceConfig,
+        surroundings: &mut dyn Surroundings,
+    ) -> Result<(), LiveError> {
+        let (to, failures, line_bytes_max) = (self.to.clone(), self.failures.clone(), self.line_bytes_max);
+        match source {
+            SourceConfig::Stdin { .. } => blocking("stdin", failures, move || {
+                let reader = source::stdin::reader(Framer::new(number, line_bytes_max))?;
+                source::stdin::forward(reader, &to)
+            })?,
+            SourceConfig::File { path, follow: true, from, symlinks, .. } => {
+                let pattern = Pattern::parse(path).map_err(|it| LiveError::Refused(Refusal::of(it.problem)))?;
+                let links = if *symlinks { Links::Followed } else { Links::Refused };
+                self.follow(follow::Settings {
+                    source: number,
+                    pattern,
+                    from: *from,
+                    links,
+                    until: Until::Stopped,
+                    line_bytes_max,
+                });
+            }
+            SourceConfig::File { path, .. } => {
+                let is_file = std::fs::metadata(path).is_ok_and(|it| it.is_file());
+                let reader = source::file::reader(number, path, line_bytes_max).map_err(LiveError::Source)?;
+                if self.positions.is_some() && is_file {
+                    drop(reader);
+                    self.follow(follow::Settings {
+                        source: number,
+                        pattern: Pattern::literal(path),
+                        from: follow::From::Start,
+                        links: Links::Followed,
+                        until: Until::End,
+                        line_bytes_max,
+                    });
+                } else {
+                    blocking("file", failures, move || source::stdin::forward(reader, &to))?;
+                }
+            }
+            SourceConfig::Tcp { listen, ack, name, .. } => {
+                let acknowledge = if *ack { Acknowledge::WhenCommitted } else { Acknowledge::Never };
+                let settings =
+                    TcpSettings { name: name.clone(), line_bytes_max, ..TcpSettings::new(number, listen, acknowledge) };
+                let listener = Listener::bind(settings, self.ledger.clone()).await.map_err(LiveError::Source)?;
+                surroundings.say(&format!("listening on {}", listener.address()?));
+                tokio::spawn(listener.run(to, self.stopped.clone()));
+            }
         }
-        SourceConfig::Tcp { listen, ack, name, .. } => {
-            let acknowledge = if *ack { Acknowledge::WhenCommitted } else { Acknowledge::Never };
-            let settings =
-                TcpSettings { name: name.clone(), line_bytes_max, ..TcpSettings::new(number, listen, acknowledge) };
-            let listener = Listener::bind(settings, ledger.clone()).await.map_err(LiveError::Source)?;
-            surroundings.say(&format!("listening on {}", listener.address()?));
-            let stopped = stopped.clone();
-            tokio::spawn(listener.run(to, stopped));
+        Ok(())
+    }
+
+    fn follow(&self, settings: follow::Settings) {
+        let follower = Follower::new(settings, self.positions.as_deref().unwrap_or_default());
+        tokio::spawn(poll(follower, self.to.clone(), self.failures.clone(), self.stopped.clone()));
+    }
+}
+
+/// Polls files until they are over, or we are. What was read and not sent when we stop is read again.
+async fn poll(
+    mut follower: Follower,
+    to: mpsc::Sender<LineBatch>,
+    failures: mpsc::UnboundedSender<SourceError>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let begun = clock::steady();
+    loop {
+        let now = begun.elapsed();
+        let looking = tokio::task::spawn_blocking(move || {
+            let mut batches = Vec::new();
+            let polled = follower.poll(now, &mut batches);
+            (follower, batches, polled)
+        });
+        // Only a panic ends it otherwise, and the panic hook has told of it.
+        let Ok((back, batches, polled)) = looking.await else { return };
+        follower = back;
+        for complaint in follower.complaints() {
+            // Nobody listens any more at shutdown.
+            let _ = failures.send(complaint);
+        }
+        for batch in batches {
+            tokio::select! {
+                sent = to.send(batch) => if sent.is_err() { return },
+                _ = stopped.wait_for(|it| *it) => return,
+            }
+        }
+        let pause = if polled == Polled::Quiet { follow::POLL_EVERY } else { Duration::ZERO };
+        if follower.is_over() || timeout(pause, stopped.wait_for(|it| *it)).await.is_ok() {
+            return;
         }
     }
-    Ok(())
 }
 
 fn blocking(
@@ -265,6 +352,8 @@ pub struct Service {
     last_tick: Instant,
     /// When the wall clock was last set.
     stepped_at: Option<Instant>,
+    clock_steps: u64,
+    doctor: Doctor,
     recorder: Option<Recorder>,
     /// What the keeper has to say to the operator.
     sentences: mpsc::UnboundedReceiver<String>,
@@ -364,6 +453,15 @@ impl Opened {
     }
 }
 
+impl Opened {
+    /// How far files were read; None: nothing is remembered.
+    fn positions(&self) -> Result<Option<Vec<Position>>, LiveError> {
+        let Some(store) = &self.store else { return Ok(None) };
+        let all = store.positions(usize::MAX).map_err(|it| unusable(store.folder(), it))?;
+        Ok(Some(all.0))
+    }
+}
+
 fn unusable(folder: &std::path::Path, problem: impl std::fmt::Display) -> LiveError {
     LiveError::State(StoreError::Unusable { folder: folder.display().to_string(), problem: problem.to_string() })
 }
@@ -385,6 +483,8 @@ pub struct Revived {
     pub inbox: mpsc::Receiver<Message>,
     /// Journal entries since the snapshot.
     pub entries: u64,
+    /// There was nothing to remember.
+    pub begins: bool,
     /// What could not be read.
     pub complaints: Vec<String>,
     pub told: Vec<Alert>,
@@ -401,15 +501,16 @@ pub fn revive(
 ) -> Result<Revived, String> {
     let keys = store.hash_keys((setup.keys.0, setup.keys.1))?;
     setup.keys = crate::engine::HashKeys(keys.0, keys.1);
-    let set = setup.set.clone();
     let mut told = Vec::new();
-    let (engine, recovered) = journal::recover(&store, date, &|| Engine::new(set.clone(), 1), &mut told)?;
+    let (engine, recovered) = journal::recover(&store, date, &|| empty(setup), &mut told)?;
     let (to, inbox) = mpsc::channel(1);
     let (status_to, status) = watch::channel(Status::of(&store)?);
     let books = Books::open(store, wanted.disk, keys, ledger, wanted.receivers, status_to, say)?;
     let mut recorder = Recorder::new(to, status, wanted.snapshot_after);
     recorder.entry(Entry::Rules(engine.rule_names()).encode());
-    Ok(Revived { engine, recorder, books, inbox, entries: recovered.entries, complaints: recovered.complaints, told })
+    let (entries, complaints) = (recovered.entries, recovered.complaints);
+    let begins = recovered.snapshot.is_none() && entries == 0;
+    Ok(Revived { engine, recorder, books, inbox, entries, begins, complaints, told })
 }
 
 /// One connection, file or stdin.
@@ -442,15 +543,20 @@ impl Service {
         let mut told: Vec<Alert> = Vec::new();
         let mut complaints = opened.set_aside;
         let (engine, recorder) = match opened.store {
-            None => (Engine::new(setup.set.clone(), 1), None),
+            None => (educated(&setup, live, surroundings)?, None),
             Some(store) => {
                 let folder = store.folder().to_path_buf();
                 let names: Vec<String> = post.book.receivers.iter().map(|it| it.name.clone()).collect();
                 let wanted =
                     Wanted { receivers: &names, snapshot_after: limits::JOURNAL_BYTES_MAX, disk: Arc::new(Real) };
-                let revived = revive(store, &mut setup, opened.stored, wanted, &books::date(now), say)
+                let mut revived = revive(store, &mut setup, opened.stored, wanted, &books::date(now), say)
                     .map_err(|it| unusable(&folder, it))?;
-                if revived.entries > 0 {
+                if revived.begins && !live.learn_from.is_empty() {
+                    revived.engine = educated(&setup, live, surroundings)?;
+                    // What history taught is in no journal: a snapshot follows at the first chance.
+                    revived.recorder.journaled = revived.recorder.snapshot_after;
+                }
+                if !revived.begins {
                     surroundings.say(&format!("remembered: {} journal entries since the snapshot", revived.entries));
                 }
                 complaints.extend(revived.complaints);
@@ -464,17 +570,14 @@ impl Service {
             surroundings.say(complaint);
             told.push(own::alert("state-damaged", Severity::High, complaint, now));
         }
-        let mut service =
-            Service::new(setup, readings, live.lateness, engine, recorder, sentences, publish, clock::both());
+        let mut service = Service::new(setup, readings, engine, recorder, sentences, publish, clock::both());
         service.tell_first(told);
         Ok(service)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what a service is made of")]
     pub fn new(
         setup: Setup,
         readings: Vec<(Reading, Span, Option<String>)>,
-        lateness: Span,
         engine: Engine,
         recorder: Option<Recorder>,
         sentences: mpsc::UnboundedReceiver<String>,
@@ -485,6 +588,7 @@ impl Service {
         let feed = |(number, name): (u16, String)| {
             // Whether time passes with the wall clock must not wait for their next line: it may never come.
             let lived = engine.heard(number).zip(engine.newest(number)).is_some_and(|(heard, it)| is_near(heard, it));
+            let lateness = engine.lateness(number);
             (
                 Arc::from(name),
                 Feed { number, lateness, heard: now.steady, excused: COMES_BACK, idle: false, rejects: None, lived },
@@ -500,6 +604,8 @@ impl Service {
             told: Vec::new(),
             last_tick: now.steady,
             stepped_at: None,
+            clock_steps: 0,
+            doctor: Doctor::default(),
             recorder,
             sentences,
             publish,
@@ -524,10 +630,19 @@ impl Service {
             // Who says its name keeps it over connections.
             batch.name = format!("client:{client}").into();
         }
-        self.judge(batch, now);
-        self.watch_rejects(now);
-        let name = self.engine.source_name(self.judged.source);
+        let positions = std::mem::take(&mut batch.positions);
+        if !batch.is_empty() || positions.is_empty() {
+            self.judge(batch, now);
+            self.watch_rejects(now);
+        } else {
+            self.judged.rejects.clear();
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.group.positions.extend(positions);
+        }
         for reject in self.judged.rejects.drain(..) {
+            // Asked only now: a batch of nothing but positions may come before any source is known.
+            let name = self.engine.source_name(self.judged.source);
             *self.rejected.entry(reject.reason).or_default() += 1;
             surroundings.rejected(name, &reject);
         }
@@ -688,12 +803,25 @@ impl Service {
                 lived: false,
             }
         });
+        if feed.lateness != *lateness {
+            // The configuration says something else than in the life before.
+            if let Some(recorder) = recorder {
+                recorder.entry(Entry::End { source: feed.number, now: engine.now() }.encode());
+                recorder.entry(Entry::Source { name: name.to_string(), lateness: *lateness }.encode());
+            }
+            engine.end_source(feed.number, &mut self.told);
+            *feed = Feed { number: engine.add_source(&name, *lateness), lateness: *lateness, ..*feed };
+        }
         feed.heard = now.steady;
         feed.excused = Duration::ZERO;
-        feed.lateness = *lateness;
         feed.idle = false;
         batch.source = feed.number;
         self.front.judge(&batch, reading, Some(now.wall), now.wall, &mut self.judged);
+        if let Some(skew) = self.doctor.examine(&name, reading.zone, &self.judged.track) {
+            let mut alert = own::alert("clock-skew", Severity::Medium, &skew, now.wall);
+            alert.rule.tags.push("clock-skew".into());
+            self.told.push(alert);
+        }
         if let Some(recorder) = &mut self.recorder {
             recorder.entry(Entry::batch(&mut self.judged, self.engine.now()));
         }
@@ -707,6 +835,7 @@ impl Service {
         let (now, step) = self.trusted.look(now);
         if let Some(Step(micros)) = step {
             self.stepped_at = Some(now.steady);
+            self.clock_steps += 1;
             let by = micros as f64 / 1e6;
             let text =
                 format!("the wall clock was set by {by:+.0} s; time goes on as the steady clock and the sources say");
@@ -807,9 +936,20 @@ impl Service {
         out.labelled("events_clamped_total", "kind", [("future", stats.suspect)].into_iter());
         out.labelled("hits_total", "rule", self.engine.by_rule().map(|(rule, hits, _)| (rule, hits)));
         out.labelled("alerts_fired_total", "rule", self.fired.iter().map(|(rule, it)| (rule.as_str(), *it)));
+        out.labelled("alerts_shadowed_total", "rule", self.engine.shadowed());
         out.gauge("config_generation", self.generation as f64);
         out.counter("reload_failures_total", self.reload_failures);
         out.gauge("entities", stats.entities as f64);
+        let memory: Vec<_> = self.engine.memory_by_rule().collect();
+        out.gauges("state_bytes", "rule", memory.iter().map(|(rule, bytes, _)| (*rule, *bytes as f64)));
+        out.gauges("state_mode", "rule", memory.iter().map(|(rule, _, sketch)| (*rule, f64::from(u8::from(*sketch)))));
+        out.labelled(
+            "alerts_unlisted_total",
+            "reason",
+            [("memory", stats.unlisted), ("cut-short", stats.cut_short)].into_iter(),
+        );
+        out.counter("hits_hurried_total", stats.hurried);
+        out.counter("clock_steps_total", self.clock_steps);
         let mut reasons = Vec::new();
         if let Some(recorder) = &self.recorder {
             let status = recorder.status.borrow();
@@ -877,6 +1017,24 @@ impl Service {
 
 fn is_near(a: Timestamp, b: Timestamp) -> bool {
     a.since(b) <= LIVE && b.since(a) <= LIVE
+}
+
+/// An engine without a past, but with history behind it where some is named.
+fn educated(setup: &Setup, live: &Live, surroundings: &mut dyn Surroundings) -> Result<Engine, LiveError> {
+    let mut engine = empty(setup);
+    if !live.learn_from.is_empty() {
+        let learned = learn(setup, &live.learn_from, live.lateness, clock::now()).map_err(LiveError::Source)?;
+        engine.take_lessons(&learned.lessons).map_err(|it| LiveError::Refused(Refusal::of(it)))?;
+        surroundings.say(&learned.sentence());
+    }
+    Ok(engine)
+}
+
+/// An engine that remembers nothing.
+fn empty(setup: &Setup) -> Engine {
+    let mut engine = Engine::new(setup.set.clone(), 1);
+    engine.limit(setup.config.limits.memory.0);
+    engine
 }
 
 /// How each configured source is read: format and zone, lateness, and the name it goes by.

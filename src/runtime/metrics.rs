@@ -16,14 +16,6 @@ impl Metrics {
         let _ = writeln!(self.0, "# TYPE tripline_{name} gauge\ntripline_{name} {value}");
     }
 
-    /// One gauge a label value.
-    pub fn gauges<'a>(&mut self, name: &str, label: &str, values: impl Iterator<Item = (&'a str, f64)>) {
-        let _ = writeln!(self.0, "# TYPE tripline_{name} gauge");
-        for (value, number) in values {
-            let _ = writeln!(self.0, "tripline_{name}{{{label}=\"{}\"}} {number}", escaped(value));
-        }
-    }
-
     /// One counter a pair of label values.
     pub fn labelled_twice<'a>(
         &mut self,
@@ -41,6 +33,21 @@ impl Metrics {
     /// One counter a label value.
     pub fn labelled<'a>(&mut self, name: &str, label: &str, values: impl Iterator<Item = (&'a str, u64)>) {
         let _ = writeln!(self.0, "# TYPE tripline_{name} counter");
+        self.values(name, label, values);
+    }
+
+    /// One gauge a label value.
+    pub fn gauges<'a>(&mut self, name: &str, label: &str, values: impl Iterator<Item = (&'a str, f64)>) {
+        let _ = writeln!(self.0, "# TYPE tripline_{name} gauge");
+        self.values(name, label, values);
+    }
+
+    fn values<'a, N: std::fmt::Display>(
+        &mut self,
+        name: &str,
+        label: &str,
+        values: impl Iterator<Item = (&'a str, N)>,
+    ) {
         for (value, count) in values {
             let value = escaped(value);
             let _ = writeln!(self.0, "tripline_{name}{{{label}=\"{value}\"}} {count}");

@@ -5,6 +5,7 @@ pub mod clock;
 mod crew;
 pub mod journal;
 pub mod keeper;
+pub mod learn;
 pub mod live;
 pub mod metrics;
 pub mod own;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::crew::Crew;
 use super::pool::{Pool, Work};
 use super::setup::Setup;
+use crate::engine::save::Lessons;
 use crate::engine::{Engine, Rejected, Stats};
 use crate::model::{Alert, Span, Timestamp};
 use crate::source::SourceError;
@@ -18,6 +19,8 @@ pub struct Replay {
     pub threads: usize,
     /// Stamps without a year are taken in the year that brings them closest to this.
     pub reference: Timestamp,
+    /// What rules know before the first line.
+    pub lessons: Option<Lessons>,
 }
 
 /// What somebody does with what comes out.
@@ -40,7 +43,12 @@ pub enum ReplayError {
 /// Reads everything and tells everything. Sources are read so that none runs far ahead of the others in event time.
 pub fn replay(setup: &Setup, mut job: Replay, sink: &mut dyn Sink) -> Result<(Engine, Stats), ReplayError> {
     // In one thread more shards would only look at every hit more often.
-    let mut engine = Engine::new(setup.set.clone(), job.threads.max(1));
+    let shards = if job.lessons.is_some() { 1 } else { job.threads.max(1) };
+    let mut engine = Engine::new(setup.set.clone(), shards);
+    engine.limit(setup.config.limits.memory.0);
+    if let Some(lessons) = &job.lessons {
+        engine.take_lessons(lessons).map_err(|it| ReplayError::Input(unfit(it)))?;
+    }
     if job.threads > 1 {
         engine.send_away(|shards| Box::new(Crew::start(shards)));
     }
@@ -77,6 +85,11 @@ pub fn replay(setup: &Setup, mut job: Replay, sink: &mut dyn Sink) -> Result<(En
     })?;
     let stats = engine.stats();
     Ok((engine, stats))
+}
+
+/// Only other rules or other keys could make it so.
+fn unfit(problem: String) -> SourceError {
+    SourceError { place: "what was learned".into(), problem, advice: String::new() }
 }
 
 struct Feed {

@@ -93,6 +93,14 @@ impl Setup {
         })
     }
 
+    /// The history to learn from: what is named, or else what the configuration names.
+    pub fn history(&self, named: &[String]) -> Vec<String> {
+        match named.is_empty() {
+            true => self.config.learn.from.iter().map(|it| it.display().to_string()).collect(),
+            false => named.to_vec(),
+        }
+    }
+
     pub fn enricher(&self) -> Enricher {
         Enricher::new(self.geo.clone())
     }

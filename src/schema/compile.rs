@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::file::{self, ACTIVITIES, FieldMap, Take};
 use super::stamp::Format;
-use super::take::Op;
-use super::{Case, Form, Gate, Plan, Planned, Presence, Produced, Schema, SchemaError, Schemas, Split, Words};
+use super::take::{self, Op, Step};
+use super::{Case, Form, Gate, Plan, Produced, Schema, SchemaError, Schemas, Split, Words};
 use crate::expr::pattern::{self, Late};
 use crate::expr::plain::{Operand, Plain, fold};
 use crate::expr::{Expr, Pattern};
 use crate::limits::{FIELDS_MAX, SCHEMAS_MAX};
 use crate::model::path::{Path, Steps};
-use crate::model::{FieldId, Fields, List, Place, Slot};
+use crate::model::{FieldId, Fields, List, Place, STAND_INS, Slot};
 
 impl Schemas {
     /// Compiles schemas against the names in use. Interns every record path that a schema reads and every mapped field that
@@ -42,7 +42,7 @@ impl Schemas {
             yes: constants.text("true"),
             no: constants.text("false"),
         };
-        let wanted = &|name: &str| wanted(name) || makes(name).iter().any(|it| wanted(it));
+        let wanted = &|name: &str| wanted(name) || is_made_of(name, wanted);
         let mut mapped = |name: &str| wanted(name).then(|| fields.mapped(name));
         let produced = Produced {
             action: mapped("event.action"),
@@ -57,18 +57,6 @@ impl Schemas {
             entity_target: mapped("entity.target.name"),
             activity: fields.mapped("activity"),
         };
-        // What `recognise` reads comes first, so that the shape of a record is a few words of presence bits.
-        let mut probes: Vec<FieldId> = Vec::new();
-        for file in &files {
-            let mut problem = None;
-            file.recognise.fields(&mut |name| match Path::parse(name) {
-                Ok(path) => probes.push(fields.path(&path.root)),
-                Err(it) => problem = Some(it),
-            });
-            if let Some(problem) = problem {
-                return Err(error(&file.id, problem));
-            }
-        }
         let mut all = Vec::new();
         for file in &files {
             let mut compile = Compile {
@@ -95,36 +83,14 @@ impl Schemas {
         let mut formats: Vec<Box<str>> = files.iter().flat_map(|it| &it.formats).map(|it| it.as_str().into()).collect();
         formats.sort();
         formats.dedup();
-        Ok(Schemas {
-            all,
-            constants: constants.text.into(),
-            probes: probe_words(&probes),
-            formats,
-            selected,
-            regexes,
-            fields: produced,
-            words,
-        })
+        Ok(Schemas { all, constants: constants.text.into(), formats, selected, regexes, fields: produced, words })
     }
 }
 
-/// The fields that are made of a field.
-fn makes(name: &str) -> &'static [&'static str] {
-    match name {
-        "user.name" => &["user.email", "entity.name", "entity.target.name"],
-        "source.ip" => &["entity.name", "entity.target.name"],
-        "user.target.name" => &["entity.target.name"],
-        _ => &[],
-    }
-}
-
-/// The words of presence bits that hold the probed fields.
-fn probe_words(probes: &[FieldId]) -> Vec<(usize, u64)> {
-    let mut words = std::collections::BTreeMap::new();
-    for id in probes {
-        *words.entry(id.index() >> 6).or_insert(0u64) |= 1 << (id.index() & 63);
-    }
-    words.into_iter().collect()
+/// Whether a field is made of this one that somebody wants.
+fn is_made_of(name: &str, wanted: &dyn Fn(&str) -> bool) -> bool {
+    name == "user.name" && wanted("user.email")
+        || STAND_INS.iter().any(|(stand_in, of)| of.contains(&name) && wanted(stand_in))
 }
 
 /// The names of all groups in the schema's forms.
@@ -304,9 +270,13 @@ impl Compile<'_> {
             {
                 return Err(format!("`{name}` is not set in `fields`: see `action`, `id`, `activity` and `tags`"));
             }
-            // Compiled whether wanted or not: a mistake is one even while no rule reads the field.
+            // Compiled whether wanted or not: a mistake is one even while no rule reads the field. But paths that are read for
+            // nothing are not to be found in every record.
+            let mut kept = (!(self.wanted)(name)).then(|| std::mem::take(self.fields));
             let op = self.op(take).map_err(|it| format!("`{name}`: {it}"))?;
-            if (self.wanted)(name) {
+            if let Some(kept) = kept.take() {
+                *self.fields = kept;
+            } else {
                 all.push((name.clone(), Arc::new(op)));
             }
         }
@@ -322,7 +292,7 @@ impl Compile<'_> {
             if name == "event.outcome" {
                 plan.outcome = Some(op.clone());
             } else {
-                fields.push(Planned { field: self.fields.mapped(name), gate: Presence::of(op), op: op.clone() });
+                fields.push((self.fields.mapped(name), op.clone()));
             }
         }
         plan.fields = fields.into();
@@ -351,12 +321,12 @@ impl Compile<'_> {
 
     fn time_op(&mut self, take: &Take) -> Result<Op, String> {
         Ok(match take {
-            Take::First(takes) => Op::first(takes.iter().map(|it| self.time_op(it)).collect::<Result<_, _>>()?),
+            Take::First(takes) => Op::First(takes.iter().map(|it| self.time_op(it)).collect::<Result<_, _>>()?),
             Take::When(condition, take) => Op::When(self.plain(condition)?, Box::new(self.time_op(take)?)),
             Take::Time(take) => self.op(take)?,
             Take::TimeAs(take, formats) => {
                 let formats = formats.iter().map(|it| Format::compile(it)).collect::<Result<_, _>>()?;
-                Op::TimeAs(Box::new(self.op(take)?), formats)
+                self.then(take, Step::TimeAs(formats))?
             }
             _ => self.op(take)?,
         })
@@ -366,44 +336,49 @@ impl Compile<'_> {
         Ok(match take {
             Take::Path(path) => Op::Look(self.operand(path)?),
             Take::Text(text) => Op::Constant(self.constants.text(text)),
-            Take::First(takes) => Op::first(self.op_list(takes)?),
+            Take::First(takes) => Op::First(self.op_list(takes)?),
             Take::When(condition, take) => Op::When(self.plain(condition)?, self.boxed(take)?),
             Take::Group(name) => {
                 let index = self.groups.iter().position(|it| it == name);
                 Op::Group(index.ok_or_else(|| format!("no case's form has a group `{name}`"))?)
             }
-            Take::Capture(take, pattern) => Op::Capture(self.boxed(take)?, self.regex(pattern)?),
+            Take::Capture(take, pattern) => {
+                let regex = self.regex(pattern)?;
+                self.then(take, Step::Capture(regex))?
+            }
             Take::Lookup(take, name) => {
-                let op = self.boxed(take)?;
                 let table = self.file.tables.iter().find(|it| it.0 == *name);
                 let (_, rows) = table.ok_or_else(|| format!("there is no table `{name}`"))?;
                 let rows = rows.iter().map(|(key, value)| (key.as_str().into(), self.constants.text(value)));
-                Op::Lookup(op, rows.collect())
+                let table = rows.collect();
+                self.then(take, Step::Lookup(table))?
             }
-            Take::Except(take, words) => {
-                Op::Except(self.boxed(take)?, words.iter().map(|it| fold(it).as_ref().into()).collect())
-            }
-            Take::Address(take) => Op::Address(self.boxed(take)?),
+            Take::Except(take, words) => self.then(take, Step::Except(take::Words::new(words)))?,
+            Take::Address(take) => self.then(take, Step::Address)?,
             Take::Time(_) | Take::TimeAs(..) => return Err("a time is taken only for `@timestamp`".to_string()),
-            Take::Json(take, path) => Op::Json(self.boxed(take)?, Steps::parse(path)?),
+            Take::Json(take, path) => self.then(take, Step::Json(Steps::parse(path)?))?,
             Take::Pairs(take, key) if key.is_empty() => {
                 return Err(format!("`Pairs` of `{take:?}` needs a key"));
             }
-            Take::Pairs(take, key) => Op::Pairs(self.boxed(take)?, key.as_str().into()),
+            Take::Pairs(take, key) => self.then(take, Step::Pairs(key.as_str().into()))?,
             Take::Split(_, separator, _) | Take::List(_, separator) if separator.is_empty() => {
                 return Err("the separator is empty".to_string());
             }
-            Take::Split(take, separator, place) => Op::Split(self.boxed(take)?, separator.as_str().into(), *place),
-            Take::List(take, separator) => Op::List(self.boxed(take)?, separator.as_str().into()),
+            Take::Split(take, separator, place) => self.then(take, Step::Split(separator.as_str().into(), *place))?,
+            Take::List(take, separator) => self.then(take, Step::List(separator.as_str().into()))?,
             Take::All(takes) => Op::All(self.op_list(takes)?),
             Take::Join(takes, separator) => Op::Join(self.op_list(takes)?, separator.as_str().into()),
-            Take::Lower(take) => Op::Lower(self.boxed(take)?),
-            Take::Trim(take, chars) => Op::Trim(self.boxed(take)?, chars.chars().collect()),
+            Take::Lower(take) => self.then(take, Step::Lower)?,
+            Take::Trim(take, chars) => self.then(take, Step::Trim(chars.chars().collect()))?,
         })
     }
 
     fn boxed(&mut self, take: &Take) -> Result<Box<Op>, String> {
         self.op(take).map(Box::new)
+    }
+
+    fn then(&mut self, take: &Take, step: Step) -> Result<Op, String> {
+        Ok(Op::Then(self.boxed(take)?, Arc::new(step)))
     }
 
     fn op_list(&mut self, takes: &[Take]) -> Result<Vec<Op>, String> {

@@ -2,9 +2,10 @@
 
 use twox_hash::XxHash3_64;
 
+use super::shape::{Fields, Ready, ReadyPlan};
 use super::take::{Work, from_json, look};
-use super::{Arrival, Case, Gate, Memo, Plan, Planned, Schema, SchemaIndex, Schemas};
-use crate::expr::plain::fold;
+use super::{Arrival, Case, Gate, Memo, Schema, SchemaIndex, Schemas};
+use crate::expr::plain::{Given, fold};
 use crate::limits::{ACTIONS_KNOWN_MAX, RECORDS_PER_LINE_MAX, REPEAT_MAX, VALUE_BYTES_MAX};
 use crate::model::{EventBuf, FieldId, List, Place, Slot, Value, json};
 
@@ -43,23 +44,22 @@ impl Schemas {
             }
         }
         let mut work = Work { schemas: self, record, buf, memo: &mut memo.take, form: None };
-        let action = schema.action.as_ref().and_then(|it| work.take(it)).and_then(|it| work.single(it));
-        let case = schema.choose(index, action, &mut work);
-        if let Some(time) = schema.time.as_ref().and_then(|it| work.time(it, arrival)) {
+        let (ready, fields, parts) = memo.shapes.ready(index, schema);
+        let action = ready.action.as_ref().and_then(|it| work.take(it)).and_then(|it| work.single(it));
+        let case = schema.choose(index, action, ready, &fields, &mut work);
+        if let Some(time) = ready.time.as_ref().and_then(|it| work.time(it, arrival)) {
             work.buf.time = Some(time);
         }
-        let plan = case.map_or(&schema.plan, |it| &it.plan);
-        self.fill(plan, &mut work);
-        self.fill_common(schema, case, action, &mut work);
-        let repeat = schema.repeat.as_ref().and_then(|it| work.take(it)).and_then(|it| work.single(it));
+        self.fill(ready.plan(schema, case, &fields, parts), &mut work);
+        let case = case.map(|it| &schema.cases[usize::from(it)]);
+        self.fill_common(schema, case, action, &ready.tags, &mut work);
+        let repeat = ready.repeat.as_ref().and_then(|it| work.take(it)).and_then(|it| work.single(it));
         repeat.and_then(|it| work.text(it).parse().ok()).map_or(1, |it: u32| it.clamp(1, REPEAT_MAX))
     }
 
-    fn fill(&self, plan: &Plan, work: &mut Work) {
-        for Planned { field, op, gate } in &plan.fields {
-            if gate.may_give(work.buf.present())
-                && let Some(slot) = work.take(op)
-            {
+    fn fill(&self, plan: &ReadyPlan, work: &mut Work) {
+        for (field, op) in &plan.fields {
+            if let Some(slot) = work.take(op) {
                 work.buf.set(*field, slot);
             }
         }
@@ -71,7 +71,14 @@ impl Schemas {
     }
 
     /// The fields that need no entry in a schema's `fields`.
-    fn fill_common(&self, schema: &Schema, case: Option<&Case>, action: Option<Slot>, work: &mut Work) {
+    fn fill_common(
+        &self,
+        schema: &Schema,
+        case: Option<&Case>,
+        action: Option<Slot>,
+        tags: &[(Slot, Given)],
+        work: &mut Work,
+    ) {
         let fields = &self.fields;
         work.buf.set(fields.activity, case.map_or(self.words.other, |it| it.activity));
         if let (Some(id), Some(slot)) = (fields.action, action) {
@@ -81,7 +88,7 @@ impl Schemas {
             work.buf.set(id, schema.provider);
         }
         if let Some(id) = fields.tags
-            && let Some(slot) = schema.tags(case, work)
+            && let Some(slot) = all_tags(case, tags, work)
         {
             work.buf.set(id, slot);
         }
@@ -178,26 +185,36 @@ impl Schemas {
 
 impl Schema {
     /// The first case that applies; its form's groups are then in `work`.
-    fn choose<'a>(&'a self, index: SchemaIndex, action: Option<Slot>, work: &mut Work<'a>) -> Option<&'a Case> {
+    fn choose<'a>(
+        &'a self,
+        index: SchemaIndex,
+        action: Option<Slot>,
+        ready: &mut Ready,
+        fields: &Fields,
+        work: &mut Work<'a>,
+    ) -> Option<u16> {
         let text = match &self.text {
             Some(operand) => look(operand, work.record, work.buf, work.memo).and_then(|it| work.single(it)),
             None => action,
         };
         match text.filter(|it| Some(*it) == action) {
-            Some(slot) if self.has_forms && matches!(work.buf.value(work.record, slot), Value::Text(_)) => {
-                self.choose_known(index, slot, work)
-            }
-            Some(_) | None => self.candidates(action, work).iter().find_map(|it| {
-                let case = &self.cases[usize::from(*it)];
-                let applies = case.when.as_ref().is_none_or(|it| it.holds(work.event())) && case.fits(text, work);
-                applies.then_some(case)
+            Some(slot) if self.has_forms && slot.is_text() => self.choose_known(index, slot, ready, fields, work),
+            Some(_) | None => self.candidates(action, work).iter().copied().find(|it| {
+                ready.when(self, *it, fields).holds(work.event()) && self.cases[usize::from(*it)].fits(text, work)
             }),
         }
     }
 
     /// The same where the forms are tried on the action itself. A log has few actions and a schema dozens of forms, so
     /// which of them fit is remembered by the action's text; the conditions are asked of every record.
-    fn choose_known<'a>(&'a self, index: SchemaIndex, action: Slot, work: &mut Work<'a>) -> Option<&'a Case> {
+    fn choose_known<'a>(
+        &'a self,
+        index: SchemaIndex,
+        action: Slot,
+        ready: &mut Ready,
+        fields: &Fields,
+        work: &mut Work<'a>,
+    ) -> Option<u16> {
         let mut known = std::mem::take(&mut work.memo.forms);
         let fitting = match known.find(index, work.text(action)) {
             Ok(fitting) => fitting,
@@ -207,10 +224,10 @@ impl Schema {
                 room
             }
         };
-        let cases = fitting.iter().map(|it| &self.cases[usize::from(*it)]);
-        let found = cases.into_iter().find(|it| it.when.as_ref().is_none_or(|it| it.holds(work.event())));
+        let found = fitting.iter().copied().find(|it| ready.when(self, *it, fields).holds(work.event()));
         work.memo.forms = known;
-        if let Some(case) = found.filter(|it| it.form.as_ref().is_some_and(|it| it.groups.iter().any(Option::is_some)))
+        if let Some(case) = found.map(|it| &self.cases[usize::from(it)])
+            && case.form.as_ref().is_some_and(|it| it.groups.iter().any(Option::is_some))
         {
             case.fits(Some(action), work);
         }
@@ -227,26 +244,26 @@ impl Schema {
         };
         found.unwrap_or(&self.cases_for_others)
     }
+}
 
-    /// The case's tags and those whose condition holds.
-    fn tags(&self, case: Option<&Case>, work: &mut Work) -> Option<Slot> {
-        let of_case = case.and_then(|it| it.tags);
-        let start = work.buf.scratch.len();
-        for (tag, when) in &self.tags {
-            if !when.holds(work.event()) {
-                continue;
-            }
-            if let Some(slot) = of_case.filter(|_| work.buf.scratch.len() == start) {
-                work.buf.append(work.record, slot);
-            }
-            if work.buf.scratch.len() > start {
-                work.buf.scratch.push(List::SEPARATOR);
-            }
-            work.buf.append(work.record, *tag);
+/// The case's tags and those whose condition holds.
+fn all_tags(case: Option<&Case>, tags: &[(Slot, Given)], work: &mut Work) -> Option<Slot> {
+    let of_case = case.and_then(|it| it.tags);
+    let start = work.buf.scratch.len();
+    for (tag, when) in tags {
+        if !when.holds(work.event()) {
+            continue;
         }
-        let len = work.buf.scratch.len() - start;
-        if len > 0 { Some(Slot::list(Place::Scratch, start, len)) } else { of_case }
+        if let Some(slot) = of_case.filter(|_| work.buf.scratch.len() == start) {
+            work.buf.append(work.record, slot);
+        }
+        if work.buf.scratch.len() > start {
+            work.buf.scratch.push(List::SEPARATOR);
+        }
+        work.buf.append(work.record, *tag);
     }
+    let len = work.buf.scratch.len() - start;
+    if len > 0 { Some(Slot::list(Place::Scratch, start, len)) } else { of_case }
 }
 
 impl Case {
@@ -260,8 +277,7 @@ impl Case {
         if !form.gate.open(text) || matches!(form.gate, Gate::Open) && !regex.may_match(text) {
             return false;
         }
-        let locations = work.memo.locations(&schemas.regexes, form.regex);
-        let fits = regex.get().captures_read(locations, text).is_some();
+        let fits = regex.find(text, work.memo.groups(&schemas.regexes, form.regex));
         if fits {
             work.form = Some((form, slot));
         }

@@ -12,6 +12,7 @@ pub mod file;
 mod map;
 pub mod propose;
 mod recognise;
+mod shape;
 mod stamp;
 mod take;
 
@@ -27,8 +28,6 @@ use take::{Op, TakeMemo};
 pub struct Schemas {
     all: Vec<Schema>,
     constants: Arc<str>,
-    /// The words of presence bits that `recognise` depends on, and which bits of them.
-    probes: Vec<(usize, u64)>,
     formats: Vec<Box<str>>,
     /// Paths with selectors that rules name.
     selected: Vec<(FieldId, Operand)>,
@@ -55,7 +54,7 @@ pub struct Arrival {
 /// What a front keeps between records so as not to compute or allocate it again. Changes no answer.
 #[derive(Default)]
 pub struct Memo {
-    candidates: recognise::Candidates,
+    shapes: shape::Shapes,
     take: TakeMemo,
     mark: Mark,
     /// The elements of the record that is being split.
@@ -163,44 +162,8 @@ enum Gate {
 /// The fields to fill, and with what.
 #[derive(Default)]
 struct Plan {
-    fields: Box<[Planned]>,
+    fields: Box<[(FieldId, Arc<Op>)]>,
     outcome: Option<Arc<Op>>,
-}
-
-/// A field to fill, and what must be there for it: most fields of most schemas have nothing to be made from, and asking one
-/// word of bits costs a tenth of finding out by trying (map: 268 ns a record before, see docs/performance.md).
-struct Planned {
-    field: FieldId,
-    op: Arc<Op>,
-    gate: Presence,
-}
-
-/// Words of presence bits of which one must have a bit; None: nothing can be said.
-struct Presence(Option<Box<[(u32, u64)]>>);
-
-impl Presence {
-    fn of(op: &Op) -> Presence {
-        let mut roots = Vec::new();
-        if !op.roots(&mut roots) {
-            return Presence(None);
-        }
-        let mut words: std::collections::BTreeMap<u32, u64> = Default::default();
-        for root in roots {
-            *words.entry(root.index() as u32 >> 6).or_default() |= 1 << (root.index() & 63);
-        }
-        Presence(Some(words.into_iter().collect()))
-    }
-
-    /// False: the operation surely gives nothing.
-    #[inline]
-    fn may_give(&self, present: &[u64]) -> bool {
-        match &self.0 {
-            None => true,
-            Some(words) => {
-                words.iter().any(|(word, bits)| present.get(*word as usize).is_some_and(|it| it & bits != 0))
-            }
-        }
-    }
 }
 
 impl Schemas {

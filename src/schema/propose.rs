@@ -4,6 +4,8 @@
 //! gets a role by both: what it is called, and whether its values are such things. Everything guessed is written down with its
 //! numbers, for the draft is there to be read and corrected.
 
+mod columns;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
@@ -100,7 +102,8 @@ pub fn propose(lines: &[&str], format: &str, id: &str) -> Option<Proposal> {
         }
     }
     if lines.is_empty() || structured * 2 < lines.len() {
-        return text::propose(lines, format, id);
+        let columns = if format == "text" { columns::propose(lines, format, id) } else { None };
+        return columns.or_else(|| text::propose(lines, format, id));
     }
     Some(draft(&all, lines, format, id))
 }

@@ -3,11 +3,14 @@
 use chrono::format::{Item, Parsed, StrftimeItems};
 
 use super::Arrival;
-use crate::model::Timestamp;
+use crate::model::{Day, Timestamp};
 
 /// Reads ISO forms, epochs in s, ms, µs and ns, and syslog stamps (`Apr 12 08:02:55`, with a year or without).
-pub(super) fn read(text: &str, arrival: Arrival) -> Option<Timestamp> {
-    let text = text.trim();
+pub(super) fn read(text: &str, arrival: Arrival, day: &mut Day) -> Option<Timestamp> {
+    if let Some(found) = Timestamp::parse_plain(text.as_bytes(), arrival.zone, day) {
+        return Some(found);
+    }
+    let text = super::take::trim(text);
     let bytes = text.as_bytes();
     match bytes.first()? {
         b'0'..=b'9' if bytes.get(4) == Some(&b'-') => Timestamp::parse_iso(text, arrival.zone),
@@ -18,9 +21,27 @@ pub(super) fn read(text: &str, arrival: Arrival) -> Option<Timestamp> {
     }
 }
 
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// `Apr 12 08:02:55` and nothing else, which is what most lines of syslog have.
+fn plain_syslog(text: &[u8], arrival: Arrival) -> Option<Timestamp> {
+    let text: &[u8; 15] = text.try_into().ok()?;
+    let month = MONTHS.iter().position(|it| it.as_bytes() == &text[..3])? as i64 + 1;
+    let digit = |at: usize| (text[at].is_ascii_digit()).then(|| i64::from(text[at] - b'0'));
+    let two = |at: usize| Some(digit(at)? * 10 + digit(at + 1)?);
+    if [text[3], text[6], text[9], text[12]] != *b"  ::" {
+        return None;
+    }
+    let day = if text[4] == b' ' { digit(5)? } else { two(4)? };
+    let time = (two(7)?, two(10)?, two(13)?);
+    closest(arrival.received, &|year| Timestamp::from_civil((year, month, day), time, arrival.zone))
+}
+
 /// `Apr 12 08:02:55`, `Apr  2 2025 08:02:55.123`, `Apr 12 08:02:55 2025`.
 fn syslog(text: &str, arrival: Arrival) -> Option<Timestamp> {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    if let Some(stamp) = plain_syslog(text.as_bytes(), arrival) {
+        return Some(stamp);
+    }
     let mut words = text.split_ascii_whitespace();
     let first = words.next()?;
     // `Sat Apr 12 …` begins with the day of the week.
@@ -63,11 +84,20 @@ fn micros(fraction: &str) -> Option<i64> {
 /// a year that has one.
 fn closest(received: Timestamp, at: &dyn Fn(i64) -> Option<Timestamp>) -> Option<Timestamp> {
     let year = received.civil().0;
-    let nearest = |years: std::ops::RangeInclusive<i64>| {
-        years.filter_map(at).min_by_key(|it| it.micros().abs_diff(received.micros()))
-    };
+    let distance = |it: &Timestamp| it.micros().abs_diff(received.micros());
+    let nearest = |years: std::ops::RangeInclusive<i64>| years.filter_map(at).min_by_key(distance);
+    if let Some(this) = at(year) {
+        // Within half a year no other can be closer; further off, only the one on the other side.
+        return match () {
+            () if distance(&this) <= HALF_YEAR_MICROS => Some(this),
+            () if this > received => nearest(year - 1..=year),
+            () => nearest(year..=year + 1),
+        };
+    }
     nearest(year - 1..=year + 1).or_else(|| nearest(year - 8..=year + 8))
 }
+
+const HALF_YEAR_MICROS: u64 = 182 * 86_400 * 1_000_000;
 
 /// A chrono format, parsed.
 pub(super) struct Format(Vec<Item<'static>>);
@@ -120,7 +150,7 @@ mod tests {
         let arrival = Arrival { zone: Zone::UTC, received: Timestamp::parse_iso(received, Zone::UTC).unwrap() };
         let found = match format {
             Some(format) => Format::compile(format).unwrap().read(text, arrival),
-            None => read(text, arrival),
+            None => read(text, arrival, &mut Day::default()),
         };
         assert_eq!(found.map_or("none".into(), |it| it.to_string()), expected, "{text}");
     }

@@ -4,88 +4,118 @@
 //! only where text has to change (an escape, lower case, an address without its port) new text in scratch.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
-use regex::CaptureLocations;
 
 use super::stamp::Format;
 use super::{Arrival, Form, Schemas};
+use crate::expr::backtrack::Groups;
 use crate::expr::pattern::Late;
-use crate::expr::plain::{Operand, Plain, fold};
+use crate::expr::plain::{Given, Known, Lengths, Operand, Plain, fold};
 use crate::model::path::Steps;
-use crate::model::{Event, EventBuf, FieldId, List, Place, Slot, Timestamp, Value, address, json};
+use crate::model::{Day, Event, EventBuf, FieldId, List, Place, Slot, Timestamp, Value, address, json};
 
+#[derive(Clone)]
 pub(super) enum Op {
     Look(Operand),
+    /// The same without steps.
+    Field(FieldId),
     Constant(Slot),
-    /// Each with the field without which it gives nothing, where that is one.
-    First(Vec<(Option<FieldId>, Op)>),
+    First(Vec<Op>),
     When(Plain, Box<Op>),
     /// The group of that number among the schema's group names.
     Group(usize),
-    Capture(Box<Op>, usize),
-    Lookup(Box<Op>, HashMap<Box<str>, Slot>),
-    /// The words are folded.
-    Except(Box<Op>, Vec<Box<str>>),
-    Address(Box<Op>),
-    TimeAs(Box<Op>, Vec<Format>),
-    Json(Box<Op>, Steps),
-    Pairs(Box<Op>, Box<str>),
-    Split(Box<Op>, Box<str>, i32),
-    List(Box<Op>, Box<str>),
     All(Vec<Op>),
-    Join(Vec<Op>, Box<str>),
-    Lower(Box<Op>),
-    Trim(Box<Op>, Vec<char>),
+    Join(Vec<Op>, Arc<str>),
+    Then(Box<Op>, Arc<Step>),
+}
+
+/// What is done with a value to get another.
+pub(super) enum Step {
+    Capture(usize),
+    Lookup(HashMap<Box<str>, Slot>),
+    Except(Words),
+    Address,
+    TimeAs(Vec<Format>),
+    Json(Steps),
+    Pairs(Box<str>),
+    Split(Box<str>, i32),
+    List(Box<str>),
+    Lower,
+    Trim(Vec<char>),
 }
 
 impl Op {
-    pub(super) fn first(ops: Vec<Op>) -> Op {
-        let root = |op: &Op| {
-            let mut roots = Vec::new();
-            (op.roots(&mut roots) && roots.len() == 1).then(|| roots[0])
+    /// What is left of the operation for records with these fields; None when it can give nothing.
+    pub(super) fn given(&self, known: &Known) -> Option<Op> {
+        let all = |ops: &[Op]| -> Option<Vec<Op>> {
+            let left: Vec<Op> = ops.iter().filter_map(|it| it.given(known)).collect();
+            (!left.is_empty()).then_some(left)
         };
-        Op::First(ops.into_iter().map(|it| (root(&it), it)).collect())
-    }
-
-    /// Collects fields of which one must be there for the operation to give anything. False: it may do without.
-    pub(super) fn roots(&self, out: &mut Vec<FieldId>) -> bool {
         match self {
-            Op::Look(operand) => {
-                out.push(operand.field);
-                true
+            Op::Look(operand) if !(known.has)(operand.field) => None,
+            Op::Look(operand) if operand.steps.is_empty() => Some(Op::Field(operand.field)),
+            Op::Look(_) => Some(self.clone()),
+            Op::Field(field) => (known.has)(*field).then_some(Op::Field(*field)),
+            Op::Constant(_) | Op::Group(_) => Some(self.clone()),
+            Op::First(ops) => {
+                let mut left = all(ops)?;
+                Some(if left.len() == 1 { left.swap_remove(0) } else { Op::First(left) })
             }
-            Op::Constant(_) | Op::Group(_) => false,
-            Op::First(ops) => ops.iter().all(|it| it.1.roots(out)),
-            Op::All(ops) | Op::Join(ops, _) => ops.iter().all(|it| it.roots(out)),
-            Op::When(_, op)
-            | Op::Capture(op, _)
-            | Op::Lookup(op, _)
-            | Op::Except(op, _)
-            | Op::Address(op)
-            | Op::TimeAs(op, _)
-            | Op::Json(op, _)
-            | Op::Pairs(op, _)
-            | Op::Split(op, ..)
-            | Op::List(op, _)
-            | Op::Lower(op)
-            | Op::Trim(op, _) => op.roots(out),
+            Op::When(condition, op) => {
+                let left = op.given(known)?;
+                match condition.given(known) {
+                    Given::Never => None,
+                    Given::Always => Some(left),
+                    Given::Ask(condition) => Some(Op::When(condition, Box::new(left))),
+                }
+            }
+            Op::All(ops) => all(ops).map(Op::All),
+            Op::Join(ops, separator) => Some(Op::Join(all(ops)?, separator.clone())),
+            Op::Then(op, step) => Some(Op::Then(Box::new(op.given(known)?), step.clone())),
         }
     }
 }
 
-/// Whether a text folds to one of the words, which are folded; without making the folded text where it is ASCII.
-fn is_one_of(text: &str, words: &[Box<str>]) -> bool {
-    if text.is_ascii() {
-        return words.iter().any(|it| it.len() == text.len() && text.eq_ignore_ascii_case(it));
+/// Folded words that a value must not be.
+pub(super) struct Words {
+    all: Vec<Box<str>>,
+    lens: Lengths,
+    /// The bytes they begin with.
+    firsts: u128,
+}
+
+impl Words {
+    pub(super) fn new(words: &[String]) -> Words {
+        let all: Vec<Box<str>> = words.iter().map(|it| fold(it).as_ref().into()).collect();
+        let firsts = all.iter().fold(0, |bits, it| bits | it.as_bytes().first().map_or(u128::MAX, |it| bit(*it)));
+        Words { lens: Lengths::of(all.iter().map(|it| it.len())), firsts, all }
     }
-    let text = fold(text);
-    words.iter().any(|it| **it == *text)
+
+    /// Whether a text folds to one of them; without making the folded text where it is ASCII.
+    fn has(&self, text: &str) -> bool {
+        // What begins in ASCII folds to what begins with the same in lower case.
+        if text.as_bytes().first().is_some_and(|it| bit(it.to_ascii_lowercase()) & self.firsts == 0) {
+            return false;
+        }
+        if text.is_ascii() {
+            return self.lens.has(text.len()) && self.all.iter().any(|it| text.eq_ignore_ascii_case(it));
+        }
+        let text = fold(text);
+        self.all.iter().any(|it| **it == *text)
+    }
+}
+
+/// The bit of an ASCII byte; all bits for what is not one.
+#[inline]
+fn bit(byte: u8) -> u128 {
+    if byte < 128 { 1 << byte } else { u128::MAX }
 }
 
 /// `str::trim`, with one look at each end of a text that needs none.
 #[inline]
-fn trim(text: &str) -> &str {
+pub(super) fn trim(text: &str) -> &str {
     let bytes = text.as_bytes();
     match (bytes.first(), bytes.last()) {
         (Some(first), Some(last)) if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
@@ -98,17 +128,19 @@ fn trim(text: &str) -> &str {
 pub(super) struct TakeMemo {
     pub(super) text: String,
     slots: Vec<Slot>,
-    locations: Vec<Option<CaptureLocations>>,
+    groups: Vec<Groups>,
+    /// The last day that a stamp named.
+    day: Day,
     pub(super) forms: super::map::FormMemo,
 }
 
 impl TakeMemo {
-    /// The locations kept for a pattern.
-    pub(super) fn locations(&mut self, regexes: &[Late], index: usize) -> &mut CaptureLocations {
-        if self.locations.len() <= index {
-            self.locations.resize(regexes.len(), None);
+    /// The groups kept for a pattern.
+    pub(super) fn groups(&mut self, regexes: &[Late], index: usize) -> &mut Groups {
+        if self.groups.len() <= index {
+            self.groups.resize_with(regexes.len(), Groups::default);
         }
-        self.locations[index].get_or_insert_with(|| regexes[index].get().capture_locations())
+        &mut self.groups[index]
     }
 }
 
@@ -122,7 +154,10 @@ pub(super) struct Work<'a> {
     pub(super) form: Option<(&'a Form, Slot)>,
 }
 
-impl Work<'_> {
+/// The value is not a text of the record, or takes more to make.
+pub(super) struct NotQuick;
+
+impl<'a> Work<'a> {
     pub(super) fn event(&self) -> Event<'_> {
         Event { record: self.record, buf: self.buf }
     }
@@ -140,13 +175,48 @@ impl Work<'_> {
     }
 
     /// The operation's value; never null, empty text or an empty list.
+    #[inline]
     pub(super) fn take(&mut self, op: &Op) -> Option<Slot> {
+        match self.quick(op) {
+            Ok(found) => found.map(|it| it.0),
+            Err(NotQuick) => self.take_any(op),
+        }
+    }
+
+    /// The value where it is a text of the record, as nearly all are, and its text: most of what operations cost otherwise
+    /// is to find out again what a slot says.
+    #[inline]
+    pub(super) fn quick(&self, op: &Op) -> Result<Option<(Slot, &'a str)>, NotQuick> {
+        match op {
+            Op::Field(field) => {
+                let Some(slot) = self.buf.slot(*field) else { return Ok(None) };
+                let text = slot.text_in(self.record).ok_or(NotQuick)?;
+                Ok((!trim(text).is_empty()).then_some((slot, text)))
+            }
+            Op::Then(op, step) => self.quick_step(op, step),
+            _ => Err(NotQuick),
+        }
+    }
+
+    fn quick_step(&self, op: &Op, step: &Step) -> Result<Option<(Slot, &'a str)>, NotQuick> {
+        let Some((slot, text)) = self.quick(op)? else { return Ok(None) };
+        match step {
+            Step::Trim(chars) if chars.is_empty() => {
+                let part = trim(text);
+                Ok(Some((slot.part(text, part), part)))
+            }
+            Step::Except(words) => Ok((!words.has(trim(text))).then_some((slot, text))),
+            Step::Address if address::ipv4(text).is_some() => Ok(Some((slot, text))),
+            _ => Err(NotQuick),
+        }
+    }
+
+    fn take_any(&mut self, op: &Op) -> Option<Slot> {
         match op {
             Op::Look(operand) => look(operand, self.record, self.buf, self.memo),
+            Op::Field(field) => look_at(*field, self.record, self.buf),
             Op::Constant(slot) => Some(*slot),
-            Op::First(ops) => ops
-                .iter()
-                .find_map(|(root, op)| if root.is_none_or(|it| self.buf.has(it)) { self.take(op) } else { None }),
+            Op::First(ops) => ops.iter().find_map(|it| self.take(it)),
             Op::When(condition, op) => {
                 if condition.holds(self.event()) {
                     self.take(op)
@@ -155,31 +225,28 @@ impl Work<'_> {
                 }
             }
             Op::Group(index) => self.group(*index),
-            Op::Capture(op, regex) => self.capture(op, *regex),
-            Op::Lookup(op, table) => {
-                let slot = self.take(op)?;
-                self.each(slot, &mut |work, it| table.get(work.text(it)).copied())
-            }
-            Op::Except(op, words) => {
-                let slot = self.take(op)?;
-                self.each(slot, &mut |work, it| (!is_one_of(trim(work.text(it)), words)).then_some(it))
-            }
-            Op::Address(op) => {
-                let slot = self.take(op)?;
-                self.first_of_each(slot, &mut |work, it| work.address(it))
-            }
-            Op::TimeAs(op, _) => self.take(op),
-            Op::Json(op, steps) => self.json(op, steps),
-            Op::Pairs(op, key) => self.part(op, |text| pair(text, key)),
-            Op::Split(op, separator, place) => self.part(op, |text| split(text, separator, *place)),
-            Op::List(op, separator) => self.list(op, separator),
             Op::All(ops) => self.all(ops),
             Op::Join(ops, separator) => self.join(ops, separator),
-            Op::Lower(op) => {
+            Op::Then(op, step) => {
                 let slot = self.take(op)?;
-                self.each(slot, &mut |work, it| Some(work.lower(it)))
+                self.step(slot, step)
             }
-            Op::Trim(op, chars) => self.part(op, |text| match chars.is_empty() {
+        }
+    }
+
+    fn step(&mut self, slot: Slot, step: &Step) -> Option<Slot> {
+        match step {
+            Step::Capture(regex) => self.capture(slot, *regex),
+            Step::Lookup(table) => self.each(slot, |work, it| table.get(work.text(it)).copied()),
+            Step::Except(words) => self.each(slot, |work, it| (!words.has(trim(work.text(it)))).then_some(it)),
+            Step::Address => self.first_of_each(slot, |work, it| work.address(it)),
+            Step::TimeAs(_) => Some(slot),
+            Step::Json(steps) => self.json(slot, steps),
+            Step::Pairs(key) => self.part(slot, |text| pair(text, key)),
+            Step::Split(separator, place) => self.part(slot, |text| split(text, separator, *place)),
+            Step::List(separator) => self.list(slot, separator),
+            Step::Lower => self.each(slot, |work, it| Some(work.lower(it))),
+            Step::Trim(chars) => self.part(slot, |text| match chars.is_empty() {
                 true => Some(trim(text)),
                 false => Some(text.trim_matches(|it: char| it.is_whitespace() || chars.contains(&it))),
             }),
@@ -189,13 +256,7 @@ impl Work<'_> {
     /// The operation's value as a time.
     pub(super) fn time(&mut self, op: &Op, arrival: Arrival) -> Option<Timestamp> {
         match op {
-            Op::First(ops) => {
-                ops.iter().find_map(
-                    |(root, op)| {
-                        if root.is_none_or(|it| self.buf.has(it)) { self.time(op, arrival) } else { None }
-                    },
-                )
-            }
+            Op::First(ops) => ops.iter().find_map(|it| self.time(it, arrival)),
             Op::When(condition, op) => {
                 if condition.holds(self.event()) {
                     self.time(op, arrival)
@@ -203,27 +264,33 @@ impl Work<'_> {
                     None
                 }
             }
-            Op::TimeAs(op, formats) => {
-                let slot = self.take(op).and_then(|it| self.single(it))?;
-                let text = self.text(slot);
-                formats.iter().find_map(|it| it.read(text, arrival))
-            }
             _ => {
+                if let (Ok(found), false) = (self.quick(op), matches!(op, Op::Then(..))) {
+                    return super::stamp::read(found?.1, arrival, &mut self.memo.day);
+                }
                 let slot = self.take(op).and_then(|it| self.single(it))?;
-                super::stamp::read(self.text(slot), arrival)
+                let mut day = self.memo.day;
+                let text = self.text(slot);
+                let found = match op {
+                    Op::Then(_, step) if let Step::TimeAs(formats) = &**step => {
+                        formats.iter().find_map(|it| it.read(text, arrival))
+                    }
+                    _ => super::stamp::read(text, arrival, &mut day),
+                };
+                self.memo.day = day;
+                found
             }
         }
     }
 
     /// The slot as one text: a list's first element, a truth value's word.
     pub(super) fn single(&mut self, slot: Slot) -> Option<Slot> {
-        self.first_of_each(slot, &mut |_, it| Some(it))
+        self.first_of_each(slot, |_, it| Some(it))
     }
 
-    /// The part of an operation's text that `find` finds, trimmed; None when empty.
-    fn part(&mut self, op: &Op, find: impl Fn(&str) -> Option<&str>) -> Option<Slot> {
-        let slot = self.take(op)?;
-        self.first_of_each(slot, &mut |work, it| {
+    /// The part of a text that `find` finds, trimmed; None when empty.
+    fn part(&mut self, slot: Slot, find: impl Fn(&str) -> Option<&str>) -> Option<Slot> {
+        self.first_of_each(slot, |work, it| {
             let text = work.text(it);
             let part = trim(find(text)?);
             (!part.is_empty()).then(|| it.part(text, part))
@@ -233,23 +300,24 @@ impl Work<'_> {
     fn group(&mut self, index: usize) -> Option<Slot> {
         let (form, slot) = self.form?;
         let group = (*form.groups.get(index)?)?;
-        let (start, end) = self.memo.locations(&self.schemas.regexes, form.regex).get(usize::from(group))?;
+        let (start, end) = self.memo.groups(&self.schemas.regexes, form.regex).get(usize::from(group))?;
         let text = self.text(slot);
         let part = text.get(start..end)?.trim();
         (!part.is_empty()).then(|| slot.part(text, part))
     }
 
-    fn capture(&mut self, op: &Op, index: usize) -> Option<Slot> {
-        let slot = self.take(op)?;
-        self.first_of_each(slot, &mut |work, it| {
+    fn capture(&mut self, slot: Slot, index: usize) -> Option<Slot> {
+        self.first_of_each(slot, |work, it| {
             let regexes = &work.schemas.regexes;
             let text = match work.buf.value(work.record, it) {
                 Value::Text(it) | Value::Number(it) => it,
                 Value::Bool(_) | Value::Null | Value::Json(_) | Value::List(_) => return None,
             };
-            let locations = work.memo.locations(regexes, index);
-            regexes[index].get().captures_read(locations, text)?;
-            let (start, end) = locations.get(usize::from(locations.len() > 1))?;
+            let groups = work.memo.groups(regexes, index);
+            if !regexes[index].find(text, groups) {
+                return None;
+            }
+            let (start, end) = groups.get(usize::from(groups.len() > 1))?;
             let part = text.get(start..end)?.trim();
             (!part.is_empty()).then(|| it.part(text, part))
         })
@@ -275,8 +343,7 @@ impl Work<'_> {
         Some(Slot::text(Place::Scratch, start, self.buf.scratch.len() - start))
     }
 
-    fn json(&mut self, op: &Op, steps: &Steps) -> Option<Slot> {
-        let slot = self.take(op)?;
+    fn json(&mut self, slot: Slot, steps: &Steps) -> Option<Slot> {
         let text = match self.value(slot) {
             Value::Text(it) | Value::Json(it) => it,
             Value::List(it) => it.0,
@@ -290,8 +357,7 @@ impl Work<'_> {
         step_into(whole, steps, self.record, self.buf, self.memo)
     }
 
-    fn list(&mut self, op: &Op, separator: &str) -> Option<Slot> {
-        let slot = self.take(op)?;
+    fn list(&mut self, slot: Slot, separator: &str) -> Option<Slot> {
         let slot = match self.value(slot) {
             Value::Text(_) => slot,
             Value::Number(_) | Value::Bool(_) | Value::Null | Value::Json(_) | Value::List(_) => return Some(slot),
@@ -344,7 +410,12 @@ impl Work<'_> {
     }
 
     /// What `find` gives for the first item that gives something.
-    fn first_of_each(&mut self, slot: Slot, find: &mut dyn FnMut(&mut Self, Slot) -> Option<Slot>) -> Option<Slot> {
+    #[inline]
+    fn first_of_each(&mut self, slot: Slot, find: impl Fn(&mut Self, Slot) -> Option<Slot>) -> Option<Slot> {
+        if slot.is_text() { find(self, slot) } else { self.first_of_several(slot, &find) }
+    }
+
+    fn first_of_several(&mut self, slot: Slot, find: &dyn Fn(&mut Self, Slot) -> Option<Slot>) -> Option<Slot> {
         match self.value(slot) {
             Value::Text(_) | Value::Number(_) => find(self, slot),
             Value::Bool(truth) => find(self, if truth { self.schemas.words.yes } else { self.schemas.words.no }),
@@ -361,9 +432,13 @@ impl Work<'_> {
     }
 
     /// The value with `make` done to each of its items; those that give nothing are left out.
-    fn each(&mut self, slot: Slot, make: &mut dyn FnMut(&mut Self, Slot) -> Option<Slot>) -> Option<Slot> {
+    #[inline]
+    fn each(&mut self, slot: Slot, make: impl Fn(&mut Self, Slot) -> Option<Slot>) -> Option<Slot> {
+        if slot.is_text() {
+            return make(self, slot);
+        }
         match self.value(slot) {
-            Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::Null => self.first_of_each(slot, make),
+            Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::Null => self.first_of_several(slot, &make),
             Value::Json(_) | Value::List(_) => {
                 let mut items = Vec::new();
                 self.items(slot, &mut items);
@@ -428,10 +503,20 @@ impl Work<'_> {
 
 /// The value at a path; None for null, empty text and empty arrays.
 pub(super) fn look(operand: &Operand, record: &str, buf: &mut EventBuf, memo: &mut TakeMemo) -> Option<Slot> {
+    if operand.steps.is_empty() {
+        return look_at(operand.field, record, buf);
+    }
     let slot = buf.slot(operand.field)?;
     match buf.value(record, slot) {
-        Value::Json(_) if !operand.steps.is_empty() => step_into(slot, &operand.steps, record, buf, memo),
-        _ if !operand.steps.is_empty() => None,
+        Value::Json(_) => step_into(slot, &operand.steps, record, buf, memo),
+        _ => None,
+    }
+}
+
+/// The value of a field; None for null, empty text and empty arrays.
+fn look_at(field: FieldId, record: &str, buf: &EventBuf) -> Option<Slot> {
+    let slot = buf.slot(field)?;
+    match buf.value(record, slot) {
         Value::Null => None,
         Value::Text(it) | Value::Number(it) => (!trim(it).is_empty()).then_some(slot),
         Value::Json(raw) => (!is_empty_json(raw)).then_some(slot),

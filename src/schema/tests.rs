@@ -73,12 +73,28 @@ fn check(schema_text: &str, line: &str, expected: &[&str]) {
     let found: Vec<String> = found
         .iter()
         .map(|it| {
-            let own = it.iter().filter(|it| it.0 != "event.provider");
+            let own = it.iter().filter(|it| it.0 != "event.provider" && !it.0.starts_with("entity."));
             own.map(|it| format!("{}={}", it.0, it.1)).collect::<Vec<_>>().join("; ")
         })
         .collect();
     assert_eq!(found, expected, "{line}");
     assert_eq!(bench.map(line), Bench::new(&[schema(schema_text)]).map(line), "a used memo changes nothing");
+}
+
+#[test]
+fn an_event_is_always_about_somebody() {
+    let text = with(r#""user.name": "a", "user.target.name": "b", "source.ip": "c""#);
+    for (line, name, target) in [
+        (r#"{"is":1,"a":"ann","b":"bob","c":"192.0.2.1"}"#, "ann", "bob"),
+        (r#"{"is":1,"a":"ann","b":""}"#, "ann", "ann"),
+        (r#"{"is":1,"c":"192.0.2.1"}"#, "192.0.2.1", "192.0.2.1"),
+        (r#"{"is":1,"b":"bob"}"#, "s", "bob"),
+        (r#"{"is":1}"#, "s", "s"),
+    ] {
+        let found = Bench::new(&[schema(&text)]).map(line).remove(0);
+        let field = |name: &str| found.iter().find(|it| it.0 == name).map(|it| it.1.as_str());
+        assert_eq!((field("entity.name"), field("entity.target.name")), (Some(name), Some(target)), "{line}");
+    }
 }
 
 fn with(fields: &str) -> String {

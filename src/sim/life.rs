@@ -109,7 +109,7 @@ impl Life {
         let (publish, published) = watch::channel(Arc::new(Published::default()));
         let reading = (setup.reading.clone(), LATENESS, None);
         let (engine, recorder) = (revived.engine, Some(revived.recorder));
-        let mut service = Service::new(setup, vec![reading], LATENESS, engine, recorder, sentences, publish, now);
+        let mut service = Service::new(setup, vec![reading], engine, recorder, sentences, publish, now);
         service.tell_first(revived.told);
         let desks = (0..names.len()).map(|it| Desk::new(it, pace(fixed.expiry, seed), seed ^ it as u64)).collect();
         Ok(Life {

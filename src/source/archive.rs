@@ -35,6 +35,11 @@ pub fn unpacked(mut packed: impl Read + Send + 'static) -> io::Result<Result<Box
     })
 }
 
+/// Whether something that begins so is an archive, or something else that is no log.
+pub(super) fn is_packed(first: &[u8]) -> bool {
+    kind(first) != Kind::Plain
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
     Plain,

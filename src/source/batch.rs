@@ -27,6 +27,8 @@ pub struct LineBatch {
     pub name: Arc<str>,
     /// Whom to tell when these lines are committed, if anybody asked.
     pub receipt: Option<Receipt>,
+    /// How far files were read, by name: committed with these lines. None: to be forgotten.
+    pub positions: Vec<(Arc<str>, Option<Vec<u8>>)>,
     text: String,
     lines: Vec<LineSpan>,
     rejected: Vec<u8>,
@@ -71,6 +73,11 @@ pub struct RejectedLine<'a> {
 }
 
 impl LineBatch {
+    /// Nothing yet, of a source.
+    pub fn of(source: u16) -> LineBatch {
+        LineBatch { source, ..LineBatch::default() }
+    }
+
     pub fn lines(&self) -> impl ExactSizeIterator<Item = Line<'_>> + Clone {
         self.lines.iter().map(|it| Line {
             number: it.number,
@@ -112,6 +119,7 @@ impl LineBatch {
     /// Empty again, memory kept — unless one giant line made it giant.
     pub fn clear(&mut self) {
         self.receipt = None;
+        self.positions.clear();
         self.text.clear();
         self.text.shrink_to(limits::BATCH_BYTES * 2);
         self.lines.clear();

@@ -1,18 +1,12 @@
 //! Files named by a person, and `-` for stdin.
 
+use crate::source::SourceError;
 use crate::source::archive;
 use crate::source::frame::Framer;
 use crate::source::reader::{Counted, HandOver, Progress, Reader};
-use crate::source::{SourceError, SourceSpec};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
-
-pub const SPEC: SourceSpec = SourceSpec {
-    name: "File",
-    about: "A log file, read once from beginning to end; gzip and zstd are unpacked.",
-    example: r#"File(path: "/var/log/auth.log")"#,
-};
 
 /// A reader for a file that is read once, from beginning to end: plain, gzip or zstd. `-` is stdin.
 pub fn reader(source: u16, path: &str, line_bytes_max: usize) -> Result<Reader, SourceError> {

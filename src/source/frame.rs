@@ -166,6 +166,12 @@ impl Framer {
         !matches!(self.place, Place::Between | Place::AfterFrame) || !self.carry.is_empty()
     }
 
+    /// Whether nothing has begun: what follows means the same to a new framer.
+    pub fn is_between_records(&self) -> bool {
+        let is_known = !matches!(self.encoding, Encoding::Unknown);
+        is_known && self.place == Place::Between && self.carry.is_empty() && self.document.is_none()
+    }
+
     /// Every line up to this one was handed over, rejected or blank.
     pub fn settled_number(&self) -> u64 {
         self.document.as_ref().and_then(Document::first_open_line).map_or(self.number, |it| it - 1)

@@ -12,15 +12,17 @@ mod octets;
 mod archive;
 pub mod reader;
 pub mod file;
+pub mod follow;
 pub mod stdin;
 pub mod tcp;
 
 use crate::model::Span;
+use follow::PatternError;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Every kind of source, in the order of the reference page.
-pub const SOURCES: &[SourceSpec] = &[stdin::SPEC, tcp::SPEC, file::SPEC];
+pub const SOURCES: &[SourceSpec] = &[stdin::SPEC, tcp::SPEC, follow::SPEC];
 
 /// What the reference page, `--help` and the configuration check say about a kind of source.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +64,12 @@ pub enum SourceConfig {
         path: String,
         #[serde(default)]
         follow: bool,
+        /// Followed files that are there when it first starts.
+        #[serde(default)]
+        from: follow::From,
+        /// Followed files may be symbolic links.
+        #[serde(default)]
+        symlinks: bool,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         format: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,15 +106,27 @@ impl SourceConfig {
 }
 
 impl SourceConfig {
-    /// What is well-formed and still cannot be done.
-    pub fn check(&self) -> Result<(), SourceError> {
+    /// What is well-formed and still cannot be done, and where in the path.
+    pub fn check(&self) -> Result<(), PatternError> {
         match self {
-            SourceConfig::File { path, follow: true, .. } => Err(SourceError {
-                place: path.clone(),
-                problem: "`follow: true` is not supported yet".into(),
-                advice: "pipe it instead: tail -F FILE | tripline run".into(),
-            }),
-            SourceConfig::File { .. } | SourceConfig::Stdin { .. } | SourceConfig::Tcp { .. } => Ok(()),
+            SourceConfig::File { path, follow: true, .. } => follow::Pattern::parse(path).map(|_| ()),
+            SourceConfig::File { path, from, symlinks, .. } => {
+                let is_option = *from != follow::From::Start || *symlinks;
+                let error = |problem, advice| Err(PatternError { problem, advice, at: 0..path.len() });
+                match is_option {
+                    true => error("`from` and `symlinks` are for followed files", "add `follow: true`"),
+                    false => Ok(()),
+                }
+            }
+            SourceConfig::Stdin { .. } | SourceConfig::Tcp { .. } => Ok(()),
+        }
+    }
+
+    /// Under what its positions are kept; two sources must not share it.
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            SourceConfig::File { path, .. } => Some(path),
+            SourceConfig::Stdin { .. } | SourceConfig::Tcp { .. } => None,
         }
     }
 }
@@ -178,9 +198,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_refused() {
-        let of = |text: &str| ron::from_str::<SourceConfig>(text).expect(text).check().map_err(|it| it.to_string());
-        let refused = "a.log: `follow: true` is not supported yet; pipe it instead: tail -F FILE | tripline run";
-        assert_eq!(of(r#"File(path: "a.log", follow: true)"#), Err(refused.to_owned()));
+        let of = |text: &str| ron::from_str::<SourceConfig>(text).expect(text).check().map_err(|it| it.problem);
+        assert_eq!(of(r#"File(path: "/var/**/a.log", follow: true)"#), Err("`**` is not understood"));
+        assert_eq!(of(r#"File(path: "a.log", from: End)"#), Err("`from` and `symlinks` are for followed files"));
+        assert_eq!(of(r#"File(path: "a*.log", follow: true, from: End, symlinks: true)"#), Ok(()));
         assert_eq!(of(r#"File(path: "a.log")"#), Ok(()));
     }
 

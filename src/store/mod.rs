@@ -11,11 +11,12 @@ pub mod disk;
 pub mod record;
 pub mod snapshot;
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 use disk::{Disk, Real};
@@ -27,8 +28,13 @@ const JOURNAL: TableDefinition<u64, &[u8]> = TableDefinition::new("journal");
 const OUTBOX: TableDefinition<u64, &[u8]> = TableDefinition::new("outbox");
 /// Client name to the last line committed for it.
 const CLIENTS: TableDefinition<&str, &[u8]> = TableDefinition::new("clients");
+/// How far files were read, by name.
+const POSITIONS: TableDefinition<&str, &[u8]> = TableDefinition::new("positions");
 /// Small things by name.
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+
+/// How far a file was read: its name, and what the follower wrote of it.
+pub type Position = (String, Vec<u8>);
 
 const META_FORMAT: &str = "format";
 const META_KEYS: &str = "keys";
@@ -94,6 +100,8 @@ pub struct Group {
     pub notes: Vec<OutboxRow>,
     /// Clients and the last line taken from each.
     pub clients: Vec<(String, u64)>,
+    /// How far files were read, by name; later ones of a name count. None: to be forgotten.
+    pub positions: Vec<(Arc<str>, Option<Vec<u8>>)>,
     /// Outbox rows that ended: delivered or not.
     pub ended: Vec<(u64, bool)>,
     pub suppressed: u64,
@@ -104,6 +112,7 @@ impl Group {
         self.entries.is_empty()
             && self.notes.is_empty()
             && self.clients.is_empty()
+            && self.positions.is_empty()
             && self.ended.is_empty()
             && self.suppressed == 0
     }
@@ -111,7 +120,9 @@ impl Group {
     /// About how much will be written.
     pub fn bytes(&self) -> usize {
         let notes: usize = self.notes.iter().map(|it| it.body.len() + it.alert.len() + 100).sum();
-        self.entries.iter().map(Vec::len).sum::<usize>() + notes + self.clients.len() * 64 + self.ended.len() * 16
+        let positions: usize = self.positions.iter().map(|it| it.0.len() + it.1.as_ref().map_or(0, Vec::len)).sum();
+        let rest = self.clients.len() * 64 + self.ended.len() * 16;
+        self.entries.iter().map(Vec::len).sum::<usize>() + notes + positions + rest
     }
 }
 
@@ -301,6 +312,7 @@ impl Store {
             let opened = number_in(&meta, META_OPENED)?;
             put_number(&mut meta, META_OPENED, opened + 1)?;
             transaction.open_table(CLIENTS)?;
+            transaction.open_table(POSITIONS)?;
             let journal = transaction.open_table(JOURNAL)?;
             self.next_journal = journal.last()?.map_or(1, |it| it.0.value() + 1);
             let outbox = transaction.open_table(OUTBOX)?;
@@ -331,7 +343,7 @@ impl Store {
                 count += 1;
             }
         }
-        for table in [CLIENTS, META] {
+        for table in [CLIENTS, POSITIONS, META] {
             for row in transaction.open_table(table)?.iter()? {
                 let (key, value) = row?;
                 open_record(key.value().as_bytes(), value.value())
@@ -398,6 +410,14 @@ impl Store {
             let mut clients = transaction.open_table(CLIENTS)?;
             for (client, line) in &group.clients {
                 clients.insert(client.as_str(), seal(client.as_bytes(), &line.to_le_bytes()).as_slice())?;
+            }
+            let mut positions = transaction.open_table(POSITIONS)?;
+            let last: HashMap<&str, &Option<Vec<u8>>> = group.positions.iter().map(|it| (&*it.0, &it.1)).collect();
+            for (name, position) in last {
+                match position {
+                    Some(it) => positions.insert(name, seal(name.as_bytes(), it).as_slice())?,
+                    None => positions.remove(name)?,
+                };
             }
             let mut meta = transaction.open_table(META)?;
             let bytes = postcard::to_allocvec(&tally)?;
@@ -494,6 +514,18 @@ impl Store {
             all.push((key.value().to_string(), number(bytes)?));
         }
         Ok(all)
+    }
+
+    /// How far files were read, by name; at most so many, and how many there are.
+    pub fn positions(&self, most: usize) -> Result<(Vec<Position>, u64), Fault> {
+        let transaction = self.database.begin_read()?;
+        let table = transaction.open_table(POSITIONS)?;
+        let mut all = Vec::new();
+        for row in table.iter()?.take(most) {
+            let (key, value) = row?;
+            all.push((key.value().to_string(), open_record(key.value().as_bytes(), value.value())?.to_vec()));
+        }
+        Ok((all, table.len()?))
     }
 
     pub fn tally(&self) -> Result<Tally, Fault> {
@@ -665,6 +697,7 @@ mod tests {
             notes: vec![note("a"), note("b")],
             number: 0,
             clients: vec![("edge".into(), 7)],
+            positions: vec![("a.log\n1".into(), Some(vec![1])), ("a.log\n1".into(), Some(vec![2])), ("b".into(), None)],
             ended: vec![],
             suppressed: 3,
         };

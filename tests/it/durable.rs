@@ -112,3 +112,85 @@ fn a_damaged_state_is_set_aside_and_the_service_goes_on() {
     let done = running.wait().succeeds();
     assert!(done.stdout.contains("tripline.state-damaged"), "{}", done.stdout);
 }
+
+/// Appends lines to a file as its writer would.
+fn append(path: &str, lines: &[String]) {
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+    file.write_all(lines.concat().as_bytes()).unwrap();
+}
+
+#[test]
+fn a_followed_log_is_rotated_and_the_service_killed_and_every_line_counts_once() {
+    let folder = Folder::new();
+    let (alerts, path) = (folder.path("alerts.ndjson"), folder.path("app.log"));
+    let config = format!(
+        r#"(sources: [File(path: "{path}*", follow: true)], receivers: {{"file": JsonFile(path: "{alerts}")}}, state: Dir("state"))"#
+    );
+    let config = folder.write("tripline.ron", config.as_bytes());
+    let lines = log();
+    let whole = folder.write("all.log", lines.concat().as_bytes());
+    let run = ["run", "--config", &config, "--rule", RULE];
+    let mut pieces = lines.chunks(40);
+    // Not by `state status`: it opens the state, and could be there before the service is.
+    let read = |line: usize| {
+        wait_for("lines to be committed", || {
+            let status = std::fs::read_to_string(folder.path("state/status.json")).unwrap_or_default();
+            status.contains(&format!("\"line\":{line},")).then_some(())
+        });
+    };
+    append(&path, pieces.next().unwrap());
+    let running = Running::start(&run);
+    read(40);
+    append(&path, &pieces.next().unwrap()[..13]);
+    running.signal("KILL");
+    running.wait();
+    // Renamed while it is down, with lines that nobody has read; and again while it runs.
+    append(&path, &lines[53..80]);
+    std::fs::rename(&path, format!("{path}.1")).unwrap();
+    append(&path, pieces.next().unwrap());
+    let running = Running::start(&run);
+    read(80);
+    std::fs::rename(format!("{path}.1"), format!("{path}.2")).unwrap();
+    std::fs::rename(&path, format!("{path}.1")).unwrap();
+    append(&path, pieces.next().unwrap());
+    running.signal("KILL");
+    running.wait();
+    // Copied and emptied.
+    append(&path, pieces.next().unwrap());
+    std::fs::copy(&path, format!("{path}.0")).unwrap();
+    std::fs::write(&path, "").unwrap();
+    append(&path, pieces.next().unwrap());
+    let running = Running::start(&run);
+    append(&path, pieces.next().unwrap());
+    let expected = ids(&tripline(&["replay", "-q", "--rule", RULE, &whole]).succeeds().stdout);
+    wait_for("every alert", || (ids(&std::fs::read_to_string(&alerts).unwrap_or_default()) == expected).then_some(()));
+    running.signal("TERM");
+    running.wait().succeeds();
+    // A count of seven failures each: neither lost nor twice.
+    let running = Running::start(&run);
+    running.complains("what it remembers", |it| it.contains("remembered"));
+    running.signal("TERM");
+    running.wait().succeeds();
+    let told = std::fs::read_to_string(&alerts).unwrap();
+    assert_eq!(ids(&told), expected);
+    let firing = told.lines().filter(|it| it.contains("\"firing\"")).count();
+    assert_eq!(firing, expected.len(), "each alert is told once");
+}
+
+#[test]
+fn a_file_that_is_read_once_is_not_read_again_after_a_restart() {
+    let folder = Folder::new();
+    let (alerts, path) = (folder.path("alerts.ndjson"), folder.write("app.log", log()[..120].concat().as_bytes()));
+    let config = format!(
+        r#"(sources: [File(path: "{path}")], receivers: {{"file": JsonFile(path: "{alerts}")}}, state: Dir("state"))"#
+    );
+    let config = folder.write("tripline.ron", config.as_bytes());
+    let run = ["run", "--config", &config, "--rule", RULE];
+    for _ in 0..3 {
+        tripline(&run).succeeds();
+    }
+    let status = tripline(&["state", "status", &folder.path("state")]).succeeds().stdout;
+    assert!(status.contains("read up to line 120"), "{status}");
+    // Three failures of each user: were they counted three times, there would be alerts.
+    assert_eq!(ids(&std::fs::read_to_string(&alerts).unwrap_or_default()).len(), 0);
+}

@@ -3,7 +3,7 @@
 //! Each law plays a generated log twice, differently, and compares every byte of every alert but the places of its
 //! evidence. A law that fails names the seed; the same seed fails again.
 
-use crate::log::{Line, Random, generate, shuffle, strangers, text};
+use crate::log::{Line, Random, flood, generate, shuffle, strangers, text};
 use crate::play::{How, Played, play, play_all};
 use crate::program::{Folder, tripline};
 
@@ -93,6 +93,26 @@ fn however_many_shards_do_the_work() {
         let played = |shards| play(log.as_bytes(), &How { shards, ..How::default() }).lines();
         [2, 3, 8, 128].into_iter().map(|it| (format!("{it} shards"), played(it))).collect()
     });
+}
+
+/// With so little memory that rules go by estimates, and with what they say of that.
+#[test]
+fn however_many_shards_have_too_little_memory() {
+    for seed in 0..2 {
+        let log = generate(seed, LINES);
+        let mut all = flood(seed, 20 * LINES, &log);
+        all.extend(log.iter().cloned());
+        all.sort_by_key(|it| it.at_ms);
+        let all = text(&all);
+        // Cut alike: when too much waits, how much is let go depends on what came at once.
+        let played = |shards| play(all.as_bytes(), &How { shards, memory: Some(1 << 20), ..How::default() });
+        let one = played(1);
+        assert!(one.rules().contains(&"tripline.state-pressure".to_string()), "SEED={seed}: {:?}", one.rules());
+        for shards in [8, 3, 128] {
+            let what = format!("too little memory, SEED={seed}, {shards} shards");
+            same(&what, &one.lines(), &played(shards).lines());
+        }
+    }
 }
 
 #[test]

@@ -90,6 +90,19 @@ pub fn strangers(seed: u64, size: usize, like: &[Line]) -> Vec<Line> {
     log.lines
 }
 
+/// Failed logins of made-up users from made-up addresses in between, most of them once.
+pub fn flood(seed: u64, size: usize, like: &[Line]) -> Vec<Line> {
+    let mut log = Log { random: Random::new(seed ^ 0xf100d), lines: Vec::new() };
+    for number in 0..size {
+        let at_ms = like[log.random.below(like.len() as u64) as usize].at_ms;
+        let number = if log.random.below(4) == 0 { number / 3 } else { number };
+        let address = format!("10.{}.{}.{}", number >> 16 & 255, number >> 8 & 255, number & 255);
+        log.write(at_ms, &format!("made-up{number}@elsewhere.example"), &address, "USA", Deed::Failure);
+    }
+    log.lines.sort_by_key(|it| it.at_ms);
+    log.lines
+}
+
 /// The same lines, each as late as `lateness_ms` allows and no later.
 pub fn shuffle(lines: &[Line], seed: u64, lateness_ms: u64) -> Vec<Line> {
     let mut random = Random::new(seed);

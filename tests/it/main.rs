@@ -8,6 +8,7 @@ mod fetch;
 mod fuzz;
 mod hostile;
 mod laws;
+mod learn;
 mod log;
 mod pages;
 mod play;

@@ -21,11 +21,13 @@ pub struct How {
     /// Which source has its say next, in turn; one that has ended is passed over.
     pub turns: Vec<usize>,
     pub lateness: Span,
+    /// Bytes; None: as much as there is by default.
+    pub memory: Option<u64>,
 }
 
 impl Default for How {
     fn default() -> How {
-        How { shards: 1, pieces: vec![1 << 18], turns: vec![0], lateness: Span::from_secs(2) }
+        How { shards: 1, pieces: vec![1 << 18], turns: vec![0], lateness: Span::from_secs(2), memory: None }
     }
 }
 
@@ -95,6 +97,7 @@ pub fn play_all(logs: &[&[u8]], how: &How) -> Played {
         judged: Judged::default(),
         alerts: Vec::new(),
     };
+    how.memory.into_iter().for_each(|it| stage.engine.limit(it));
     let mut sources: Vec<Source> =
         logs.iter().enumerate().map(|(number, log)| stage.source(&format!("log{number}"), log, how.lateness)).collect();
     let (mut pieces, mut turns) = (how.pieces.iter().cycle(), how.turns.iter().cycle());

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::geometry::distance_km;
-use super::{Kind, Spot};
+use super::spot::{Kind, Spot};
 use crate::model::country::Country;
-use crate::model::{Span, Timestamp};
+use crate::model::{Severity, Span, Timestamp};
 
 /// Lately seen stays of each [`Kind`]. Quotas, so that a token refreshed hourly from a cloud cannot push real places out.
 const STAYS_MAX: [usize; 3] = [5, 2, 3];
@@ -23,6 +23,8 @@ const HABIT_DAYS: u16 = 2;
 const PLACE_KM: f64 = 120.0;
 /// Successes of one address less than that apart are one stay.
 const STAY_GAP: Span = Span::from_secs(1800);
+/// So many sightings show at what hours a person is active.
+const HOURS_KNOWN_FROM: u32 = 30;
 const REPORT_SPAN: Span = Span::from_secs(86_400);
 const DAY_MICROS: i64 = 86_400_000_000;
 const DAY_SECONDS: u32 = 86_400;
@@ -30,9 +32,8 @@ const DAY_SECONDS: u32 = 86_400;
 /// What is remembered of one person, at most 2 KiB.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
-    /// The latest conflict that was told: whether its alert is still open.
-    #[serde(default)]
-    pub told: Option<Timestamp>,
+    /// The latest conflict that was told, and the gravest of its alert: whether that is still open.
+    pub told: Option<(Timestamp, Severity)>,
     pub(super) stays: Vec<Stay>,
     places: Vec<Habit>,
     /// Least recently used first.
@@ -49,6 +50,8 @@ pub struct Memory {
     /// Days with a report, fading like a habit.
     reported_weight: f32,
     last_reported: u32,
+    /// How often the person was active in each hour of the day, UTC.
+    hours: [u8; 24],
 }
 
 /// One address, for a while.
@@ -69,6 +72,10 @@ pub(super) struct Stay {
     pub country_error: f32,
     pub familiarity: Familiarity,
     pub kind: Kind,
+    /// With a device that was never seen before.
+    pub strange: bool,
+    /// Lists or names say that it hides where its people are.
+    pub masked: bool,
     /// A datacentre's address that nobody else is known to share: its position says little, but is not meant to deceive.
     pub hosting: bool,
     pub told: Told,
@@ -135,7 +142,7 @@ struct Report {
     time: Timestamp,
     asn: u32,
     country: Option<Country>,
-    paged: bool,
+    severity: Severity,
 }
 
 /// How a spot fits a person's habits.
@@ -144,6 +151,10 @@ pub(super) struct Fit {
     pub familiarity: Familiarity,
     /// The network is habitual, but the database now says another country.
     pub moved: bool,
+    /// By that network the person came on an earlier day, wherever it seemed to be.
+    pub network_seen: bool,
+    /// The person is never active within an hour of that time of day.
+    pub odd_hour: bool,
     /// Index of the place it belongs to.
     pub place: Option<usize>,
     pub address_known: bool,
@@ -161,6 +172,10 @@ fn seconds(time: Timestamp) -> u32 {
     (time.micros() / 1_000_000).clamp(0, i64::from(u32::MAX)) as u32
 }
 
+fn hour(time: Timestamp) -> usize {
+    (time.micros().rem_euclid(DAY_MICROS) / 3_600_000_000) as usize
+}
+
 impl Memory {
     /// A sighting that was reported turned out to be honest: its place is no longer held back.
     pub fn acquit(&mut self, asn: Option<u32>, country: Option<Country>) {
@@ -176,6 +191,11 @@ impl Memory {
         let stays = self.stays.iter().filter(|it| it.told == Told::Nothing).count();
         let places = self.places.iter().filter(|it| it.torn).count();
         stays + places + self.addresses.first().map_or(0, |it| usize::from(it.days)) + self.reports.len() > 0
+    }
+
+    /// How often the person was seen.
+    pub fn sightings(&self) -> u32 {
+        self.sightings
     }
 
     pub(super) fn is_new(&self) -> bool {
@@ -208,6 +228,8 @@ impl Memory {
         let mut fit = Fit {
             familiarity: Familiarity::New,
             moved: false,
+            network_seen: false,
+            odd_hour: self.is_odd_hour(time),
             place: None,
             address_known: spot
                 .address()
@@ -220,6 +242,7 @@ impl Memory {
             let habitual = weight >= HABIT_WEIGHT && place.days >= HABIT_DAYS;
             // A place first seen today must not make its own excursion familiar.
             let fresh = place.days < 2 && seconds(time).saturating_sub(place.first) < DAY_SECONDS;
+            fit.network_seen |= place.asn == spot.asn && spot.asn != 0 && !fresh && !place.quarantined;
             if place.country != spot.country {
                 fit.moved |= place.asn == spot.asn && spot.asn != 0 && habitual;
                 continue;
@@ -251,6 +274,21 @@ impl Memory {
                 .place
                 .is_some_and(|at| self.places[at].visits >= 4 && 2 * self.places[at].moves >= self.places[at].visits);
         fit
+    }
+
+    fn is_odd_hour(&self, time: Timestamp) -> bool {
+        let hour = hour(time);
+        !self.is_cold()
+            && self.sightings >= HOURS_KNOWN_FROM
+            && [23, 0, 1].iter().all(|it| self.hours[(hour + it) % 24] == 0)
+    }
+
+    fn count_hour(&mut self, time: Timestamp) {
+        if self.hours[hour(time)] == u8::MAX {
+            // What was rare is forgotten, or one night shift would excuse every night for good.
+            self.hours.iter_mut().for_each(|it| *it /= 2);
+        }
+        self.hours[hour(time)] += 1;
     }
 
     /// The country of most of the person's habits; of equals the first seen.
@@ -292,17 +330,22 @@ impl Memory {
         }
     }
 
-    /// Whether a report on that network and country is due, and if so remembers it. A mention gives way to any earlier
-    /// report; a page only to an earlier page.
-    pub(super) fn may_report(&mut self, asn: u32, country: Option<Country>, paged: bool, now: Timestamp) -> bool {
+    /// Whether a report on that network and country is due, and if so remembers it: once a day, unless it grew graver.
+    pub(super) fn may_report(
+        &mut self,
+        asn: u32,
+        country: Option<Country>,
+        severity: Severity,
+        now: Timestamp,
+    ) -> bool {
         self.reports.retain(|it| now.since(it.time) < REPORT_SPAN);
-        if self.reports.iter().any(|it| it.asn == asn && it.country == country && (it.paged || !paged)) {
+        if self.reports.iter().any(|it| it.asn == asn && it.country == country && it.severity >= severity) {
             return false;
         }
         if self.reports.len() == REPORTS_MAX {
             self.reports.remove(0);
         }
-        push(&mut self.reports, Report { time: now, asn, country, paged });
+        push(&mut self.reports, Report { time: now, asn, country, severity });
         true
     }
 
@@ -316,6 +359,9 @@ impl Memory {
         torn: bool,
     ) -> (u16, Option<bool>) {
         let today = day(time);
+        if !quarantined {
+            self.count_hour(time);
+        }
         self.sightings = self.sightings.saturating_add(1);
         if self.days == 0 || today > self.last_day {
             self.days = self.days.saturating_add(1);
@@ -420,8 +466,8 @@ impl Memory {
         self.stays.iter().rev().find(other).map(|it| it.spot.point)
     }
 
-    /// Prolongs the stay at that address, or begins one. `device_is_new` then raises the stay's novelty too.
-    pub(super) fn stay(&mut self, stay: Stay, device_is_new: bool) {
+    /// Prolongs the stay at that address, or begins one. A new device then raises the stay's novelty too.
+    pub(super) fn stay(&mut self, stay: Stay) {
         let time = stay.from;
         let same = |it: &&mut Stay| {
             it.spot.key == stay.spot.key
@@ -437,7 +483,8 @@ impl Memory {
                 (it.to, it.evidence.1) = (time, stay.evidence.1);
             }
             it.told = it.told.max(stay.told);
-            if device_is_new {
+            if stay.strange {
+                it.strange = true;
                 it.novelty = it.novelty.max(stay.novelty);
             }
             return;

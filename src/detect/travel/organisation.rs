@@ -12,7 +12,8 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::geometry::distance_km;
-use super::{NetworkClass, Sighting, Spot};
+use super::spot::Spot;
+use super::{NetworkClass, Sighting};
 use crate::limits;
 use crate::model::country::Country;
 use crate::model::{Span, Timestamp};
@@ -90,6 +91,8 @@ pub(super) struct View {
     /// Many people use it, and they are there.
     pub office: bool,
     pub carrier: bool,
+    /// A carrier that is met in many countries: SIMs for travellers.
+    pub roaming: bool,
     /// Few addresses for many people, as carriers have them.
     pub pooled: bool,
     pub satellite: bool,
@@ -150,11 +153,15 @@ impl Organisation {
             shared,
             office,
             carrier,
+            roaming: carrier && worldwide,
             pooled,
             satellite,
             masked: satellite
                 || matches!(sighting.network, NetworkClass::Vpn | NetworkClass::Relay | NetworkClass::Tor),
-            hosting: named.hosting || sighting.network == NetworkClass::Hosting || worldwide && !office || contradicted,
+            // A carrier that is met everywhere sells SIMs to travellers: weak evidence, but of a person.
+            hosting: named.hosting
+                || sighting.network == NetworkClass::Hosting
+                || (worldwide && !office || contradicted) && !carrier,
             colleagues,
             // Sixty of at most sixty-four are told apart, so that in a large organisation "popular" stays possible.
             popular: colleagues.is_some_and(|it| it >= (people / 20).clamp(20, NETWORK_PEOPLE_MAX - 4)),
@@ -220,14 +227,13 @@ impl Organisation {
     pub(super) fn belongs_to_group(&mut self, spot_network: u64, person: Person) -> bool {
         let group = self.groups.touch(spot_network);
         group.retain(|it| person.now.since(it.0) < GROUP_SPAN);
-        let mut others: Vec<u32> = group.iter().map(|it| it.1).filter(|it| *it != person.id).collect();
-        others.sort_unstable();
-        others.dedup();
+        let is_new = |at: usize, id: u32| id != person.id && group[..at].iter().all(|it| it.1 != id);
+        let others = group.iter().enumerate().filter(|(at, it)| is_new(*at, it.1)).count();
         if group.len() == ADDRESS_PEOPLE_MAX {
             group.remove(0);
         }
         group.push((person.now, person.id));
-        others.len() >= GROUP_PEOPLE
+        others >= GROUP_PEOPLE
     }
 
     /// How many others use that network; None when it is not known.

@@ -1,11 +1,23 @@
 //! A conflict in words: the sentence shows the sum, so that a reader can check it.
 
-use super::*;
+use serde_json::{Map, Value, json};
+
+use super::geometry::fastest;
+use super::memory::{Familiarity, Stay};
+use super::organisation::Person;
+use super::pair::Pair;
+use super::spot::Kind;
+use super::{Conflict, Memory, Organisation, Seen, Verdict};
+use crate::model::Span;
+use crate::model::country::Country;
+
+const PLACES_SHOWN: usize = 2;
 
 pub(super) fn conflict(
     pair: &Pair,
     verdict: Verdict,
     organisation: &Organisation,
+    memory: &Memory,
     person: Person,
     learning: bool,
 ) -> Conflict {
@@ -14,7 +26,9 @@ pub(super) fn conflict(
     let certain_km = pair.certain_km().max(0.0);
     let fastest = fastest(certain_km);
     let colleagues = organisation.colleagues(pair.suspect.spot.asn, person);
-    let story = story(pair, &suspect, &other, certain_km, fastest, colleagues);
+    let innocent = innocent(pair, &suspect, colleagues);
+    let places = last_places(pair, memory, organisation);
+    let story = format!("{}{places}; {innocent}", sum(pair, &suspect, &other, certain_km, fastest));
     let familiarity = match pair.suspect.familiarity {
         Familiarity::New => "new",
         Familiarity::Country => "known country",
@@ -33,6 +47,7 @@ pub(super) fn conflict(
         "probability": thousandths(verdict.probability),
         "familiarity": familiarity,
         "colleagues": colleagues,
+        "innocent": innocent,
         "unplaced": pair.suspect.kind == Kind::Unplaced || pair.other.kind == Kind::Unplaced,
         "grouped": verdict.grouped,
         "learning": learning,
@@ -89,50 +104,59 @@ fn without_nulls(object: Value) -> Map<String, Value> {
     }
 }
 
-fn story(
-    pair: &Pair,
-    suspect: &Seen,
-    other: &Seen,
-    certain_km: f64,
-    fastest: Span,
-    colleagues: Option<usize>,
-) -> String {
+/// The two places and what the time between them allows: what somebody who was woken reads.
+fn sum(pair: &Pair, suspect: &Seen, other: &Seen, certain_km: f64, fastest: Span) -> String {
     let (first, second) = if suspect.time < other.time { (suspect, other) } else { (other, suspect) };
     let when = if pair.elapsed == Span::ZERO { "at the same time".into() } else { format!("in {}", pair.elapsed) };
     let (from, to) = (place(first, second), place(second, first));
-    let odd = place(suspect, other);
-    let sum = if pair.weight.by_position {
-        let apart = if suspect.point.is_some() && other.point.is_some() {
-            format!("{} km apart (at least {})", about(pair.weight.distance_km), at_least(certain_km))
-        } else {
-            format!("at least {} km apart", at_least(certain_km))
-        };
-        format!("{from} → {to}, {apart}, {when}; the fastest way takes {fastest}")
+    if !pair.weight.by_position {
+        return format!("{from} → {to} {when}");
+    }
+    let apart = if suspect.point.is_some() && other.point.is_some() {
+        format!("{} km apart (at least {})", about(pair.weight.distance_km), at_least(certain_km))
     } else {
-        let unplaced = if pair.suspect.kind == Kind::Unplaced { suspect } else { other };
-        let name = unplaced.as_name.as_ref().map_or(String::new(), |it| format!(" ({it})"));
-        let whose = if unplaced == suspect { &odd } else { &place(other, suspect) };
-        format!(
-            "{from} → {to} {when}; the network in {whose}{name} hosts, hides or is shared: its position says nothing"
-        )
+        format!("at least {} km apart", at_least(certain_km))
     };
-    let novelty = match pair.suspect.familiarity {
-        Familiarity::New | Familiarity::Country if pair.other.familiarity < Familiarity::Network => {
-            "neither is usual for this person".to_string()
+    format!("{from} → {to}, {apart}, {when}; the fastest way takes {fastest}")
+}
+
+/// Where else the person was lately.
+fn last_places(pair: &Pair, memory: &Memory, organisation: &Organisation) -> String {
+    let mut names: Vec<String> = Vec::new();
+    let elsewhere =
+        |it: &&Stay| it.spot != pair.suspect.spot && it.spot != pair.other.spot && it.kind != Kind::Unplaced;
+    let mut stays: Vec<&Stay> = memory.stays.iter().filter(elsewhere).collect();
+    stays.sort_by_key(|it| std::cmp::Reverse(it.to));
+    for stay in stays {
+        let name = organisation.name(stay.city).filter(|_| stay.city != 0);
+        let name = name.or_else(|| Some(stay.spot.country?.name()));
+        if let Some(name) = name.filter(|it| names.len() < PLACES_SHOWN && !names.iter().any(|known| known == it)) {
+            names.push(name.to_string());
         }
-        Familiarity::New => format!("{odd} is new to this person"),
-        Familiarity::Country => format!("this person is known in {odd}, but not by that network"),
-        Familiarity::Network => format!("{odd} is not where this person's network usually is"),
-        Familiarity::Habit => format!("{odd} is usual for this person"),
-    };
-    let network = suspect.as_name.clone().unwrap_or_else(|| format!("the network of {odd}"));
-    let company = match colleagues {
-        None => "",
-        Some(0) => &format!(", and nobody else here uses {network}"),
-        Some(1) => &format!(", and 1 other person here uses {network}"),
-        Some(it) => &format!(", and {it} others here use {network}"),
-    };
-    format!("{sum}; {novelty}{company}")
+    }
+    if names.is_empty() { String::new() } else { format!("; seen before in {}", names.join(", ")) }
+}
+
+/// What would make it nothing: the first question to ask.
+fn innocent(pair: &Pair, suspect: &Seen, colleagues: Option<usize>) -> String {
+    let network = suspect.as_name.as_deref().unwrap_or("that network");
+    let (a, b) = (&pair.suspect, &pair.other);
+    if a.kind == Kind::Unplaced || b.kind == Kind::Unplaced {
+        let name = if a.kind == Kind::Unplaced { network } else { "the other network" };
+        return match colleagues {
+            Some(1..) if a.kind == Kind::Unplaced => format!("innocent if {name} is a VPN or gateway of theirs"),
+            _ => format!("innocent if {name} is their VPN, for it hosts, hides or is shared"),
+        };
+    }
+    if a.kind == Kind::Sim || b.kind == Kind::Sim {
+        return "innocent if a phone roams, for its network is placed where the SIM is from".into();
+    }
+    match (a.spot.country == b.spot.country, a.familiarity, colleagues) {
+        (true, ..) => format!("innocent if the database puts {network} into the wrong place"),
+        (_, Familiarity::New, Some(0)) => format!("innocent if {network} is a VPN, and nobody else here uses it"),
+        (_, _, Some(it @ 1..)) => format!("innocent if {network} is a VPN or office, and {it} others here use it"),
+        _ => "innocent if one of the two is a VPN".into(),
+    }
 }
 
 /// What a reader calls it; told apart from the other side by more words where one is not enough.

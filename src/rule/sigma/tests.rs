@@ -7,7 +7,6 @@ use super::*;
 use crate::engine::{Reader, Reading, RuleSet, Wanted};
 use crate::enrich::Enricher;
 use crate::enrich::geo::Geo;
-use crate::model::Span;
 use crate::model::{Timestamp, Zone};
 
 /// A detection as YAML, and events that must match or must not.
@@ -674,6 +673,7 @@ fn correlations() {
 #[test]
 fn aggregations_of_the_first_generation() {
     use crate::detect::Detect;
+    use crate::model::Span;
     let one = |condition: &str| {
         let text = format!(
             "title: T\nid: 0180fd4c-0d3c-4a6f-8b1e-6f0f3f6f0f3f\nlogsource:\n    product: okta\ndetection:\n    s:\n        a: 1\n    timeframe: 5m\n    condition: s and not s | {condition}\nlevel: low\n"

@@ -1,0 +1,186 @@
+//! JSON records that are built like earlier ones.
+//!
+//! A program writes its records from one template, so what stands between the values (`","ip":"`) is the same in every
+//! line. Having read a record the long way, we keep these texts as a path in a tree; the next record follows it: a
+//! comparison a key, and of the values no more than where they end. What follows what, which keys are wanted and whether
+//! one came twice depend on nothing but the texts from the root, so the tree knows them already. A record that leaves the
+//! tree is read the long way from its start, and widens it.
+//!
+//! The tree is a cache of what the long way says: full, it is emptied, and no answer depends on it.
+
+use crate::limits::{TRAIL_BYTES_MAX, TRAIL_TURNS_MAX, TRAIL_WIDTH_MAX};
+use crate::model::{Edge, EventBuf, Leaf, LeafKind, Place, Slot, Trails, Turn};
+
+use super::Paths;
+use super::json::Reader;
+use super::paths::ends;
+
+/// No turn.
+const NONE: u32 = u32::MAX;
+
+/// Reads a record that an earlier one has paved the way for. False: the buffer holds rubbish, and the record must be read
+/// the long way.
+pub(super) fn follow(record: &str, paths: &Paths, buf: &mut EventBuf) -> bool {
+    if buf.notes.trails.turns.is_empty() {
+        return false;
+    }
+    // Moved out so that the reader can have the buffer.
+    let mut trails = std::mem::take(&mut buf.notes.trails);
+    let followed = follow_to_end(&mut trails, &mut Reader::new(record, 0, paths, buf)).is_some();
+    buf.notes.trails = trails;
+    followed
+}
+
+fn follow_to_end(trails: &mut Trails, reader: &mut Reader) -> Option<()> {
+    let Trails { turns, text, edges, open } = trails;
+    open.clear();
+    let bytes = reader.bytes;
+    let mut at = 0;
+    let mut next = 0;
+    loop {
+        let turn = loop {
+            let turn = turns.get(next as usize)?;
+            if leads(turn, text, bytes, at) {
+                break turn;
+            }
+            next = turn.other;
+        };
+        for edge in &edges[turn.edges.0 as usize..turn.edges.1 as usize] {
+            let place = at + edge.offset as usize;
+            match edge.ends {
+                None => open.push(place as u32),
+                Some(field) => {
+                    let start = open.pop()? as usize;
+                    reader.buf.set(field, Slot::json(Place::Record, start, place - start));
+                }
+            }
+        }
+        at += turn.len as usize;
+        let leaf = &turn.leaf;
+        reader.buf.key_repeated |= leaf.repeated;
+        match leaf.kind {
+            LeafKind::End => return Some(()),
+            LeafKind::Text => {
+                let text = reader.string(at - 1).ok()?;
+                if let Some(field) = leaf.field {
+                    let slot = reader.text_slot(text);
+                    reader.buf.set(field, slot);
+                }
+                at = text.end;
+            }
+            LeafKind::Other | LeafKind::NoObject => {
+                let (slot, end) = reader.other(at, usize::from(leaf.depth)).ok()?;
+                if let Some(field) = leaf.field {
+                    reader.buf.set(field, slot);
+                }
+                at = end;
+            }
+        }
+        next = turn.next;
+    }
+}
+
+/// Whether the turn's text stands there, and behind it a value of its kind.
+#[inline(always)]
+fn leads(turn: &Turn, text: &[u8], bytes: &[u8], at: usize) -> bool {
+    let len = turn.len as usize;
+    let end = at + len;
+    if end > bytes.len() || ends(bytes, at, len) != turn.ends {
+        return false;
+    }
+    if len > 16 && bytes[at..end] != text[turn.text as usize..turn.text as usize + len] {
+        return false;
+    }
+    match turn.leaf.kind {
+        LeafKind::Text => true,
+        LeafKind::End => end == bytes.len(),
+        LeafKind::Other => bytes.get(end) != Some(&b'"'),
+        LeafKind::NoObject => !matches!(bytes.get(end), Some(b'"' | b'{')),
+    }
+}
+
+/// Makes a path of the record that was just read the long way, of which the buffer has noted the values.
+pub(super) fn widen(record: &str, buf: &mut EventBuf) {
+    let notes = &mut buf.notes;
+    if notes.leaves.is_empty() {
+        return; // an array, or nothing
+    }
+    let len = record.len() as u32;
+    let end = Leaf { start: len, end: len, kind: LeafKind::End, field: None, depth: 0, repeated: buf.key_repeated };
+    notes.leaves.push(end);
+    let text_bytes = len - notes.leaves.iter().map(|it| it.end - it.start).sum::<u32>();
+    let trails = &mut notes.trails;
+    if text_bytes as usize > TRAIL_BYTES_MAX || notes.leaves.len() > TRAIL_TURNS_MAX {
+        return;
+    }
+    if trails.text.len() + text_bytes as usize > TRAIL_BYTES_MAX
+        || trails.turns.len() + notes.leaves.len() > TRAIL_TURNS_MAX
+    {
+        trails.turns.clear();
+        trails.text.clear();
+        trails.edges.clear();
+    }
+    // Where the number of the next turn is to be written.
+    let mut from = None;
+    let mut start = 0;
+    for leaf in &notes.leaves {
+        let text = &record.as_bytes()[start as usize..leaf.start as usize];
+        let edges = notes.objects.iter().flat_map(|(first, last, field)| {
+            let inside = |place: u32| (start..leaf.start).contains(&place).then(|| place - start);
+            let begins = inside(*first).map(|offset| Edge { offset, ends: None });
+            let ends = inside(*last - 1).map(|it| Edge { offset: it + 1, ends: Some(*field) });
+            begins.into_iter().chain(ends)
+        });
+        let Some(turn) = turn(trails, from, text, leaf, edges) else { return };
+        from = Some(turn);
+        start = leaf.end;
+    }
+}
+
+/// The turn that leads on behind `from`: one that is there, or a new one. None where there are too many already.
+fn turn(
+    trails: &mut Trails,
+    from: Option<usize>,
+    text: &[u8],
+    leaf: &Leaf,
+    edges: impl Iterator<Item = Edge>,
+) -> Option<usize> {
+    let first = match from {
+        Some(from) => trails.turns[from].next,
+        None if trails.turns.is_empty() => NONE,
+        None => 0,
+    };
+    let (mut at, mut last) = (first, None);
+    for _ in 0..TRAIL_WIDTH_MAX {
+        let Some(turn) = trails.turns.get(at as usize) else { break };
+        let place = turn.text as usize;
+        if turn.leaf.kind == leaf.kind && trails.text[place..place + turn.len as usize] == *text {
+            return Some(at as usize);
+        }
+        last = Some(at as usize);
+        at = turn.other;
+    }
+    if at != NONE {
+        return None;
+    }
+    let new = trails.turns.len();
+    let first_edge = trails.edges.len();
+    trails.edges.extend(edges);
+    trails.edges[first_edge..].sort_unstable_by_key(|it| (it.offset, it.ends.is_none()));
+    trails.turns.push(Turn {
+        ends: ends(text, 0, text.len()),
+        text: trails.text.len() as u32,
+        len: text.len() as u32,
+        leaf: *leaf,
+        other: NONE,
+        next: NONE,
+        edges: (first_edge as u32, trails.edges.len() as u32),
+    });
+    trails.text.extend_from_slice(text);
+    match (last, from) {
+        (Some(last), _) => trails.turns[last].other = new as u32,
+        (None, Some(from)) => trails.turns[from].next = new as u32,
+        (None, None) => {}
+    }
+    Some(new)
+}
