@@ -22,4 +22,5 @@ pub mod engine;
 pub mod web;
 pub mod runtime;
 pub mod bench;
+pub mod sim;
 pub mod cli;

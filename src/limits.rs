@@ -20,9 +20,9 @@ pub const SHAPES_MAX: usize = 4096;
 pub const SHAPE_PARTS_MAX: usize = 1 << 16;
 /// Texts between the values of JSON records that a decoder remembers. More: all are forgotten and found again.
 pub const TRAIL_TURNS_MAX: usize = 4096;
-/// The bytes of all of them. More: as above.
+/// Their bytes. More: the same.
 pub const TRAIL_BYTES_MAX: usize = 128 << 10;
-/// How many different ones may follow one value. More: such records are read the long way.
+/// How many of them may follow one value. More: such records are read the long way.
 pub const TRAIL_WIDTH_MAX: usize = 8;
 /// Actions for which a front remembers which forms of their schema fit. Another with the same place overwrites one. Up to
 /// 4 KiB each, mostly 20 bytes.
@@ -152,6 +152,8 @@ pub const WEB_CONNECTIONS_MAX: usize = 64;
 pub const WEB_HEAD_BYTES_MAX: usize = 8 << 10;
 /// Alerts open at once. More: the one that would resolve next is resolved early, and counted.
 pub const OPEN_ALERTS_MAX: usize = 100_000;
+/// Alerts that opened last, whose ids are remembered, 50 bytes each: a line that comes again opens none of them again. More: forgotten.
+pub const ALERTS_KNOWN_MAX: usize = 4096;
 /// Cached geo lookups (direct-mapped by address).
 pub const GEO_CACHE_ENTRIES: usize = 1 << 16;
 /// People an impossible-travel rule remembers, about 1 KiB each. More: newcomers are not judged until somebody is forgotten.

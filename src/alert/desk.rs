@@ -5,7 +5,7 @@
 //! order, and resolving happens between them by their own time, so the desk says the same in every run.
 
 use std::collections::hash_map::RandomState;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -45,6 +45,7 @@ pub struct Desk {
     rules: Arc<[RuleCard]>,
     open: HashMap<Key, Box<Open>>,
     deadlines: BTreeSet<(Timestamp, u64, Key)>,
+    recent: Recent,
     opened: u64,
     folded: u64,
     cut_short: u64,
@@ -58,6 +59,31 @@ pub struct Desk {
     /// Of each rule that guesses: the minute, and how many alerts it opened in it.
     guesses: BTreeMap<RuleIndex, (i64, u32)>,
     unlisted: u64,
+}
+
+/// The ids of the alerts that opened last. A line that comes once more, late, must not open its alert a second time: to a
+/// receiver that would be a repeat with another text.
+#[derive(Default)]
+struct Recent {
+    ids: HashSet<u128>,
+    oldest_first: VecDeque<u128>,
+}
+
+impl Recent {
+    /// False: it is known already.
+    fn insert(&mut self, id: &str) -> bool {
+        let id = u128::from_str_radix(id, 16).unwrap_or_default();
+        if !self.ids.insert(id) {
+            return false;
+        }
+        self.oldest_first.push_back(id);
+        if self.oldest_first.len() > limits::ALERTS_KNOWN_MAX
+            && let Some(old) = self.oldest_first.pop_front()
+        {
+            self.ids.remove(&old);
+        }
+        true
+    }
 }
 
 /// A rule, and the hash of an entity.
@@ -85,6 +111,7 @@ struct Open {
 #[derive(Serialize, Deserialize)]
 pub struct SavedDesk {
     open: Vec<SavedOpen>,
+    recent: Vec<u128>,
     opened: u64,
     folded: u64,
     cut_short: u64,
@@ -113,6 +140,7 @@ impl Desk {
             rules,
             open: HashMap::new(),
             deadlines: BTreeSet::new(),
+            recent: Recent::default(),
             opened: 0,
             folded: 0,
             cut_short: 0,
@@ -138,10 +166,16 @@ impl Desk {
     /// Takes a finding in, after resolving what was over before it; appends the alerts that change state. `sources`: the
     /// names of the sources by their numbers.
     pub fn observe(&mut self, finding: Finding, sources: &[Arc<str>], told: &mut Vec<Alert>) {
+        entity_key(finding.entity(), &self.rules[finding.rule.index()].compare, &mut self.key);
+        let key = (finding.rule, self.hasher.hash_one(&self.key[..]));
+        let rule = &self.rules[finding.rule.index()];
+        if let Some(open) = self.open.get_mut(&key).filter(|it| is_opening_again(it, rule, &finding)) {
+            self.folded += 1;
+            fold(open, finding, sources);
+            return;
+        }
         self.advance(finding.release, told);
         let rule = &self.rules[finding.rule.index()];
-        entity_key(finding.entity(), &rule.compare, &mut self.key);
-        let key = (finding.rule, self.hasher.hash_one(&self.key[..]));
         if finding.over {
             if let Some(open) = self.open.remove(&key) {
                 self.bytes -= open.bytes;
@@ -160,6 +194,7 @@ impl Desk {
             }
             Some(_) | None => {
                 if let Some(open) = self.open.remove(&key) {
+                    self.bytes -= open.bytes;
                     self.deadlines.remove(&(open.deadline, open.number, key));
                     told.push(resolve(*open, rule, finding.time));
                 }
@@ -171,6 +206,10 @@ impl Desk {
         }
         let entity_key = String::from_utf8_lossy(&self.key).into_owned();
         let (open, alert) = open(&self.rules[finding.rule.index()], entity_key, finding, sources, self.opened);
+        if !self.recent.insert(&alert.id) {
+            self.folded += 1;
+            return;
+        }
         self.opened += 1;
         while self.open.len() >= limits::OPEN_ALERTS_MAX
             || self.bytes + open.bytes > self.bytes_max && !self.open.is_empty()
@@ -265,6 +304,7 @@ impl Desk {
         open.sort_by_key(|it| it.number);
         SavedDesk {
             open,
+            recent: self.recent.oldest_first.iter().copied().collect(),
             opened: self.opened,
             folded: self.folded,
             cut_short: self.cut_short,
@@ -281,6 +321,8 @@ impl Desk {
         told: &mut Vec<Alert>,
     ) -> Result<(), String> {
         (self.opened, self.folded, self.cut_short) = (saved.opened, saved.folded, saved.cut_short);
+        self.recent.ids = saved.recent.iter().copied().collect();
+        self.recent.oldest_first = saved.recent.into();
         let number = |it: RuleIndex| numbers.get(it.index()).copied().flatten();
         self.guesses = saved.guesses.into_iter().filter_map(|(rule, it)| Some((number(rule)?, it))).collect();
         self.unlisted = saved.unlisted;
@@ -367,7 +409,7 @@ fn open(rule: &RuleCard, key: String, finding: Finding, sources: &[Arc<str>], nu
     because.extend(finding.because.into_object());
     let mut alert = Alert {
         schema: Alert::SCHEMA,
-        id: alert_id(&rule.id, &entity, finding.time, finding.line_hash),
+        id: alert_id(&rule.id, &entity.key, finding.time, finding.line_hash),
         state: State::Firing,
         rule: RuleHead {
             id: rule.id.clone(),
@@ -489,6 +531,13 @@ fn resolve(open: Open, rule: &RuleCard, at: Timestamp) -> Alert {
     alert
 }
 
+/// The very line that opened it, once more: some loggers stutter. Where alerts resolve at once, it would open another one
+/// with the same id.
+fn is_opening_again(open: &Open, rule: &RuleCard, finding: &Finding) -> bool {
+    let id = || alert_id(&rule.id, &open.key, finding.time, finding.line_hash);
+    !finding.over && open.alert.opened_at == finding.time && open.alert.id == id()
+}
+
 /// The lines as an alert shows them, in their order.
 fn evidence(proofs: &[Proof], oldest: usize) -> Vec<Evidence> {
     let first = &proofs[..proofs.len().min(FIRST_LINES)];
@@ -544,9 +593,9 @@ fn summary(
 
 /// 32 hex digits of SHA-256 over what makes an alert this alert. Lengths are hashed too, so that no two different inputs
 /// are the same bytes.
-fn alert_id(rule: &str, entity: &Entity, opened_at: Timestamp, line_hash: u64) -> String {
+fn alert_id(rule: &str, entity_key: &str, opened_at: Timestamp, line_hash: u64) -> String {
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    for text in [rule, &entity.key] {
+    for text in [rule, entity_key] {
         context.update(&(text.len() as u64).to_le_bytes());
         context.update(text.as_bytes());
     }
@@ -668,11 +717,10 @@ mod tests {
 
     #[test]
     fn an_id_is_made_of_what_opened_it() {
-        let entity = |key: &str| Entity { key: key.into(), values: vec![] };
-        let id = alert_id("rule", &entity("ann"), at(1), 2);
+        let id = alert_id("rule", "ann", at(1), 2);
         assert_eq!(id.len(), 32);
-        assert_eq!(id, alert_id("rule", &entity("ann"), at(1), 2));
-        assert_ne!(id, alert_id("rulea", &entity("nn"), at(1), 2));
-        assert_ne!(id, alert_id("rule", &entity("ann"), at(2), 2));
+        assert_eq!(id, alert_id("rule", "ann", at(1), 2));
+        assert_ne!(id, alert_id("rulea", "nn", at(1), 2));
+        assert_ne!(id, alert_id("rule", "ann", at(2), 2));
     }
 }

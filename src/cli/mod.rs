@@ -16,6 +16,7 @@ pub mod rules;
 pub mod run;
 pub mod state;
 pub mod score;
+pub mod sim;
 pub mod test;
 
 use std::path::PathBuf;
@@ -156,6 +157,9 @@ pub enum Command {
     State(state::StateArgs),
     /// Judge a series of numbers: CSV timestamp,value in, a score a row out
     Score(score::ScoreArgs),
+    /// The whole service in one thread, from a seed
+    #[command(hide = true)]
+    Sim(sim::SimArgs),
     /// Try a receiver: send a test alert, or see the message
     Notify(notify::NotifyArgs),
 }
@@ -187,6 +191,7 @@ pub fn run(cli: Cli) -> Exit {
     match command {
         Command::Run(args) => run::run(&common, args),
         Command::State(args) => state::run(&common, args),
+        Command::Sim(args) => sim::run(args),
         Command::Score(args) => score::run(&common, args),
         Command::Notify(args) => notify::run(&common, args),
         Command::Replay(args) => replay::run(&common, args),

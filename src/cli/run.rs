@@ -74,6 +74,10 @@ pub fn run(common: &Common, args: RunArgs) -> Exit {
         sources,
         lateness: args.lateness.or(setup.config.lateness).unwrap_or(Span::from_secs(2)),
         look,
+        watched: Box::new({
+            let choice = choice.clone();
+            move |setup| choice.files(&setup.config)
+        }),
         learn_from: setup.history(&args.learn_from),
         reload: Box::new(move || Setup::prepare(&choice, Wanted::ByRules)),
     };

@@ -44,8 +44,8 @@ impl Sketch {
     pub fn new(bytes: usize, needed: u32, window: Span, now: Timestamp) -> Sketch {
         let of_row = (bytes / 2 / ROWS).max(8);
         let (width, cells): (usize, fn(usize) -> Cells) = match needed {
-            it if it <= HALF_UNITS_MAX => (2 * of_row, |all| Cells::Half(vec![0; all / 2])),
-            it if it <= NARROW_UNITS_MAX => (of_row, |all| Cells::Narrow(vec![0; all])),
+            ..=HALF_UNITS_MAX => (2 * of_row, |all| Cells::Half(vec![0; all / 2])),
+            _ if needed <= NARROW_UNITS_MAX => (of_row, |all| Cells::Narrow(vec![0; all])),
             _ => ((of_row / 4).max(8), |all| Cells::Wide(vec![0; all])),
         };
         let cells = || cells(width * ROWS);

@@ -46,8 +46,8 @@ pub struct Engine {
     ready: Vec<HitBatch>,
     /// Batches in the hands of shards, to be filled again when they are done with them.
     lent: VecDeque<Arc<HitBatch>>,
-    /// Batches with hits that wait: the latest release time in each, and its bytes.
-    waiting: VecDeque<(Timestamp, usize)>,
+    /// Batches with hits that wait.
+    waiting: VecDeque<Waits>,
     memory: u64,
     shares: Shares,
     watch: Watch,
@@ -65,6 +65,25 @@ pub struct Engine {
     /// What promises had no room for, where somebody wants to see it.
     suppressed: Option<Vec<Finding>>,
 }
+
+/// What is known of a batch that shards hold until its time has come.
+struct Waits {
+    source: u16,
+    /// The latest release time in it.
+    release: Timestamp,
+    bytes: usize,
+}
+
+impl Waits {
+    /// None: there are no hits in it.
+    fn of(batch: &HitBatch) -> Option<Waits> {
+        let latest = batch.hits.iter().max_by_key(|it| it.release)?;
+        Some(Waits { source: latest.source, release: latest.release, bytes: batch.bytes() })
+    }
+}
+
+/// How long memories are kept for a source that is behind: longer, and a slow clock would keep them for ever.
+const CATCHES_UP: Span = Span::from_secs(120);
 
 /// Shards that work elsewhere: in threads, which are none of an engine's business.
 pub trait Away {
@@ -270,6 +289,15 @@ impl Engine {
         self.clocks[usize::from(source)].newest()
     }
 
+    /// The wall clock when the latest lines of a source came, if they came live.
+    pub fn heard(&self, source: u16) -> Option<Timestamp> {
+        self.clocks[usize::from(source)].heard()
+    }
+
+    pub fn knows_source(&self, source: u16) -> bool {
+        usize::from(source) < self.sources.len()
+    }
+
     /// How long a source's lines wait for each other.
     pub fn lateness(&self, source: u16) -> Span {
         self.clocks[usize::from(source)].lateness()
@@ -337,7 +365,7 @@ impl Engine {
         let mut batches = Vec::new();
         for batch in self.ready.drain(..).filter(|it| !it.hits.is_empty()) {
             batch.hits.iter().for_each(|it| self.hits_by_rule[it.rule.index()] += 1);
-            self.waiting.extend(batch.hits.iter().map(|it| it.release).max().map(|it| (it, batch.bytes())));
+            self.waiting.extend(Waits::of(&batch));
             let batch = Arc::new(batch);
             self.lent.push_back(batch.clone());
             batches.push(batch);
@@ -356,7 +384,11 @@ impl Engine {
             Timestamp::MAX => end,
             _ => self.passed.max(Timestamp::from_micros(self.watermark().micros().saturating_sub(1))),
         };
-        Step { batches, now: self.now, until, sources: self.sources.clone() }
+        let held = self.held();
+        // What a source that catches up still has to say is judged by what was known then.
+        let slowest = held.iter().copied().min().unwrap_or(self.now);
+        let forget = slowest.max(self.now.minus(CATCHES_UP)).min(self.now);
+        Step { batches, now: self.now, until, forget, held, sources: self.sources.clone() }
     }
 
     /// What the shards found in a step goes to the desk.
@@ -414,16 +446,19 @@ impl Engine {
 
     /// When too much waits, the earliest batches wait no longer: lines before them that are still to come will be late.
     fn hurry(&mut self) {
-        while self.waiting.front().is_some_and(|it| it.0 <= self.now) {
+        let held = self.held();
+        let until = |source: u16| held.get(usize::from(source)).copied().unwrap_or(Timestamp::MAX).min(self.now);
+        while self.waiting.front().is_some_and(|it| it.release <= until(it.source)) {
             self.waiting.pop_front();
         }
-        let mut bytes: usize = self.waiting.iter().map(|it| it.1).sum();
+        let mut bytes: usize = self.waiting.iter().map(|it| it.bytes).sum();
         self.hurried += u64::from(bytes > self.shares.waiting);
         while bytes > self.shares.waiting
-            && let Some((release, its)) = self.waiting.pop_front()
+            && let Some(waits) = self.waiting.pop_front()
         {
-            bytes -= its;
-            self.now = self.now.max(release);
+            bytes -= waits.bytes;
+            self.clocks[usize::from(waits.source)].hurry(waits.release);
+            self.now = self.now.max(waits.release);
         }
     }
 
@@ -446,6 +481,18 @@ impl Engine {
         }
         self.findings_by_rule[finding.rule.index()] += 1;
         self.desk.observe(finding, &self.sources, told);
+    }
+
+    /// A source that speaks and is behind the others, because it was away or its clock is slow, does not hold them up; but its
+    /// own lines still wait for each other, or what it sends in one rush would be judged in the order of the rush. Empty:
+    /// none is behind.
+    fn held(&self) -> Vec<Timestamp> {
+        let clocks = || self.clocks.iter().zip(&self.closed);
+        let speaks = |(clock, closed): &(&SourceClock, &bool)| !**closed && !clock.is_idle();
+        if !clocks().filter(speaks).any(|it| it.0.complete() < self.now) {
+            return Vec::new();
+        }
+        clocks().map(|it| if speaks(&it) { it.0.complete() } else { Timestamp::MAX }).collect()
     }
 
     /// The smallest watermark of the sources that speak; when none does, the newest that any said.

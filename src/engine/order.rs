@@ -102,6 +102,8 @@ pub struct SavedClock {
     standing: Timestamp,
     waiting: Vec<Waiting>,
     flushed: bool,
+    heard: Option<Timestamp>,
+    hurried: Timestamp,
     late: u64,
     suspect: u64,
 }
@@ -119,6 +121,10 @@ pub struct SourceClock {
     waiting: VecDeque<Waiting>,
     /// It was idle so long that what it said is taken as complete.
     flushed: bool,
+    /// Live: the wall clock when its latest batch came.
+    heard: Option<Timestamp>,
+    /// Until then its lines do not wait for each other, because too much waited.
+    hurried: Timestamp,
     pub late: u64,
     pub suspect: u64,
 }
@@ -167,6 +173,8 @@ impl SourceClock {
             standing: Timestamp::MIN,
             waiting: VecDeque::new(),
             flushed: false,
+            heard: None,
+            hurried: Timestamp::MIN,
             late: 0,
             suspect: 0,
         }
@@ -180,6 +188,8 @@ impl SourceClock {
             standing: self.standing,
             waiting: self.waiting.iter().cloned().collect(),
             flushed: self.flushed,
+            heard: self.heard,
+            hurried: self.hurried,
             late: self.late,
             suspect: self.suspect,
         }
@@ -196,6 +206,8 @@ impl SourceClock {
             standing: saved.standing,
             waiting,
             flushed: saved.flushed,
+            heard: saved.heard,
+            hurried: saved.hurried,
             late: saved.late,
             suspect: saved.suspect,
         }
@@ -217,8 +229,23 @@ impl SourceClock {
         self.flushed
     }
 
+    /// Its own lines up to this are there, or are not waited for.
+    pub fn complete(&self) -> Timestamp {
+        self.watermark().max(self.hurried)
+    }
+
+    /// Too much waits: its lines up to then wait no longer.
+    pub fn hurry(&mut self, to: Timestamp) {
+        self.hurried = self.hurried.max(to);
+    }
+
     pub fn newest(&self) -> Option<Timestamp> {
         self.newest
+    }
+
+    /// The wall clock when its latest lines came, if they came live.
+    pub fn heard(&self) -> Option<Timestamp> {
+        self.heard
     }
 
     pub fn lateness(&self) -> Span {
@@ -228,6 +255,7 @@ impl SourceClock {
     /// Takes a batch in; appends the batches whose hits now have their times.
     pub fn observe(&mut self, batch: HitBatch, track: Track, ready: &mut Vec<HitBatch>) {
         self.flushed = false;
+        self.heard = track.received.or(self.heard);
         let verdicts = vec![None; track.stretches.len()];
         self.waiting.push_back(Waiting { batch, track, verdicts });
         self.decide(false);

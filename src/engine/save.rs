@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::order::{self, SavedClock, Track};
 use super::pressure::Watch;
 use super::shard::SavedRing;
-use super::{Engine, RuleSet};
+use super::{Engine, RuleSet, Waits};
 use crate::alert::desk::SavedDesk;
 use crate::model::{Alert, HitBatch, RuleIndex, Timestamp};
 
@@ -131,7 +131,7 @@ impl Engine {
         shard.restore_rings(saved.rings);
         for mut batch in saved.waiting {
             order::renumber(&mut batch, &mut Track::default(), &numbers);
-            self.waiting.extend(batch.hits.iter().map(|it| it.release).max().map(|it| (it, batch.bytes())));
+            self.waiting.extend(Waits::of(&batch));
             shard.observe(&Arc::new(batch), 0, 1);
         }
         for (name, clock, closed) in saved.sources {

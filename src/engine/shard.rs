@@ -22,6 +22,11 @@ pub struct Step {
     pub now: Timestamp,
     /// Nothing that happened until then is still to come, so what was due then is missed.
     pub until: Timestamp,
+    /// What mattered only until then is forgotten.
+    pub forget: Timestamp,
+    /// For each source, how far its own lines are complete, where that is less than `now`: a source that catches up has its
+    /// lines put in order, too. Empty: none is behind.
+    pub held: Vec<Timestamp>,
     /// Names of the sources by their numbers.
     pub sources: Arc<Vec<Arc<str>>>,
 }
@@ -57,6 +62,7 @@ pub struct Shard {
 struct Waiting {
     release: Timestamp,
     step: u8,
+    source: u16,
     line_hash: u64,
     batch: u64,
     index: u32,
@@ -108,6 +114,7 @@ impl Shard {
             self.waiting.push(Waiting {
                 release: hit.release,
                 step: hit.steps.trailing_zeros() as u8,
+                source: hit.source,
                 line_hash: hit.line_hash,
                 batch: number,
                 index: index as u32,
@@ -122,7 +129,7 @@ impl Shard {
     /// Lets time pass: hits whose time has come reach their detectors.
     fn advance(&mut self, step: &Step, found: &mut Vec<Finding>) {
         if self.earliest <= step.now {
-            self.feed_due(step.now, &step.sources, found);
+            self.feed_due(step, found);
         }
         let Shard { detectors, rings, shared_rings, lapses, .. } = self;
         for (rule, detector) in detectors.iter_mut().enumerate() {
@@ -133,7 +140,7 @@ impl Shard {
             }
             lapse(&mut **detector, rule, step.until, &rings, &step.sources, lapses, found);
             if step.now != Timestamp::MAX {
-                detector.forget(step.now);
+                detector.forget(step.forget);
             }
         }
     }
@@ -223,12 +230,14 @@ impl Shard {
     }
 
     /// Only what is due is sorted, and once: sorting all that waits for every batch cost more than the detectors.
-    fn feed_due(&mut self, now: Timestamp, sources: &[Arc<str>], found: &mut Vec<Finding>) {
+    fn feed_due(&mut self, step: &Step, found: &mut Vec<Finding>) {
+        let sources = &step.sources;
         let Shard { detectors, rings, shared_rings, waiting, due, batches, first_batch, trips, lapses, .. } = self;
         due.clear();
         let mut earliest = Timestamp::MAX;
         waiting.retain(|it| {
-            let waits = it.release > now;
+            let held = step.held.get(usize::from(it.source));
+            let waits = it.release > step.now || held.is_some_and(|held| it.release > *held);
             if waits {
                 earliest = earliest.min(it.release);
             } else {

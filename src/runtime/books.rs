@@ -3,7 +3,7 @@
 //! No task, no timer and no thread: the keeper drives it in the service, and a simulation drives the very same lines
 //! through years of bad disks.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::store::{Fault, Group, OutboxRow, Store, Tally};
 
 /// What was committed for clients that say who they are.
 #[derive(Default)]
-pub struct StoredLedger(Mutex<HashMap<String, u64>>);
+pub struct StoredLedger(Mutex<BTreeMap<String, u64>>);
 
 impl StoredLedger {
     pub fn of(clients: Vec<(String, u64)>) -> StoredLedger {
@@ -72,9 +72,18 @@ pub struct Status {
     /// How many databases were begun anew because one was damaged: each wants a snapshot of what is remembered.
     #[serde(default)]
     pub begun_anew: u64,
-    /// For each receiver, in order of the configuration: its name, and the notifications on their way to it.
+    /// In order of the configuration.
     #[serde(default)]
-    pub receivers: Vec<(String, u64)>,
+    pub receivers: Vec<ReceiverStatus>,
+}
+
+/// Notifications of one receiver: on their way now, and since the start delivered or given up.
+#[derive(Clone, Default, Debug, Serialize, Deserialize)]
+pub struct ReceiverStatus {
+    pub name: String,
+    pub pending: u64,
+    pub delivered: u64,
+    pub expired: u64,
 }
 
 /// How far a file was read.
@@ -147,6 +156,8 @@ struct Queue {
     /// Outbox numbers that the courier does not have yet, oldest first.
     waiting: VecDeque<u64>,
     loaded: usize,
+    delivered: u64,
+    expired: u64,
 }
 
 /// A group that must become durable, however long it takes, and what may be said then.
@@ -168,7 +179,10 @@ impl Books {
         status: watch::Sender<Status>,
         say: mpsc::UnboundedSender<String>,
     ) -> Result<Books, Fault> {
-        let queue = |name: &String| Queue { name: name.clone(), waiting: VecDeque::new(), loaded: 0 };
+        let queue = |name: &String| {
+            let waiting = VecDeque::new();
+            Queue { name: name.clone(), waiting, loaded: 0, delivered: 0, expired: 0 }
+        };
         let mut books = Books {
             folder: store.folder().to_path_buf(),
             disk,
@@ -210,7 +224,12 @@ impl Books {
     pub fn report(&mut self, report: Report) {
         match report {
             Report::Ended(receipt) => {
-                self.receivers[receipt.receiver].loaded = self.receivers[receipt.receiver].loaded.saturating_sub(1);
+                let queue = &mut self.receivers[receipt.receiver];
+                queue.loaded = queue.loaded.saturating_sub(1);
+                match receipt.fate {
+                    Fate::Delivered => queue.delivered += 1,
+                    Fate::Dead { .. } => queue.expired += 1,
+                }
                 let numbers = self.with_courier.remove(&(receipt.receiver, receipt.key)).unwrap_or_default();
                 self.ended.extend(numbers.into_iter().map(|it| (it, receipt.fate == Fate::Delivered)));
             }
@@ -358,7 +377,8 @@ impl Books {
         let fresh = Status::of(self.store.as_ref()?).ok()?;
         let waits = |(index, it): (usize, &Queue)| {
             let loaded = self.with_courier.iter().filter(|(key, _)| key.0 == index).map(|it| it.1.len()).sum::<usize>();
-            (it.name.clone(), (it.waiting.len() + loaded) as u64)
+            let pending = (it.waiting.len() + loaded) as u64;
+            ReceiverStatus { name: it.name.clone(), pending, delivered: it.delivered, expired: it.expired }
         };
         let receivers = self.receivers.iter().enumerate().map(waits).collect();
         self.status.send_modify(|it| {

@@ -111,20 +111,32 @@ pub fn recover(
             done.complaints
                 .push(format!("the journal begins at {oldest} and not at {first}; what stood between is lost"));
         }
-        done.entries = replay(store, first, &mut engine)?;
+        done.entries = replay(store, first, &mut engine, &mut done.complaints)?;
         told.append(&mut news);
         return Ok((engine, done));
     }
 }
 
 /// Feeds the journal from an entry on; how many there were.
-fn replay(store: &Store, first: u64, engine: &mut Engine) -> Result<u64, String> {
+fn replay(store: &Store, first: u64, engine: &mut Engine, complaints: &mut Vec<String>) -> Result<u64, String> {
     let mut numbers = engine.rule_numbers(&engine.rule_names());
-    let (mut entries, mut told) = (0, Vec::new());
+    let (mut entries, mut told, mut skipped) = (0, Vec::new(), 0);
     store.journal_from(first, &mut |_, bytes| {
         entries += 1;
-        let entry: Entry = postcard::from_bytes(bytes).map_err(|it| format!("an entry makes no sense: {it}"))?;
+        let entry: Entry = match postcard::from_bytes(bytes) {
+            Ok(it) => it,
+            // Refusing to start would be a loop that no restart ends.
+            Err(_) => {
+                skipped += 1;
+                return Ok(());
+            }
+        };
         match entry {
+            Entry::Batch { source, .. } | Entry::Idle { source, .. } | Entry::End { source, .. }
+                if !engine.knows_source(source) =>
+            {
+                skipped += 1;
+            }
             Entry::Rules(names) => numbers = engine.rule_numbers(&names),
             Entry::Source { name, lateness } => {
                 engine.add_source(&name, lateness);
@@ -149,5 +161,8 @@ fn replay(store: &Store, first: u64, engine: &mut Engine) -> Result<u64, String>
         told.clear();
         Ok(())
     })?;
+    if skipped > 0 {
+        complaints.push(format!("{skipped} journal entries could not be told again: what they build on is lost"));
+    }
     Ok(entries)
 }

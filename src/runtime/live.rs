@@ -4,7 +4,7 @@
 //! do their senders. One loop owns front, engine and desk, so nothing in them is locked. What the desk tells goes to the
 //! courier, whose queues are each receiver's own: a dead receiver never makes a source wait.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,12 +14,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
-use super::books::{self, Books, Status, StoredLedger};
+use super::books::{self, Books, ReceiverStatus, Status, StoredLedger};
 use super::clock::{Now, Step, Trusted};
 use super::journal::{self, Entry};
 use super::keeper::{Keeper, Message};
 use super::learn::learn;
 use super::setup::Setup;
+use super::watch::Watch;
 use super::{clock, own};
 use crate::config;
 use crate::deliver::config::{Outside, Receiver, Routes};
@@ -38,18 +39,23 @@ use crate::source::frame::Framer;
 use crate::source::receipt::Receipt;
 use crate::source::tcp::{Acknowledge, Ledger, Listener, NoLedger, TcpSettings};
 use crate::source::{self, SourceConfig, SourceError};
-use crate::store::disk::Real;
-use crate::store::{Group, OutboxRow, Positions, Store, StoreError};
+use crate::store::disk::{Disk, Real};
+use crate::store::{Group, OutboxRow, Position, Store, StoreError};
 use crate::web::{self, Published};
+
+/// Which files a setup was read from.
+pub type Files = Box<dyn Fn(&Setup) -> Vec<PathBuf>>;
 
 /// What the service is made of, besides the rules.
 pub struct Live {
     pub sources: Vec<SourceConfig>,
     pub lateness: Span,
     pub look: Look,
+    /// The files that a change of is taken up at once.
+    pub watched: Files,
     /// History to learn from, unless there is a memory already.
     pub learn_from: Vec<String>,
-    /// Reads everything anew, for SIGHUP.
+    /// Reads everything anew, for SIGHUP and changed files.
     pub reload: Box<dyn Fn() -> Result<Setup, Refusal>>,
 }
 
@@ -82,8 +88,12 @@ const TICK: Duration = Duration::from_millis(50);
 const LIVE: Span = Span::from_secs(300);
 /// How often the page for machines learns something new.
 const PUBLISH_EVERY: Duration = Duration::from_millis(250);
+/// How long rejects are counted before somebody hears of them.
+const REJECTS_WINDOW: Duration = Duration::from_secs(300);
 /// How often replaced geo databases are looked for.
 const GEO_LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often changed rules, lists and configurations are looked for; they are taken up at the second look.
+const FILES_LOOK_EVERY: Duration = Duration::from_millis(750);
 /// After a start, how long sources of the life before have to come back before what they said is taken as complete.
 const COMES_BACK: Duration = Duration::from_secs(8);
 /// A longer time between two looks, and it was we who did not listen.
@@ -135,6 +145,7 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
         way.start(number as u16, source, surroundings).await?;
     }
     drop(way);
+    service.files = Watch::of(&(live.watched)(&service.setup));
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failed = None;
@@ -145,6 +156,8 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
             _ = terminated.recv() => break false,
             _ = hung_up.recv() => {
                 surroundings.say(&service.reload(&live));
+                service.files = Watch::of(&(live.watched)(&service.setup));
+                post.follow(&service.setup, surroundings);
                 service.tell(&mut post, surroundings).await?;
             }
             Some(error) = failures.recv() => {
@@ -162,6 +175,10 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
             },
             _ = ticks.tick() => {
                 service.tick(clock::both());
+                if service.files_changed(&live) {
+                    surroundings.say(&service.reload(&live));
+                    post.follow(&service.setup, surroundings);
+                }
                 service.tell(&mut post, surroundings).await?;
                 while let Ok(sentence) = service.sentences.try_recv() {
                     surroundings.say(&sentence);
@@ -180,7 +197,10 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
             service.take(batch, clock::both(), surroundings);
             service.tell(&mut post, surroundings).await?;
         }
-        service.flush();
+        if ended || service.recorder.is_none() {
+            // Where somebody said stop and there is state, what waits for its time waits in it: a restart must change nothing.
+            service.flush();
+        }
     }
     service.tell(&mut post, surroundings).await?;
     post.end(surroundings).await;
@@ -202,7 +222,7 @@ struct Way {
     line_bytes_max: usize,
     ledger: Arc<dyn Ledger>,
     /// How far files were read in the life before; None: nothing is remembered.
-    positions: Option<Positions>,
+    positions: Option<Vec<Position>>,
     to: mpsc::Sender<LineBatch>,
     stopped: watch::Receiver<bool>,
     failures: mpsc::UnboundedSender<SourceError>,
@@ -324,7 +344,8 @@ pub struct Service {
     front: Front,
     engine: Engine,
     readings: Vec<(Reading, Span, Option<String>)>,
-    feeds: HashMap<Arc<str>, Feed>,
+    /// By name: what they are told about is in one order, whatever the run.
+    feeds: BTreeMap<Arc<str>, Feed>,
     judged: Judged,
     told: Vec<Alert>,
     trusted: Trusted,
@@ -344,6 +365,8 @@ pub struct Service {
     reload_failures: u64,
     geo_watch: crate::enrich::geo::Watch,
     geo_looked_at: Instant,
+    files: Watch,
+    files_looked_at: Instant,
 }
 
 /// What is on its way to the keeper.
@@ -371,7 +394,7 @@ impl Recorder {
     }
 
     /// Sends what there is, if the keeper has a hand free. False: there is much, and it must be waited for.
-    pub fn offer(&mut self) -> bool {
+    fn offer(&mut self) -> bool {
         if self.group.is_empty() && self.receipts.is_empty() {
             return true;
         }
@@ -390,7 +413,7 @@ impl Recorder {
 
     /// A snapshot, if one is due and the keeper has a hand free: after many entries, and where a damaged database was replaced
     /// by a new one, which knows nothing of what came before.
-    pub fn offer_snapshot(&mut self, engine: &Engine) {
+    fn offer_snapshot(&mut self, engine: &Engine) {
         let begun_anew = self.status.borrow().begun_anew;
         let is_due = self.journaled >= self.snapshot_after || begun_anew > self.begun_anew;
         // What is not yet on its way to the journal must not be in a snapshot.
@@ -432,7 +455,7 @@ impl Opened {
 
 impl Opened {
     /// How far files were read; None: nothing is remembered.
-    fn positions(&self) -> Result<Option<Positions>, LiveError> {
+    fn positions(&self) -> Result<Option<Vec<Position>>, LiveError> {
         let Some(store) = &self.store else { return Ok(None) };
         let all = store.positions(usize::MAX).map_err(|it| unusable(store.folder(), it))?;
         Ok(Some(all.0))
@@ -443,14 +466,65 @@ fn unusable(folder: &std::path::Path, problem: impl std::fmt::Display) -> LiveEr
     LiveError::State(StoreError::Unusable { folder: folder.display().to_string(), problem: problem.to_string() })
 }
 
+/// What a life needs besides what it remembers.
+pub struct Wanted<'a> {
+    /// Names in the order of the courier's.
+    pub receivers: &'a [String],
+    /// Journal bytes that make a snapshot due.
+    pub snapshot_after: usize,
+    pub disk: Arc<dyn Disk>,
+}
+
+/// An engine that knows what the life before it knew, and what keeps the two together from now on.
+pub struct Revived {
+    pub engine: Engine,
+    pub recorder: Recorder,
+    pub books: Books,
+    pub inbox: mpsc::Receiver<Message>,
+    /// Journal entries since the snapshot.
+    pub entries: u64,
+    /// There was nothing to remember.
+    pub begins: bool,
+    /// What could not be read.
+    pub complaints: Vec<String>,
+    pub told: Vec<Alert>,
+}
+
+/// The way back to life, the same for a first start, an orderly one and one after a crash.
+pub fn revive(
+    mut store: Store,
+    setup: &mut Setup,
+    ledger: Arc<StoredLedger>,
+    wanted: Wanted<'_>,
+    date: &str,
+    say: mpsc::UnboundedSender<String>,
+) -> Result<Revived, String> {
+    let keys = store.hash_keys((setup.keys.0, setup.keys.1))?;
+    setup.keys = crate::engine::HashKeys(keys.0, keys.1);
+    let mut told = Vec::new();
+    let (engine, recovered) = journal::recover(&store, date, &|| empty(setup), &mut told)?;
+    let (to, inbox) = mpsc::channel(1);
+    let (status_to, status) = watch::channel(Status::of(&store)?);
+    let books = Books::open(store, wanted.disk, keys, ledger, wanted.receivers, status_to, say)?;
+    let mut recorder = Recorder::new(to, status, wanted.snapshot_after);
+    recorder.entry(Entry::Rules(engine.rule_names()).encode());
+    let (entries, complaints) = (recovered.entries, recovered.complaints);
+    let begins = recovered.snapshot.is_none() && entries == 0;
+    Ok(Revived { engine, recorder, books, inbox, entries, begins, complaints, told })
+}
+
 /// One connection, file or stdin.
 struct Feed {
     number: u16,
     lateness: Span,
     heard: Instant,
+    /// How much of the time since then was no silence: it may still come back, or it was we who did not listen.
+    excused: Duration,
     idle: bool,
-    /// Its latest lines came about when they say they happened.
-    lives: bool,
+    /// Since when, and how many lines came and were rejected.
+    rejects: Option<(Instant, u64, u64)>,
+    /// Its latest lines came about when they say they happened, as the clock was then.
+    lived: bool,
 }
 
 impl Service {
@@ -470,35 +544,26 @@ impl Service {
         let mut complaints = opened.set_aside;
         let (engine, recorder) = match opened.store {
             None => (educated(&setup, live, surroundings)?, None),
-            Some(mut store) => {
+            Some(store) => {
                 let folder = store.folder().to_path_buf();
-                let keys = store.hash_keys((setup.keys.0, setup.keys.1)).map_err(|it| unusable(&folder, it))?;
-                setup.keys = crate::engine::HashKeys(keys.0, keys.1);
-                let fresh = || empty(&setup);
-                let (mut engine, recovered) = journal::recover(&store, &books::date(now), &fresh, &mut told)
-                    .map_err(|it| unusable(&folder, it))?;
-                let begins = recovered.snapshot.is_none() && recovered.entries == 0;
-                if begins {
-                    engine = educated(&setup, live, surroundings)?;
-                }
-                if recovered.snapshot.is_some() || recovered.entries > 0 {
-                    surroundings.say(&format!("remembered: {} journal entries since the snapshot", recovered.entries));
-                }
-                complaints.extend(recovered.complaints);
-                let (to, inbox) = mpsc::channel(1);
-                let (status_to, status) = watch::channel(Status::of(&store).map_err(|it| unusable(&folder, it))?);
                 let names: Vec<String> = post.book.receivers.iter().map(|it| it.name.clone()).collect();
-                let reports = post.reports.take().unwrap_or_else(|| mpsc::channel(1).1);
-                let books = Books::open(store, Arc::new(Real), keys, opened.stored, &names, status_to, say)
+                let wanted =
+                    Wanted { receivers: &names, snapshot_after: limits::JOURNAL_BYTES_MAX, disk: Arc::new(Real) };
+                let mut revived = revive(store, &mut setup, opened.stored, wanted, &books::date(now), say)
                     .map_err(|it| unusable(&folder, it))?;
-                tokio::spawn(Keeper::new(books, post.courier.clone()).run(inbox, reports));
-                let mut recorder = Recorder::new(to, status, limits::JOURNAL_BYTES_MAX);
-                if begins && !live.learn_from.is_empty() {
+                if revived.begins && !live.learn_from.is_empty() {
+                    revived.engine = educated(&setup, live, surroundings)?;
                     // What history taught is in no journal: a snapshot follows at the first chance.
-                    recorder.journaled = recorder.snapshot_after;
+                    revived.recorder.journaled = revived.recorder.snapshot_after;
                 }
-                recorder.entry(Entry::Rules(engine.rule_names()).encode());
-                (engine, Some(recorder))
+                if !revived.begins {
+                    surroundings.say(&format!("remembered: {} journal entries since the snapshot", revived.entries));
+                }
+                complaints.extend(revived.complaints);
+                told.extend(revived.told);
+                let reports = post.reports.take().unwrap_or_else(|| mpsc::channel(1).1);
+                tokio::spawn(Keeper::new(revived.books, post.courier.clone()).run(revived.inbox, reports));
+                (revived.engine, Some(revived.recorder))
             }
         };
         for complaint in &complaints {
@@ -506,7 +571,7 @@ impl Service {
             told.push(own::alert("state-damaged", Severity::High, complaint, now));
         }
         let mut service = Service::new(setup, readings, engine, recorder, sentences, publish, clock::both());
-        service.told = told;
+        service.tell_first(told);
         Ok(service)
     }
 
@@ -521,8 +586,13 @@ impl Service {
     ) -> Service {
         // Sources of the life before may come back, and have a while for it; those that do not hold nothing up.
         let feed = |(number, name): (u16, String)| {
-            let (lives, lateness) = (false, engine.lateness(number));
-            (Arc::from(name), Feed { number, lateness, heard: now.steady + COMES_BACK, idle: false, lives })
+            // Whether time passes with the wall clock must not wait for their next line: it may never come.
+            let lived = engine.heard(number).zip(engine.newest(number)).is_some_and(|(heard, it)| is_near(heard, it));
+            let lateness = engine.lateness(number);
+            (
+                Arc::from(name),
+                Feed { number, lateness, heard: now.steady, excused: COMES_BACK, idle: false, rejects: None, lived },
+            )
         };
         Service {
             front: setup.front(),
@@ -546,6 +616,8 @@ impl Service {
             reload_failures: 0,
             geo_watch: setup.geo.watch(),
             geo_looked_at: now.steady,
+            files: Watch::default(),
+            files_looked_at: now.steady,
             setup,
         }
     }
@@ -561,6 +633,7 @@ impl Service {
         let positions = std::mem::take(&mut batch.positions);
         if !batch.is_empty() || positions.is_empty() {
             self.judge(batch, now);
+            self.watch_rejects(now);
         } else {
             self.judged.rejects.clear();
         }
@@ -584,28 +657,58 @@ impl Service {
             (_, None) => {}
         }
         if now.steady.saturating_duration_since(self.last_tick) >= TICK {
-            self.pass(now);
+            // What waits behind this batch may be of a source that seems silent.
+            self.pass(now, 5);
+        }
+    }
+
+    /// A source of which much is rejected is a source of which nothing is seen: somebody must hear of it.
+    fn watch_rejects(&mut self, now: Now) {
+        let counts = self.judged.counts;
+        let name = self.engine.source_name(self.judged.source).to_string();
+        let Some(feed) = self.feeds.get_mut(name.as_str()) else { return };
+        let (since, received, rejected) = feed.rejects.get_or_insert((now.steady, 0, 0));
+        *received += counts.received;
+        *rejected += counts.rejected;
+        if now.steady.saturating_duration_since(*since) < REJECTS_WINDOW {
+            return;
+        }
+        let (received, rejected) = (*received, *rejected);
+        feed.rejects = None;
+        if rejected * 100 > received {
+            let text =
+                format!("{rejected} of {received} lines of `{name}` in 5 minutes could not be read; see --rejects");
+            self.told.push(own::alert("rejects", Severity::Medium, &text, now.wall));
         }
     }
 
     /// Lets everybody know: by way of the keeper where there is one.
     async fn tell(&mut self, post: &mut Post, surroundings: &mut dyn Surroundings) -> Result<(), LiveError> {
-        self.count_fired();
         if self.recorder.is_none() {
+            self.count_fired();
             return post.tell(&mut self.told, surroundings).await;
         }
         if post.courier.is_none() && !self.told.is_empty() {
             surroundings.told(&self.told)?;
         }
-        self.record(&post.book);
-        let Some(recorder) = &mut self.recorder else { return Ok(()) };
-        if !recorder.offer() {
+        if !self.hand_over(&post.book)
+            && let Some(recorder) = &mut self.recorder
+        {
             let message = recorder.message();
             // The keeper outlives the service.
             let _ = recorder.to.send(message).await;
         }
-        recorder.offer_snapshot(&self.engine);
         Ok(())
+    }
+
+    /// Gives the keeper what there is, if it has a hand free. False: there is much, and it must be waited for.
+    pub fn hand_over(&mut self, book: &Book) -> bool {
+        self.count_fired();
+        self.record(book);
+        let Some(recorder) = &mut self.recorder else { return true };
+        let is_light = recorder.offer();
+        recorder.offer_snapshot(&self.engine);
+        is_light
     }
 
     fn count_fired(&mut self) {
@@ -620,7 +723,7 @@ impl Service {
     }
 
     /// What is to be told becomes notifications, in the group with the lines that led to it.
-    pub fn record(&mut self, book: &Book) {
+    fn record(&mut self, book: &Book) {
         let Some(recorder) = &mut self.recorder else { return };
         let now = self.trusted.wall();
         for alert in self.told.drain(..) {
@@ -639,6 +742,15 @@ impl Service {
                 });
             }
         }
+    }
+
+    /// Alerts that came up before the first line.
+    pub fn tell_first(&mut self, alerts: Vec<Alert>) {
+        self.told.extend(alerts);
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
     }
 
     /// Judges what still waits for its time.
@@ -681,7 +793,15 @@ impl Service {
                 recorder.entry(Entry::Source { name: name.to_string(), lateness: *lateness }.encode());
             }
             let number = engine.add_source(&name, *lateness);
-            Feed { number, lateness: *lateness, heard: now.steady, idle: false, lives: false }
+            Feed {
+                number,
+                lateness: *lateness,
+                heard: now.steady,
+                excused: Duration::ZERO,
+                idle: false,
+                rejects: None,
+                lived: false,
+            }
         });
         if feed.lateness != *lateness {
             // The configuration says something else than in the life before.
@@ -693,6 +813,7 @@ impl Service {
             *feed = Feed { number: engine.add_source(&name, *lateness), lateness: *lateness, ..*feed };
         }
         feed.heard = now.steady;
+        feed.excused = Duration::ZERO;
         feed.idle = false;
         batch.source = feed.number;
         self.front.judge(&batch, reading, Some(now.wall), now.wall, &mut self.judged);
@@ -705,8 +826,7 @@ impl Service {
             recorder.entry(Entry::batch(&mut self.judged, self.engine.now()));
         }
         self.engine.observe(&mut self.judged, &mut self.told);
-        feed.lives =
-            self.engine.newest(feed.number).is_some_and(|it| now.wall.since(it) <= LIVE && it.since(now.wall) <= LIVE);
+        feed.lived = self.engine.newest(feed.number).is_some_and(|it| is_near(now.wall, it));
     }
 
     /// The time as far as the clocks can be trusted. Where somebody set the wall clock, sources have to say anew that they
@@ -724,27 +844,33 @@ impl Service {
         now
     }
 
-    /// Lets time pass where nothing was said.
+    /// Lets time pass where nothing was said: no batch waits.
     pub fn tick(&mut self, now: Now) {
         let now = self.look(now);
-        self.pass(now);
+        self.pass(now, 1);
     }
 
-    fn pass(&mut self, now: Now) {
+    /// `patience`: after how many latenesses a source is silent.
+    fn pass(&mut self, now: Now, patience: u32) {
         let asleep = now.steady.saturating_duration_since(self.last_tick);
         self.last_tick = now.steady;
         if asleep >= ASLEEP {
             // Nobody was silent: we did not listen.
-            self.feeds.values_mut().for_each(|it| it.heard += asleep);
+            self.feeds.values_mut().for_each(|it| it.excused += asleep);
         }
-        let unsettled = self.stepped_at.filter(|it| now.steady.saturating_duration_since(*it) < STEP_SETTLES);
+        let settled = self.stepped_at.is_none_or(|it| now.steady.saturating_duration_since(it) >= STEP_SETTLES);
         let mut lives = false;
         let mut lateness = Span::ZERO;
         for feed in self.feeds.values_mut() {
             lateness = lateness.max(feed.lateness);
-            lives |= feed.lives && unsettled.is_none_or(|it| feed.heard > it);
-            let silent = now.steady.saturating_duration_since(feed.heard);
-            if !feed.idle && silent >= feed.lateness.to_std().max(TICK) {
+            let since = now.steady.saturating_duration_since(feed.heard);
+            // After a start the sources have the first word: the clock may have been set while nobody looked.
+            let Some(silent) = since.checked_sub(feed.excused) else { continue };
+            // A clock that was set since then, and is right now, says anew when that was.
+            let heard = now.wall.minus(Span::from_micros(since.as_micros() as i64));
+            let newest = self.engine.newest(feed.number);
+            lives |= newest.is_some_and(|it| is_near(heard, it)) || settled && feed.lived;
+            if !feed.idle && silent >= feed.lateness.to_std().max(TICK) * patience {
                 feed.idle = true;
                 if let Some(recorder) = &mut self.recorder {
                     recorder.entry(Entry::Idle { source: feed.number, now: self.engine.now() }.encode());
@@ -832,10 +958,26 @@ impl Service {
             out.labelled("alerts_suppressed_total", "reason", [("no-route", status.suppressed)].into_iter());
             out.counter("alerts_expired_total", status.expired);
             out.gauge("notifications_pending", status.pending as f64);
+            let receivers = || status.receivers.iter();
+            out.gauges("outbox_pending", "receiver", receivers().map(|it| (it.name.as_str(), it.pending as f64)));
+            let results = |it: &'_ ReceiverStatus| [(it.delivered, "delivered"), (it.expired, "expired")];
+            let deliveries =
+                receivers().flat_map(|it| results(it).map(|(count, result)| (it.name.as_str(), result, count)));
+            out.labelled_twice("deliveries_total", ["receiver", "result"], deliveries);
             out.gauge("commit_seconds", status.commit_seconds);
             reasons.extend(status.trouble.iter().map(|it| format!("storage: {it}")));
         }
         Published { ready: true, reasons, metrics: out.text() }
+    }
+
+    /// Whether rules, schemas, lists or the configuration say something else than before.
+    fn files_changed(&mut self, live: &Live) -> bool {
+        let now = self.last_tick;
+        if now.saturating_duration_since(self.files_looked_at) < FILES_LOOK_EVERY {
+            return false;
+        }
+        self.files_looked_at = now;
+        self.files.has_changed(&(live.watched)(&self.setup))
     }
 
     /// New rules between two batches; the old ones stay when the new ones cannot be used.
@@ -871,6 +1013,10 @@ impl Service {
             }
         }
     }
+}
+
+fn is_near(a: Timestamp, b: Timestamp) -> bool {
+    a.since(b) <= LIVE && b.since(a) <= LIVE
 }
 
 /// An engine without a past, but with history behind it where some is named.
@@ -961,6 +1107,24 @@ impl Post {
         }
         let book = Book { receivers, routes, look };
         Ok(Post { book, courier: Some(handle), reports: outbox.then_some(reports), outbox })
+    }
+
+    /// Routes as a new configuration has them. Receivers are the same until the next start: what is on its way to one that
+    /// was taken out is still delivered.
+    fn follow(&mut self, setup: &Setup, surroundings: &mut dyn Surroundings) {
+        let names: Vec<&str> = self.book.receivers.iter().map(|it| it.name.as_str()).collect();
+        let wanted: Vec<&str> = setup.config.receivers.0.iter().map(|it| it.0.as_str()).collect();
+        if names != wanted {
+            surroundings
+                .say("receivers were added or taken out: that takes a restart; until then the ones in force stay");
+        }
+        match Routes::resolve(&setup.config.routes, &names) {
+            Ok(routes) => self.book.routes = routes,
+            Err(problems) => {
+                let problems: Vec<String> = problems.iter().map(|it| it.to_string()).collect();
+                surroundings.say(&format!("the routes in force stay: {}", problems.join("; ")));
+            }
+        }
     }
 
     /// Hands alerts to everybody who should hear of them.

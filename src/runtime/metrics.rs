@@ -16,6 +16,20 @@ impl Metrics {
         let _ = writeln!(self.0, "# TYPE tripline_{name} gauge\ntripline_{name} {value}");
     }
 
+    /// One counter a pair of label values.
+    pub fn labelled_twice<'a>(
+        &mut self,
+        name: &str,
+        labels: [&str; 2],
+        values: impl Iterator<Item = (&'a str, &'a str, u64)>,
+    ) {
+        let _ = writeln!(self.0, "# TYPE tripline_{name} counter");
+        for (first, second, count) in values {
+            let (first, second) = (escaped(first), escaped(second));
+            let _ = writeln!(self.0, "tripline_{name}{{{}=\"{first}\",{}=\"{second}\"}} {count}", labels[0], labels[1]);
+        }
+    }
+
     /// One counter a label value.
     pub fn labelled<'a>(&mut self, name: &str, label: &str, values: impl Iterator<Item = (&'a str, u64)>) {
         let _ = writeln!(self.0, "# TYPE tripline_{name} counter");
@@ -35,7 +49,7 @@ impl Metrics {
         values: impl Iterator<Item = (&'a str, N)>,
     ) {
         for (value, count) in values {
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let value = escaped(value);
             let _ = writeln!(self.0, "tripline_{name}{{{label}=\"{value}\"}} {count}");
         }
     }
@@ -43,6 +57,10 @@ impl Metrics {
     pub fn text(self) -> String {
         self.0
     }
+}
+
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]

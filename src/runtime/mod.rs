@@ -12,3 +12,4 @@ pub mod own;
 pub mod pool;
 pub mod replay;
 pub mod setup;
+pub mod watch;

@@ -44,6 +44,16 @@ impl Choice {
     }
 }
 
+impl Choice {
+    /// The files and folders that a run is made of: the configuration, rules, schemas and lists. Geo databases look after
+    /// themselves.
+    pub fn files(&self, config: &Config) -> Vec<PathBuf> {
+        let file = self.config.clone().unwrap_or_else(|| PathBuf::from(config::DEFAULT_FILE));
+        let lists = config.lists.0.iter().map(|it| it.1.clone());
+        [file].into_iter().chain(config.rules.iter().cloned()).chain(self.rules.iter().cloned()).chain(lists).collect()
+    }
+}
+
 /// Everything a run needs that does not change while it runs.
 pub struct Setup {
     pub config: Config,

@@ -33,6 +33,9 @@ const POSITIONS: TableDefinition<&str, &[u8]> = TableDefinition::new("positions"
 /// Small things by name.
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
+/// How far a file was read: its name, and what the follower wrote of it.
+pub type Position = (String, Vec<u8>);
+
 const META_FORMAT: &str = "format";
 const META_KEYS: &str = "keys";
 const META_TALLY: &str = "tally";
@@ -48,9 +51,6 @@ const FORMAT: u32 = 1;
 
 /// What somebody does with a journal entry: its number and its bytes. An error ends the reading.
 pub type EachEntry<'a> = dyn FnMut(u64, &[u8]) -> Result<(), String> + 'a;
-
-/// How far each file of a followed source was read: its identity, and the position as bytes.
-pub type Positions = Vec<(String, Vec<u8>)>;
 
 /// The state directory.
 pub struct Store {
@@ -224,7 +224,7 @@ impl Store {
     pub fn open_on(folder: &Path, date: &str, disk: Arc<dyn Disk>) -> Result<Opened, StoreError> {
         let unusable = |it: io::Error| StoreError::Unusable { folder: show(folder), problem: it.to_string() };
         disk.make_folder(folder).map_err(unusable)?;
-        let problem = match Store::try_open(folder, &disk) {
+        let problem = match Store::make(folder, &disk).and_then(|()| Store::try_open(folder, FILE, &disk)) {
             Ok(store) => {
                 store.sweep();
                 return Ok(Opened { store, set_aside: Vec::new() });
@@ -235,14 +235,32 @@ impl Store {
         let aside = free_name(&*disk, folder, &format!("state.damaged-{date}")).map_err(unusable)?;
         disk.rename(&folder.join(FILE), &aside).map_err(unusable)?;
         disk.sync_folder(folder).map_err(unusable)?;
-        let store = Store::try_open(folder, &disk)?;
+        Store::make(folder, &disk)?;
+        let store = Store::try_open(folder, FILE, &disk)?;
         let sentence =
             format!("the state was damaged ({problem}); it is now {}, and a new one was begun", show(&aside));
         Ok(Opened { store, set_aside: vec![sentence] })
     }
 
-    fn try_open(folder: &Path, disk: &Arc<dyn Disk>) -> Result<Store, StoreError> {
-        let path = folder.join(FILE);
+    /// Makes a database where there is none. It has its name only when it is whole: a crash while one is made leaves nothing
+    /// that looks damaged.
+    fn make(folder: &Path, disk: &Arc<dyn Disk>) -> Result<(), StoreError> {
+        let unusable = |it: io::Error| StoreError::Unusable { folder: show(folder), problem: it.to_string() };
+        let files = disk.list(folder).map_err(unusable)?;
+        if files.contains(&folder.join(FILE)) {
+            return Ok(());
+        }
+        let beside = format!("{FILE}{}", snapshot::UNFINISHED);
+        if files.contains(&folder.join(&beside)) {
+            disk.remove(&folder.join(&beside)).map_err(unusable)?;
+        }
+        drop(Store::try_open(folder, &beside, disk)?);
+        disk.rename(&folder.join(&beside), &folder.join(FILE)).map_err(unusable)?;
+        disk.sync_folder(folder).map_err(unusable)
+    }
+
+    fn try_open(folder: &Path, name: &str, disk: &Arc<dyn Disk>) -> Result<Store, StoreError> {
+        let path = folder.join(name);
         let opened = guarded(|| match disk.database(&path) {
             Err(redb::DatabaseError::DatabaseAlreadyOpen) => Ok(None),
             Err(error) => Err(Fault::from(error)),
@@ -499,7 +517,7 @@ impl Store {
     }
 
     /// How far files were read, by name; at most so many, and how many there are.
-    pub fn positions(&self, most: usize) -> Result<(Positions, u64), Fault> {
+    pub fn positions(&self, most: usize) -> Result<(Vec<Position>, u64), Fault> {
         let transaction = self.database.begin_read()?;
         let table = transaction.open_table(POSITIONS)?;
         let mut all = Vec::new();
@@ -633,7 +651,7 @@ pub fn verify(folder: &Path) -> Result<Verdict, StoreError> {
     let disk: Arc<dyn Disk> = Arc::new(Real);
     disk.make_folder(&copy).map_err(unusable)?;
     let found = std::fs::copy(folder.join(FILE), copy.join(FILE)).map_err(unusable).and_then(|_| {
-        let store = Store::try_open(&copy, &disk)?;
+        let store = Store::try_open(&copy, FILE, &disk)?;
         store.verify_records().map_err(|it| StoreError::Damaged { folder: show(folder), problem: it.to_string() })
     });
     std::fs::remove_dir_all(&copy).map_err(unusable)?;

@@ -433,6 +433,22 @@ fn rules_change_while_it_runs_and_broken_ones_do_not() {
     );
 }
 
+#[test]
+fn a_changed_file_is_taken_up_without_a_signal() {
+    let folder = Folder::new();
+    let rules = folder.write("own.ron", rule("mine", 100).as_bytes());
+    let running = Running::start(&["run", "--no-builtin", "--rules", &rules, "--listen", "127.0.0.1:0"]);
+    let address = running.address();
+    folder.write("own.ron", b"Rule(id: \"mine\", sevrity: High)");
+    running.complains("a refusal", |it| it.contains("the rules in force stay"));
+    folder.write("own.ron", rule("mine", 3).as_bytes());
+    running.complains("a reload", |it| it.contains("reloaded: 1 rules"));
+    connect(&address).write_all(failures("late@example.com").as_bytes()).unwrap();
+    running.says("an alert by the new rule", |it| it.contains("late@example.com"));
+    running.signal("TERM");
+    running.wait().succeeds();
+}
+
 // ---- what every command answers
 
 #[test]

@@ -51,11 +51,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "alert", "expr", "model", "limits",
         ],
     ),
+    // Stands in for the world around the runtime.
+    (
+        "sim",
+        &["runtime", "web", "engine", "config", "rule", "source", "enrich", "matcher", "deliver", "store", "model"],
+    ),
     (
         "cli",
         &[
-            "bench", "web", "runtime", "engine", "config", "rule", "source", "format", "schema", "enrich", "matcher",
-            "detect", "alert", "deliver", "store", "expr", "model", "limits",
+            "sim", "bench", "web", "runtime", "engine", "config", "rule", "source", "format", "schema", "enrich",
+            "matcher", "detect", "alert", "deliver", "store", "expr", "model", "limits",
         ],
     ),
     ("main", &["cli"]),
