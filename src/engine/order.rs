@@ -289,7 +289,7 @@ impl SourceClock {
                 Some(wall) if ahead_of(stretch.first, wall) => Some(false),
                 Some(wall) if wall.since(stretch.first) <= JUMP => Some(true),
                 _ if !jumps => Some(true),
-                _ => self.confirmed(batch, index, stretch.first).or(all.then_some(true)),
+                _ => self.confirmed(batch, index, stretch.first, all),
             };
             let Some(believed) = believed else { return };
             let before = self.newest.unwrap_or(Timestamp::MIN);
@@ -311,22 +311,26 @@ impl SourceClock {
     }
 
     /// Whether the lines from that stretch on agree that time has come so far: yes after enough of them, no as soon as
-    /// one returns to a day before.
-    fn confirmed(&self, batch: usize, index: usize, first: Timestamp) -> Option<bool> {
-        let mut lines = 0;
+    /// one returns to a day before. `all`: no more will come. Where nothing is believed yet there is no time to return to;
+    /// live, where nobody can lie into the future, the majority says, or one line from 1970 would take all before it along.
+    fn confirmed(&self, batch: usize, index: usize, first: Timestamp, all: bool) -> Option<bool> {
+        let is_vote = self.newest.is_none() && self.waiting[batch].track.received.is_some();
+        let (mut lines, mut against) = (0, 0);
         for (number, waiting) in self.waiting.iter().enumerate().skip(batch) {
             let from = if number == batch { index } else { 0 };
             for stretch in &waiting.track.stretches[from..] {
-                if first.since(stretch.first) > JUMP {
-                    return Some(false);
+                let some = stretch.lines.min(limits::JUMP_CONFIRMATIONS - lines - against);
+                match first.since(stretch.first) > JUMP {
+                    true if !is_vote => return Some(false),
+                    true => against += some,
+                    false => lines += some,
                 }
-                lines += stretch.lines;
-                if lines >= limits::JUMP_CONFIRMATIONS {
-                    return Some(true);
+                if lines + against >= limits::JUMP_CONFIRMATIONS {
+                    return Some(lines > against);
                 }
             }
         }
-        None
+        all.then_some(lines > against)
     }
 
     /// Stamps and hands over the batches that are decided whole. Lines that cannot be trusted, or have no time, stand at
@@ -453,5 +457,22 @@ mod tests {
         let found = run(&[Some(now - 5), Some(now + 10 * DAY), Some(now)], 1, Some(now));
         assert_eq!(found[1], (now - 5, now - 5, "s".to_string()));
         assert_eq!(found[2], (now, now, String::new()));
+    }
+
+    /// The first lines of a source, while the clock here is ahead by two days: one of them is from 1970, or most are.
+    #[test]
+    fn live_one_line_from_long_ago_takes_nothing_along() {
+        let (then, wall) = (100 * DAY, Some(102 * DAY));
+        let most = |of_1970: fn(i64) -> bool| -> Vec<Option<i64>> {
+            (0..40).map(|it| Some(if of_1970(it) { it } else { then + it })).collect()
+        };
+        for lines in [1, 3, 7, 40] {
+            let found = run(&most(|it| it == 5), lines, wall);
+            let expected =
+                |it: i64| if it == 5 { (5, then + 2, "l".into()) } else { (then + it, then + it, String::new()) };
+            assert_eq!(found, (0..40).map(expected).collect::<Vec<_>>(), "{lines} lines at once");
+            let found = run(&most(|it| it != 0), lines, wall);
+            assert!(found[0].2 == "s" && found[1..].iter().all(|it| it.2.is_empty()), "{found:?}");
+        }
     }
 }

@@ -25,10 +25,11 @@ fn the_same_seed_gives_the_same_trace() {
 }
 
 /// Each of these once found something: lines of a source that was away judged in the order of its rush, a database taken for
-/// damaged while it was made, time that stood still after a start, alerts that opened twice, an end that was no pause.
+/// damaged while it was made, time that stood still after a start, alerts that opened twice, an end that was no pause, a line from 1970 that the lines before
+/// it were judged by, because the clock here was wrong by a day.
 #[test]
 fn what_was_found_stays_found() {
-    for seed in [53, 72, 91, 125, 130] {
+    for seed in [53, 72, 91, 125, 130, 1105] {
         holds(seed..seed + 1);
     }
 }
