@@ -635,6 +635,9 @@ mod law {
             "a-key-of-more-than-sixteen-bytez",
             "q\\\"",
             "q\\\\",
+            "message",
+            "records",
+            "hits",
         ]);
         let leaf = prop::sample::select(vec![
             "1",

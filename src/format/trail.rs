@@ -14,6 +14,7 @@ use crate::model::{Edge, EventBuf, Leaf, LeafKind, Place, Slot, Trails, Turn};
 use super::Paths;
 use super::json::Reader;
 use super::paths::ends;
+use super::wrap::is_bare;
 
 /// No turn.
 const NONE: u32 = u32::MAX;
@@ -37,6 +38,8 @@ fn follow_to_end(trails: &mut Trails, reader: &mut Reader) -> Option<()> {
     let bytes = reader.bytes;
     let mut at = 0;
     let mut next = 0;
+    // Containers are values here of which nothing is wanted: another record may have one where this path's first had none.
+    let mut contains = false;
     loop {
         let turn = loop {
             let turn = turns.get(next as usize)?;
@@ -59,7 +62,10 @@ fn follow_to_end(trails: &mut Trails, reader: &mut Reader) -> Option<()> {
         let leaf = &turn.leaf;
         reader.buf.key_repeated |= leaf.repeated;
         match leaf.kind {
-            LeafKind::End => return Some(()),
+            LeafKind::End => {
+                reader.buf.notes.bare = leaf.bare && !contains;
+                return Some(());
+            }
             LeafKind::Text => {
                 let text = reader.string(at - 1).ok()?;
                 if let Some(field) = leaf.field {
@@ -69,6 +75,7 @@ fn follow_to_end(trails: &mut Trails, reader: &mut Reader) -> Option<()> {
                 at = text.end;
             }
             LeafKind::Other | LeafKind::NoObject => {
+                contains |= matches!(bytes.get(at), Some(b'{' | b'['));
                 let (slot, end) = reader.other(at, usize::from(leaf.depth)).ok()?;
                 if let Some(field) = leaf.field {
                     reader.buf.set(field, slot);
@@ -106,7 +113,8 @@ pub(super) fn widen(record: &str, buf: &mut EventBuf) {
         return; // an array, or nothing
     }
     let len = record.len() as u32;
-    let end = Leaf { start: len, end: len, kind: LeafKind::End, field: None, depth: 0, repeated: buf.key_repeated };
+    let (repeated, bare) = (buf.key_repeated, is_bare(record));
+    let end = Leaf { start: len, end: len, kind: LeafKind::End, field: None, depth: 0, repeated, bare };
     notes.leaves.push(end);
     let text_bytes = len - notes.leaves.iter().map(|it| it.end - it.start).sum::<u32>();
     let trails = &mut notes.trails;

@@ -97,6 +97,18 @@ pub fn inner_records(record: &str, each: &mut dyn FnMut(&str)) -> usize {
     }
 }
 
+/// Whether an object has neither a name nor a container in which [`inner_records`] could find anything, whatever the texts
+/// under its other names say.
+pub(super) fn is_bare(record: &str) -> bool {
+    let object = body(record, 0).of(record).trim_ascii();
+    object.starts_with('{') && {
+        let found = Members::of(object);
+        let Members { lists, texts, objects, hits, other } = &found;
+        let kept = lists.iter().chain(texts).chain(objects).chain([hits, other]);
+        kept.flatten().next().is_none()
+    }
+}
+
 /// What a container wrote, without the header that its runtime put before it: `TIME stdout F ` (Kubernetes), or
 /// `name  | ` (compose).
 fn without_container(line: &str) -> Option<&str> {
@@ -170,7 +182,12 @@ impl<'a> Members<'a> {
 
 /// Keeps a value in the place of its name; the first, as in decoding.
 fn keep<'a>(names: &[&str], values: &mut [Option<&'a str>], key: &str, value: &'a str) {
-    if let Some(index) = names.iter().position(|it| json::key_is(key, it)) {
+    // An escaped key is none of these names but by somebody's intent, and rare.
+    let found = match key.contains('\\') {
+        true => names.iter().position(|it| json::key_is(key, it)),
+        false => names.iter().position(|it| *it == key),
+    };
+    if let Some(index) = found {
         values[index].get_or_insert(value);
     }
 }

@@ -13,6 +13,8 @@ pub struct Notes {
     pub leaves: Vec<Leaf>,
     /// Wanted objects of it that were entered.
     pub objects: Vec<(u32, u32, FieldId)>,
+    /// The record is known to hold no other: no names or containers are in it that pipelines put records in.
+    pub bare: bool,
 }
 
 /// What stood between the values of records seen: a tree, in which a record is a path from the root.
@@ -52,6 +54,8 @@ pub struct Leaf {
     pub depth: u16,
     /// A key had come twice before the value.
     pub repeated: bool,
+    /// Of an end: what stands between the values leaves no place for another record.
+    pub bare: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
