@@ -188,7 +188,7 @@ impl Reader {
         outer: Option<SchemaIndex>,
         each: &mut dyn FnMut(&Read<'_>, &mut Enricher),
     ) -> Result<bool, &'static str> {
-        if depth >= limits::UNWRAP_DEPTH_MAX {
+        if depth >= limits::UNWRAP_DEPTH_MAX || self.buf.notes.bare {
             return Ok(false);
         }
         let inside = Reading { format: None, zone: reading.zone };

@@ -255,7 +255,7 @@ impl<'a> Reader<'a> {
             _ if walks => LeafKind::NoObject,
             _ => LeafKind::Other,
         };
-        let leaf = Leaf { start, end, kind, field, depth: depth as u16, repeated: self.buf.key_repeated };
+        let leaf = Leaf { start, end, kind, field, depth: depth as u16, repeated: self.buf.key_repeated, bare: false };
         self.buf.notes.leaves.push(leaf);
     }
 

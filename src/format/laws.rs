@@ -105,10 +105,17 @@ pub fn auto_remembers_nothing(text: &str) {
     }
 }
 
-/// What is found inside any text is text, and no more than the limit.
+/// What is found inside any text is text, and no more than the limit; nothing is found in what the decoder calls bare.
 pub fn inner_records_are_bounded(text: &str) {
     let mut bytes = 0;
     let count = inner_records(text, &mut |it| bytes += it.len());
+    let Wanted { paths, mut buf, .. } = wanted();
+    // The second time it follows the first; before that, a record with the same names and a number for a container.
+    for before in [text, text, r#"{"a":1,"b":2}"#, text, &text.replace("{}", "1").replace("[]", "1"), text] {
+        buf.clear();
+        let _read = Auto.decode(before, &paths, &mut buf);
+        assert!(before != text || !buf.notes.bare || count == 0, "{text}");
+    }
     assert!(count <= crate::limits::RECORDS_PER_LINE_MAX);
     assert!(bytes <= text.len() * 3);
 }

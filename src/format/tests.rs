@@ -573,6 +573,42 @@ mod wrap {
         check("{\"message\":\"", &[]);
     }
 
+    /// Records like one that was read before are called bare only where nothing is to be found in them.
+    #[test]
+    fn what_can_hold_no_record_is_not_searched() {
+        use crate::format::{Auto, Paths};
+        use crate::model::{EventBuf, Fields};
+        let mut fields = Fields::default();
+        for path in ["a", "a.b", "a.c", "k"] {
+            fields.path(path);
+        }
+        let paths = Paths::new(&fields);
+        let long = "x".repeat(60);
+        for (first, then, expected) in [
+            (r#"{"k":1,"u":"x"}"#, r#"{"k":{"e":[2,2,2,2,2,2]},"u":"y"}"#.to_string(), false),
+            (r#"{"k":1,"u":"x"}"#, r#"{"k":[{"e":2}],"u":"{"}"#.to_string(), true),
+            (r#"{"k":1,"u":"x"}"#, format!(r#"{{"k":{{"e":2}},"u":"{long}"}}"#), true),
+            (r#"{"a":{"b":"x","c":1},"u":"x"}"#, format!(r#"{{"a":{{"b":"{long}","c":1}},"u":"x"}}"#), false),
+            (r#"{"a":{"b":"x","c":1},"u":"x"}"#, format!(r#"{{"a":{{"b":"x","c":1}},"u":"{long}"}}"#), true),
+            (
+                r#"{"a":{"b":"x","c":1},"u":"x"}"#,
+                format!(r#"{{"a":{{"b":"x","c":{{"{long}":2}}}},"u":"{long}"}}"#),
+                false,
+            ),
+            (r#"{"message":"x","u":"x"}"#, r#"{"message":"","u":"y"}"#.to_string(), false),
+            (r#"{"records":1,"u":"x"}"#, r#"{"records":[{}],"u":"y"}"#.to_string(), false),
+            (r#"{"\u0068its":1,"u":"x"}"#, r#"{"\u0068its":2,"u":"y"}"#.to_string(), false),
+        ] {
+            let mut buf = EventBuf::new(fields.len(), "".into());
+            for line in [first, &then] {
+                buf.clear();
+                Auto.decode(line, &paths, &mut buf).unwrap();
+            }
+            assert_eq!(buf.notes.bare, expected, "{first} {then}");
+            assert!(!expected || inner_records(&then, &mut |_| {}) == 0, "{then}");
+        }
+    }
+
     #[test]
     fn a_line_holds_no_more_records_than_the_limit() {
         let many = format!("[{}{{}}]", "{},".repeat(limits::RECORDS_PER_LINE_MAX));
@@ -635,6 +671,10 @@ mod law {
             "a-key-of-more-than-sixteen-bytez",
             "q\\\"",
             "q\\\\",
+            "message",
+            "records",
+            "hits",
+            "event",
         ]);
         let leaf = prop::sample::select(vec![
             "1",

@@ -14,6 +14,7 @@ use crate::model::{Edge, EventBuf, Leaf, LeafKind, Place, Slot, Trails, Turn};
 use super::Paths;
 use super::json::Reader;
 use super::paths::ends;
+use super::wrap::{is_most, names_no_record};
 
 /// No turn.
 const NONE: u32 = u32::MAX;
@@ -37,6 +38,8 @@ fn follow_to_end(trails: &mut Trails, reader: &mut Reader) -> Option<()> {
     let bytes = reader.bytes;
     let mut at = 0;
     let mut next = 0;
+    // So many bytes at most are in objects inside the record.
+    let mut inside = 0;
     loop {
         let turn = loop {
             let turn = turns.get(next as usize)?;
@@ -56,10 +59,15 @@ fn follow_to_end(trails: &mut Trails, reader: &mut Reader) -> Option<()> {
             }
         }
         at += turn.len as usize;
+        inside += if turn.inside { turn.len as usize } else { 0 };
+        let start = at;
         let leaf = &turn.leaf;
         reader.buf.key_repeated |= leaf.repeated;
         match leaf.kind {
-            LeafKind::End => return Some(()),
+            LeafKind::End => {
+                reader.buf.notes.bare = leaf.bare && !is_most(inside, bytes);
+                return Some(());
+            }
             LeafKind::Text => {
                 let text = reader.string(at - 1).ok()?;
                 if let Some(field) = leaf.field {
@@ -75,6 +83,9 @@ fn follow_to_end(trails: &mut Trails, reader: &mut Reader) -> Option<()> {
                 }
                 at = end;
             }
+        }
+        if leaf.depth > 1 || bytes.get(start) == Some(&b'{') {
+            inside += at - start;
         }
         next = turn.next;
     }
@@ -106,7 +117,8 @@ pub(super) fn widen(record: &str, buf: &mut EventBuf) {
         return; // an array, or nothing
     }
     let len = record.len() as u32;
-    let end = Leaf { start: len, end: len, kind: LeafKind::End, field: None, depth: 0, repeated: buf.key_repeated };
+    let (repeated, bare) = (buf.key_repeated, names_no_record(record));
+    let end = Leaf { start: len, end: len, kind: LeafKind::End, field: None, depth: 0, repeated, bare };
     notes.leaves.push(end);
     let text_bytes = len - notes.leaves.iter().map(|it| it.end - it.start).sum::<u32>();
     let trails = &mut notes.trails;
@@ -135,6 +147,12 @@ pub(super) fn widen(record: &str, buf: &mut EventBuf) {
         from = Some(turn);
         start = leaf.end;
     }
+}
+
+/// Whether a text has braces besides those of the record itself.
+fn has_braces(text: &[u8], first: bool, last: bool) -> bool {
+    let count = |brace| text.iter().filter(|it| **it == brace).count();
+    count(b'{') > usize::from(first) || count(b'}') > usize::from(last)
 }
 
 /// The turn that leads on behind `from`: one that is there, or a new one. None where there are too many already.
@@ -175,6 +193,7 @@ fn turn(
         other: NONE,
         next: NONE,
         edges: (first_edge as u32, trails.edges.len() as u32),
+        inside: leaf.depth > 1 || has_braces(text, from.is_none(), leaf.kind == LeafKind::End),
     });
     trails.text.extend_from_slice(text);
     match (last, from) {

@@ -10,7 +10,7 @@ use crate::limits;
 use crate::model::json;
 
 use super::keyrunner::starts_with_stamp;
-use super::paths::body;
+use super::paths::{BOM, body};
 
 /// Arrays of records.
 const LISTS: [&str; 18] = [
@@ -97,6 +97,26 @@ pub fn inner_records(record: &str, each: &mut dyn FnMut(&str)) -> usize {
     }
 }
 
+/// Whether no member of an object has a name under which [`inner_records`] could find anything. What it says holds for all
+/// objects that have the same keys, and texts where this one has texts.
+pub(super) fn names_no_record(record: &str) -> bool {
+    let object = body(record, 0).of(record).trim_ascii();
+    object.starts_with('{')
+        && json::entries(object).all(|(key, value)| {
+            let is_in = |names: &[&str]| names.iter().any(|it| json::key_is(key, it));
+            match value.starts_with('"') {
+                true => !is_in(&TEXTS),
+                // A number today may be a list tomorrow.
+                false => !is_in(&["hits"]) && !is_in(&LISTS) && !is_in(&OBJECTS),
+            }
+        })
+}
+
+/// Whether so many bytes of a record are most of it.
+pub(super) fn is_most(len: usize, record: &[u8]) -> bool {
+    len * 2 > record.strip_prefix(BOM).unwrap_or(record).trim_ascii().len()
+}
+
 /// What a container wrote, without the header that its runtime put before it: `TIME stdout F ` (Kubernetes), or
 /// `name  | ` (compose).
 fn without_container(line: &str) -> Option<&str> {
@@ -170,7 +190,12 @@ impl<'a> Members<'a> {
 
 /// Keeps a value in the place of its name; the first, as in decoding.
 fn keep<'a>(names: &[&str], values: &mut [Option<&'a str>], key: &str, value: &'a str) {
-    if let Some(index) = names.iter().position(|it| json::key_is(key, it)) {
+    // An escaped key is none of these names but by somebody's intent, and rare.
+    let found = match key.contains('\\') {
+        true => names.iter().position(|it| json::key_is(key, it)),
+        false => names.iter().position(|it| *it == key),
+    };
+    if let Some(index) = found {
         values[index].get_or_insert(value);
     }
 }
@@ -205,7 +230,7 @@ fn from_object(object: &str, each: &mut dyn FnMut(&str)) -> usize {
         return 1;
     }
     // `{"acme":{"audit":{…}}}`: whoever put a record under a name of their own made it most of what there is.
-    match members.other.filter(|it| it.len() * 2 > object.len()) {
+    match members.other.filter(|it| is_most(it.len(), object.as_bytes())) {
         Some(it) => {
             each(it);
             1

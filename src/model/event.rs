@@ -263,6 +263,7 @@ impl EventBuf {
         self.time = None;
         self.key_repeated = false;
         self.has_null = false;
+        self.notes.bare = false;
     }
 
     /// Sets a field; the last set wins.

@@ -13,6 +13,8 @@ pub struct Notes {
     pub leaves: Vec<Leaf>,
     /// Wanted objects of it that were entered.
     pub objects: Vec<(u32, u32, FieldId)>,
+    /// The record is known to hold no other: no names are in it that pipelines put records under, and no large object.
+    pub bare: bool,
 }
 
 /// What stood between the values of records seen: a tree, in which a record is a path from the root.
@@ -40,6 +42,8 @@ pub struct Turn {
     pub next: u32,
     /// Which of the edges are in the text.
     pub edges: (u32, u32),
+    /// The text may belong to an object inside the record.
+    pub inside: bool,
 }
 
 /// A value of a record, or its end.
@@ -52,6 +56,8 @@ pub struct Leaf {
     pub depth: u16,
     /// A key had come twice before the value.
     pub repeated: bool,
+    /// Of an end: on the way there is no name that pipelines put records under.
+    pub bare: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
