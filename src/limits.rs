@@ -121,7 +121,7 @@ pub const CLOCKS_MAX: usize = 10_000;
 /// Sources known at once. More: the number of a closed one is given to the new one.
 pub const SOURCES_MAX: usize = 60_000;
 /// Memory of the whole process, unless the configuration says otherwise: `limits.memory`.
-pub const MEMORY_BYTES_MAX: u64 = 512 << 20;
+pub const MEMORY_BYTES_MAX: u64 = 2 << 30;
 /// Of that, what the program takes before it remembers anything, with rules, a geo database and buffers; a third, if that is less.
 pub const PROGRAM_BYTES: u64 = 40 << 20;
 /// Of the rest, in hundredths, what detectors may remember; rules share it alike. Full: they over-estimate, and say so.
