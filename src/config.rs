@@ -67,7 +67,7 @@ pub struct Web {
 pub struct Limits {
     /// Longest line: `1MiB`.
     pub line: Bytes,
-    /// Memory for what rules remember: `2GiB`.
+    /// Memory for what rules remember: `512MiB`.
     pub memory: Bytes,
 }
 

@@ -121,11 +121,14 @@ pub const CLOCKS_MAX: usize = 10_000;
 /// Sources known at once. More: the number of a closed one is given to the new one.
 pub const SOURCES_MAX: usize = 60_000;
 /// Memory of the whole process, unless the configuration says otherwise: `limits.memory`.
-pub const MEMORY_BYTES_MAX: u64 = 2 << 30;
+pub const MEMORY_BYTES_MAX: u64 = 512 << 20;
 /// Of that, what the program takes before it remembers anything, with rules, a geo database and buffers; a third, if that is less.
 pub const PROGRAM_BYTES: u64 = 40 << 20;
 /// Of the rest, in hundredths, what detectors may remember; rules share it alike. Full: they over-estimate, and say so.
 pub const DETECTORS_PERCENT: u64 = 60;
+/// Rules of so much weight together use up their shares at once. Where more are loaded the shares add up to more than there is:
+/// most rules remember next to nothing, and with the built-in pack a flood of names reaches ten.
+pub const WEIGHT_AT_ONCE: u64 = 12;
 /// What a rule may remember at least, unless the whole memory is less than 32 times that.
 pub const RULE_BYTES_MIN: u64 = 4 << 20;
 /// Of the rest, in hundredths: lines kept for evidence, and the same for rules that compare everybody with everybody.

@@ -31,9 +31,10 @@ pub fn weight(detect: &Detect) -> u64 {
     }
 }
 
-/// What a rule of that weight may remember, where all rules together have the weight `all`.
+/// What a rule of that weight may remember, where all rules together have the weight `all`. A function of the rules alone: what others
+/// remember at the moment has no say.
 pub fn of_rule(memory: u64, weight: u64, all: u64) -> u64 {
-    let share = memory / 100 * limits::DETECTORS_PERCENT / all.max(1) * weight;
+    let share = memory / 100 * limits::DETECTORS_PERCENT / all.clamp(1, limits::WEIGHT_AT_ONCE) * weight;
     share.max(limits::RULE_BYTES_MIN.min(memory / 32))
 }
 
