@@ -116,6 +116,8 @@ pub fn run(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) -> Res
 }
 
 async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) -> Result<(Engine, Stats), LiveError> {
+    // Before anybody hears that we run: who edits a file then must not be overlooked.
+    let files = Watch::of(&(live.watched)(&setup));
     let (mut interrupted, mut terminated) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hung_up = signal(SignalKind::hangup())?;
     let (stop, stopped) = watch::channel(false);
@@ -145,7 +147,7 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
         way.start(number as u16, source, surroundings).await?;
     }
     drop(way);
-    service.files = Watch::of(&(live.watched)(&service.setup));
+    service.files = files;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failed = None;
@@ -155,8 +157,11 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
             _ = interrupted.recv() => break false,
             _ = terminated.recv() => break false,
             _ = hung_up.recv() => {
+                let paths = (live.watched)(&service.setup);
+                let files = Watch::of(&paths);
                 surroundings.say(&service.reload(&live));
-                service.files = Watch::of(&(live.watched)(&service.setup));
+                let now = (live.watched)(&service.setup);
+                service.files = if now == paths { files } else { Watch::of(&now) };
                 post.follow(&service.setup, surroundings);
                 service.tell(&mut post, surroundings).await?;
             }
