@@ -145,6 +145,8 @@ struct Sender {
     /// The next line to be sent, from 0; what was acknowledged, as a number of lines.
     next: usize,
     acknowledged: u64,
+    /// Of that, what the database at hand knows: nothing, when it was begun anew, until it hears from the client.
+    stored: u64,
     connection: Option<Connection>,
     returns_at: i64,
 }
@@ -200,7 +202,7 @@ impl<'a> World<'a> {
             snapshot_after: *dice.one_of(&[2_000, 20_000, 1 << 30]),
             bug,
         };
-        let sender = |script| Sender { script, next: 0, acknowledged: 0, connection: None, returns_at: 0 };
+        let sender = |script| Sender { script, next: 0, acknowledged: 0, stored: 0, connection: None, returns_at: 0 };
         World {
             disk: SimDisk::new(seed ^ 0xd15c, lie),
             stage,
@@ -326,6 +328,9 @@ impl<'a> World<'a> {
                 self.was_damaged |= life.set_aside.is_some();
                 if let Some(what) = &life.set_aside {
                     self.note(what.clone());
+                }
+                if life.has_lost_clients() {
+                    self.senders.iter_mut().for_each(|it| it.stored = 0);
                 }
                 self.life = Some(life);
                 self.note(format!("life {} begins", self.lives));
@@ -499,6 +504,7 @@ impl Sender {
         let heard = *connection.committed.borrow();
         if heard > self.acknowledged {
             self.acknowledged = heard;
+            self.stored = heard;
             trace.note(format!("{at:>10} {} hears ACK {heard}", self.script.client));
         }
         if dice.chance(0.002) && self.next < self.script.sayings.len() {
@@ -542,9 +548,9 @@ impl Sender {
         let mut framer = Framer::new(0, 1 << 16);
         if self.script.greets {
             let known = life.known(&self.script.client);
-            if known < self.acknowledged && !life.has_lost_clients() {
+            if known < self.stored {
                 let client = &self.script.client;
-                return Err(format!("{client} heard ACK {}, and is asked for {}", self.acknowledged, known + 1));
+                return Err(format!("{client} heard ACK {}, and is asked for {}", self.stored, known + 1));
             }
             // Where nothing is known of it, a client begins where it would go on.
             let known = if known == 0 { self.acknowledged } else { known };
