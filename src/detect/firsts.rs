@@ -21,7 +21,7 @@ use twox_hash::XxHash3_64;
 use super::door::{Door, Place, VISITS_MAX};
 use super::promise::{Budget, Rate, STEP};
 use super::table::AlreadyHashed;
-use super::{Detector, Pressure, SCORE_MAX, Seen, Trip, brief};
+use super::{Detector, Pressure, SCORE_MAX, Seen, Trip, brief, restored, saved};
 use crate::limits;
 use crate::model::{List, Span, Timestamp};
 
@@ -326,14 +326,12 @@ impl Detector for Firsts {
         black_box(self.state.people.get(&entity).and_then(|it| it.values.first()).map(|it| it.last));
     }
 
-    fn forget(&mut self, _now: Timestamp) {}
-
     fn save(&self) -> Vec<u8> {
-        postcard::to_allocvec(&self.state).expect("memories are plain data, and memory for them is there")
+        saved(&self.state)
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.state = postcard::from_bytes(bytes).map_err(|it| it.to_string())?;
+        self.state = restored(bytes)?;
         Ok(())
     }
 

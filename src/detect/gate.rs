@@ -12,11 +12,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasherDefault;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::promise::{Budget, Rate, STEP, Tail};
 use super::table::AlreadyHashed;
-use super::{Lapse, Mark, Seen, Trip};
+use super::{Lapse, Mark, Seen, Trip, restored, saved};
 use crate::limits;
 use crate::model::{Span, Timestamp};
 
@@ -190,14 +191,17 @@ impl Gate {
         self.state.told.retain(|_, it| now.since(*it) < quiet);
     }
 
-    pub fn save(&self) -> Vec<u8> {
-        postcard::to_allocvec(&self.state).expect("memories are plain data, and memory for them is there")
+    /// What a kind remembers, and what is held, as bytes for a snapshot.
+    pub fn save_with(&self, memory: &impl Serialize) -> Vec<u8> {
+        saved(&(memory, saved(&self.state)))
     }
 
-    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.state = postcard::from_bytes(bytes).map_err(|it| it.to_string())?;
+    /// Takes back what [`Gate::save_with`] wrote: the kind's memory.
+    pub fn restore_with<T: DeserializeOwned>(&mut self, bytes: &[u8]) -> Result<T, String> {
+        let (memory, state): (T, Vec<u8>) = restored(bytes)?;
+        self.state = restored(&state)?;
         self.due = self.state.held.iter().map(|(key, it)| (it.due, it.entity.clone(), *key)).collect();
-        Ok(())
+        Ok(memory)
     }
 
     fn adds_to_open(&mut self, seen: &Seen<'_>, found: &mut Vec<Trip>) -> bool {
@@ -311,14 +315,12 @@ mod tests {
         }
 
         fn save(&self) -> Vec<u8> {
-            self.0.save()
+            self.0.save_with(&())
         }
 
         fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
-            self.0.restore(bytes)
+            self.0.restore_with(bytes)
         }
-
-        fn forget(&mut self, _now: Timestamp) {}
 
         fn entities(&self) -> usize {
             0

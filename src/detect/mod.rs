@@ -31,6 +31,7 @@ mod unfamiliar;
 
 use std::borrow::Cow;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -621,8 +622,8 @@ pub trait Detector: Send {
     fn save(&self) -> Vec<u8>;
     /// Takes back what [`Detector::save`] wrote. The error says what about the bytes is wrong.
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String>;
-    /// Forgets what can no longer matter at `now`.
-    fn forget(&mut self, now: Timestamp);
+    /// Forgets what can no longer matter at `now`. Kinds that learn sweep when a hit comes, once a day.
+    fn forget(&mut self, _now: Timestamp) {}
     /// How many entities are remembered.
     fn entities(&self) -> usize;
     /// Asks the caches for what is remembered of an entity, because a hit of it comes soon. Changes nothing.
@@ -643,6 +644,16 @@ pub trait Detector: Send {
     fn pressures(&mut self, _now: Timestamp, _each: &mut dyn FnMut(Pressure)) {}
 }
 
+/// A memory as bytes, for a snapshot.
+fn saved(memory: &impl Serialize) -> Vec<u8> {
+    postcard::to_allocvec(memory).expect("memories are plain data, and memory for them is there")
+}
+
+/// Takes back what [`saved`] wrote. The error says what about the bytes is wrong.
+fn restored<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    postcard::from_bytes(bytes).map_err(|it| it.to_string())
+}
+
 /// Every hit is a finding.
 struct Each;
 
@@ -650,8 +661,6 @@ impl Detector for Each {
     fn observe(&mut self, seen: &Seen<'_>, found: &mut Vec<Trip>) {
         found.push(Trip::exact(1, seen.time(), vec![seen.mark]));
     }
-
-    fn forget(&mut self, _now: Timestamp) {}
 
     fn save(&self) -> Vec<u8> {
         Vec::new()

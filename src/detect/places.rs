@@ -8,7 +8,7 @@ use twox_hash::XxHash3_64;
 use super::door::{Door, Place, VISITS_MAX};
 use super::table::AlreadyHashed;
 use super::travel::{Found, Memory, NetworkClass, Organisation, Sighting, Travel};
-use super::{Detector, Pressure, Seen, Trip};
+use super::{Detector, Pressure, Seen, Trip, restored, saved};
 use crate::limits;
 use crate::model::country::Country;
 use crate::model::{Span, Timestamp, address};
@@ -134,13 +134,12 @@ impl Detector for Places {
 
     fn save(&self) -> Vec<u8> {
         let people: Vec<_> = self.people.iter().collect();
-        postcard::to_allocvec(&(people, &self.organisation, &self.door))
-            .expect("memories are plain data, and memory for them is there")
+        saved(&(people, &self.organisation, &self.door))
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
         type Saved = (Vec<(u64, (Timestamp, Memory))>, Organisation, Door);
-        let (people, organisation, door): Saved = postcard::from_bytes(bytes).map_err(|it| it.to_string())?;
+        let (people, organisation, door): Saved = restored(bytes)?;
         self.people = people.into_iter().collect();
         self.organisation = organisation;
         self.door = door;

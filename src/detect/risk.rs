@@ -20,7 +20,7 @@ use twox_hash::XxHash3_64;
 
 use super::gate::{day, round};
 use super::promise::{Budget, PER_DEVIATION, Rate, Tail};
-use super::{Detector, SCORE_MAX, Seen, Trip};
+use super::{Detector, SCORE_MAX, Seen, Trip, restored, saved};
 use crate::limits;
 use crate::model::canonical::{Compare, canonical};
 use crate::model::{Because, Finding, List, Proof, RuleIndex, Severity, Span, Timestamp, Words};
@@ -132,11 +132,11 @@ impl Ledger {
     }
 
     pub fn save(&self) -> Vec<u8> {
-        postcard::to_allocvec(&self.state).expect("memories are plain data, and memory for them is there")
+        saved(&self.state)
     }
 
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.state = postcard::from_bytes(bytes).map_err(|it| it.to_string())?;
+        self.state = restored(bytes)?;
         Ok(())
     }
 
@@ -265,8 +265,6 @@ pub struct Nothing;
 
 impl Detector for Nothing {
     fn observe(&mut self, _seen: &Seen<'_>, _found: &mut Vec<Trip>) {}
-
-    fn forget(&mut self, _now: Timestamp) {}
 
     fn save(&self) -> Vec<u8> {
         Vec::new()

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::budget::{Deadlines, Lane, Spill, Strain};
-use super::{Detector, Lapse, Pressure, Seen, Trip};
+use super::{Detector, Lapse, Pressure, Seen, Trip, restored};
 use crate::limits;
 use crate::model::{Span, Timestamp};
 
@@ -171,7 +171,7 @@ impl<K: Spill> Detector for Table<K> {
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
         type Saved<M> = (Timestamp, Vec<(u8, Vec<(u64, M)>, Option<Box<Strain>>)>);
-        let (next_sweep, lanes): Saved<K::Memory> = postcard::from_bytes(bytes).map_err(|it| it.to_string())?;
+        let (next_sweep, lanes): Saved<K::Memory> = restored(bytes)?;
         self.next_sweep = next_sweep;
         for (partition, memories, strain) in lanes {
             let lane = self.lanes.get_mut(usize::from(partition)).ok_or("there is no such partition")?;

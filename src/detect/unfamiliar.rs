@@ -306,17 +306,12 @@ impl Detector for Unfamiliar {
         self.gate.finish(found);
     }
 
-    fn forget(&mut self, _now: Timestamp) {}
-
     fn save(&self) -> Vec<u8> {
-        postcard::to_allocvec(&(&self.state, self.gate.save()))
-            .expect("memories are plain data, and memory for them is there")
+        self.gate.save_with(&self.state)
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let (state, gate): (State, Vec<u8>) = postcard::from_bytes(bytes).map_err(|it| it.to_string())?;
-        self.gate.restore(&gate)?;
-        self.state = state;
+        self.state = self.gate.restore_with(bytes)?;
         Ok(())
     }
 
