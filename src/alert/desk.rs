@@ -634,11 +634,12 @@ mod tests {
         }
     }
 
-    fn check(findings: &[(&str, i64)], until: i64, expected: &[&str]) {
+    /// A desk that knows one rule.
+    fn desk(id: &str, title: &str, kind: &'static str) -> Desk {
         let card = RuleCard {
-            id: "guess".into(),
-            title: "{count} for {user.name} in {span}".into(),
-            template: Template::parse("{count} for {user.name} in {span}").unwrap(),
+            id: id.into(),
+            title: title.into(),
+            template: Template::parse(title).unwrap(),
             severity: Severity::High,
             tags: vec![],
             by: vec!["user.name".into()],
@@ -646,9 +647,13 @@ mod tests {
             carried: vec![],
             carried_before: 0,
             quiet: Span::from_secs(60),
-            kind: "count",
+            kind,
         };
-        let mut desk = Desk::new(Arc::from([card]));
+        Desk::new(Arc::from([card]))
+    }
+
+    fn check(findings: &[(&str, i64)], until: i64, expected: &[&str]) {
+        let mut desk = desk("guess", "{count} for {user.name} in {span}", "count");
         let mut told = Vec::new();
         for (entity, second) in findings {
             desk.observe(finding(entity, *second), &[], &mut told);
@@ -672,20 +677,7 @@ mod tests {
             (Severity::Info, &["firing low"][..]),
             (Severity::High, &["firing low", "resolved low", "firing high"][..]),
         ] {
-            let rule = RuleCard {
-                id: "travel".into(),
-                title: "{user.name}".into(),
-                template: Template::parse("{user.name}").unwrap(),
-                severity: Severity::High,
-                tags: vec![],
-                by: vec!["user.name".into()],
-                compare: vec![Compare::Folded],
-                carried: vec![],
-                carried_before: 0,
-                quiet: Span::from_secs(60),
-                kind: "travel",
-            };
-            let mut desk = Desk::new(Arc::from([rule]));
+            let mut desk = desk("travel", "{user.name}", "travel");
             let mut told = Vec::new();
             desk.observe(card(Severity::Low), &[], &mut told);
             desk.observe(Finding { time: at(110), release: at(110), line_hash: 110, ..card(second) }, &[], &mut told);

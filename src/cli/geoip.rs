@@ -278,11 +278,7 @@ pub fn run(common: &Common, args: GeoipArgs) -> Exit {
     match done {
         Ok(0) => Exit::Done,
         Ok(_) => Exit::Usage,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-        Err(error) => {
-            eprintln!("tripline: {error}");
-            Exit::InputOutput
-        }
+        Err(error) => Exit::of(Err(error)),
     }
 }
 

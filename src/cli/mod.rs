@@ -37,6 +37,20 @@ pub enum Exit {
     StateDamaged,
 }
 
+impl Exit {
+    /// How a command ends that only reads and writes. Whoever reads our output may leave; that is no failure.
+    pub fn of(result: std::io::Result<()>) -> Exit {
+        match result {
+            Ok(()) => Exit::Done,
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Done,
+            Err(error) => {
+                eprintln!("tripline: {error}");
+                Exit::InputOutput
+            }
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(match exit {

@@ -70,14 +70,7 @@ pub fn run(common: &Common, args: NormalizeArgs) -> Exit {
         rejects.flush();
         out.flush()
     });
-    match result {
-        Ok(()) => Exit::Done,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-        Err(error) => {
-            eprintln!("tripline: {error}");
-            Exit::InputOutput
-        }
-    }
+    Exit::of(result)
 }
 
 /// Events as nested ECS objects.

@@ -68,65 +68,83 @@ impl AlertWriter {
 }
 
 /// `--rejects FILE`: one JSON object a line that did not become an event.
-pub struct RejectWriter(Option<BufWriter<File>>);
+pub struct RejectWriter(Sideline);
 
 impl RejectWriter {
     pub fn open(path: Option<&Path>) -> io::Result<RejectWriter> {
-        Ok(RejectWriter(path.map(File::create).transpose()?.map(BufWriter::new)))
+        Sideline::open(path, "rejects").map(RejectWriter)
     }
 
     pub fn write(&mut self, source: &str, reject: &Rejected) {
-        let Some(file) = &mut self.0 else { return };
-        let object = json!({
-            "source": source,
-            "line": reject.line,
-            "reason": reject.reason,
-            "text": String::from_utf8_lossy(&reject.text),
+        self.0.write(|| {
+            json!({
+                "source": source,
+                "line": reject.line,
+                "reason": reject.reason,
+                "text": String::from_utf8_lossy(&reject.text),
+            })
         });
-        if let Err(error) = writeln!(file, "{object}") {
-            eprintln!("tripline: rejects can no longer be written: {error}");
-            self.0 = None;
-        }
     }
 
     pub fn flush(&mut self) {
-        if let Some(Err(error)) = self.0.as_mut().map(Write::flush) {
-            eprintln!("tripline: rejects could not be written: {error}");
-        }
+        self.0.flush();
     }
 }
 
 /// `--suppressed FILE`: one JSON object for each finding that a promise had no room for.
-pub struct SuppressedWriter(Option<BufWriter<File>>);
+pub struct SuppressedWriter(Sideline);
 
 impl SuppressedWriter {
     pub fn open(path: Option<&Path>) -> io::Result<SuppressedWriter> {
-        Ok(SuppressedWriter(path.map(File::create).transpose()?.map(BufWriter::new)))
+        Sideline::open(path, "what is suppressed").map(SuppressedWriter)
     }
 
     pub fn wants(&self) -> bool {
-        self.0.is_some()
+        self.0.file.is_some()
     }
 
     pub fn write(&mut self, rule: &str, finding: &Finding) {
-        let Some(file) = &mut self.0 else { return };
-        let object = json!({
-            "time": finding.time.to_string(),
-            "rule": rule,
-            "entity": finding.entity().split(List::SEPARATOR).collect::<Vec<_>>(),
-            "score": finding.score,
-            "story": finding.story,
-            "because": finding.because.clone().into_object(),
+        self.0.write(|| {
+            json!({
+                "time": finding.time.to_string(),
+                "rule": rule,
+                "entity": finding.entity().split(List::SEPARATOR).collect::<Vec<_>>(),
+                "score": finding.score,
+                "story": finding.story,
+                "because": finding.because.clone().into_object(),
+            })
         });
-        if let Err(error) = writeln!(file, "{object}") {
-            eprintln!("tripline: what is suppressed can no longer be written: {error}");
-            self.0 = None;
-        }
     }
 
     pub fn flush(&mut self) {
-        if let Some(Err(error)) = self.0.as_mut().map(Write::flush) {
-            eprintln!("tripline: what is suppressed could not be written: {error}");
+        self.0.flush();
+    }
+}
+
+/// A file beside the output, for those who asked for one. When it can no longer be written, that is said once, and the run goes
+/// on.
+struct Sideline {
+    /// As complaints name it.
+    what: &'static str,
+    file: Option<BufWriter<File>>,
+}
+
+impl Sideline {
+    fn open(path: Option<&Path>, what: &'static str) -> io::Result<Sideline> {
+        Ok(Sideline { what, file: path.map(File::create).transpose()?.map(BufWriter::new) })
+    }
+
+    fn write(&mut self, object: impl FnOnce() -> serde_json::Value) {
+        let Some(file) = &mut self.file else { return };
+        if let Err(error) = writeln!(file, "{}", object()) {
+            eprintln!("tripline: {} can no longer be written: {error}", self.what);
+            self.file = None;
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Some(Err(error)) = self.file.as_mut().map(Write::flush) {
+            eprintln!("tripline: {} could not be written: {error}", self.what);
         }
     }
 }

@@ -91,11 +91,7 @@ pub fn run(common: &Common, args: RunArgs) -> Exit {
             }
             Exit::Done
         }
-        Err(LiveError::System(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-        Err(LiveError::System(error)) => {
-            eprintln!("tripline: {error}");
-            Exit::InputOutput
-        }
+        Err(LiveError::System(error)) => Exit::of(Err(error)),
         Err(LiveError::Source(error)) => {
             eprintln!("tripline: {error}");
             Exit::InputOutput

@@ -53,14 +53,7 @@ pub fn run(_common: &Common, args: ScoreArgs) -> Exit {
             Err(error) => Err(io::Error::new(error.kind(), format!("{} cannot be read: {error}", path.display()))),
         },
     };
-    match result {
-        Ok(()) => Exit::Done,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-        Err(error) => {
-            eprintln!("tripline: {error}");
-            Exit::InputOutput
-        }
-    }
+    Exit::of(result)
 }
 
 /// One row of the input.
