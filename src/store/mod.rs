@@ -22,6 +22,8 @@ use serde::{Deserialize, Serialize};
 use disk::{Disk, Real};
 use record::{Damaged, open as open_record, seal};
 
+/// How files begin that were databases.
+const DAMAGED: &str = "state.damaged-";
 /// Sequence number to what the engine was told.
 const JOURNAL: TableDefinition<u64, &[u8]> = TableDefinition::new("journal");
 /// Sequence number to a notification on its way.
@@ -227,12 +229,13 @@ impl Store {
         let problem = match Store::make(folder, &disk).and_then(|()| Store::try_open(folder, FILE, &disk)) {
             Ok(store) => {
                 store.sweep();
-                return Ok(Opened { store, set_aside: Vec::new() });
+                let set_aside = store.begun_beside().map_err(unusable)?.into_iter().collect();
+                return Ok(Opened { store, set_aside });
             }
             Err(StoreError::Damaged { problem, .. }) => problem,
             Err(other) => return Err(other),
         };
-        let aside = free_name(&*disk, folder, &format!("state.damaged-{date}")).map_err(unusable)?;
+        let aside = free_name(&*disk, folder, &format!("{DAMAGED}{date}")).map_err(unusable)?;
         disk.rename(&folder.join(FILE), &aside).map_err(unusable)?;
         disk.sync_folder(folder).map_err(unusable)?;
         Store::make(folder, &disk)?;
@@ -240,6 +243,17 @@ impl Store {
         let sentence =
             format!("the state was damaged ({problem}); it is now {}, and a new one was begun", show(&aside));
         Ok(Opened { store, set_aside: vec![sentence] })
+    }
+
+    /// That this database is new because another was damaged, for as long as nothing was written to it: a start that set the
+    /// damaged one aside may have failed before anybody heard of it.
+    fn begun_beside(&self) -> io::Result<Option<String>> {
+        let damaged = |it: &PathBuf| it.file_name().is_some_and(|it| it.to_string_lossy().starts_with(DAMAGED));
+        if self.last_group != 0 {
+            return Ok(None);
+        }
+        let last = self.disk.list(&self.folder)?.into_iter().filter(damaged).max();
+        Ok(last.map(|it| format!("the state was damaged before; it is now {}, and a new one was begun", show(&it))))
     }
 
     /// Makes a database where there is none. It has its name only when it is whole: a crash while one is made leaves nothing
@@ -795,6 +809,12 @@ mod tests {
             assert_eq!(opened.set_aside.len(), 1, "{:?}", opened.set_aside);
             assert_eq!(opened.store.next_journal(), 1);
         }
+        // Whoever starts next hears of it too, until something is written: the one who found it may have failed to start.
+        let mut opened = open(&folder);
+        assert_eq!(opened.set_aside.len(), 1, "{:?}", opened.set_aside);
+        opened.store.commit(&Group { number: 1, entries: vec![vec![1]], ..Group::default() }).unwrap();
+        drop(opened);
+        assert_eq!(open(&folder).set_aside, Vec::<String>::new());
         fs::write(&path, &whole).unwrap();
         assert!(verify(&folder).unwrap().problems.is_empty());
         fs::remove_dir_all(folder).unwrap();
