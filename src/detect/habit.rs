@@ -190,15 +190,7 @@ fn place(second: i64, cycle: i64, slots: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn noise(seed: &mut u64) -> f64 {
-        let mut sum = 0.0;
-        for _ in 0..12 {
-            *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            sum += (*seed >> 11) as f64 / (1u64 << 53) as f64;
-        }
-        sum - 6.0
-    }
+    use crate::detect::testing::noise;
 
     #[test]
     fn a_week_is_learned() {
