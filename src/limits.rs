@@ -60,6 +60,10 @@ pub const VALUE_BYTES_MAX: usize = 4096;
 pub const JUMP_CONFIRMATIONS: u64 = 16;
 /// Bytes of lines handed to a front at once.
 pub const BATCH_BYTES: usize = 256 << 10;
+/// A log that runs newest first is held whole to be read from its end. More: it is read as it stands, and the summary says so.
+pub const TURNED_BYTES_MAX: usize = 512 << 20;
+/// Lines that are asked for their times to find out whether a log runs newest first.
+pub const TURNED_SAMPLE_LINES: usize = 256;
 /// Batches on their way between threads. Full: the reader waits, and the sender feels it.
 pub const BATCHES_WAITING_MAX: usize = 8;
 /// TCP connections at once. More: the one whose last complete line is oldest is closed and counted.

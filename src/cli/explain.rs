@@ -19,17 +19,21 @@ use crate::matcher::{Lists, operand};
 use crate::model::canonical::canonical;
 use crate::model::{Alert, Event, Span, State, Timestamp, Value};
 use crate::runtime::clock;
+use crate::runtime::newest_first::Compass;
 use crate::runtime::replay::{Replay, Sink, replay};
 use crate::runtime::setup::{Setup, read_lists};
 use crate::source::batch::LineBatch;
 use crate::source::frame::Framer;
 use crate::source::reader::{HandOver, Progress, Reader as LineReader};
 
+/// How long lines wait for each other here: what `replay` takes where nothing is said.
+const LATENESS: Span = Span::from_secs(2);
+
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
     /// The log; `-` or none: stdin
     pub file: Option<String>,
-    /// Which line of it [default: the last]; those before it are its history
+    /// Which line of it [default: the last]; those before it (behind it, in a log that runs newest first) are its history
     #[arg(long, value_name = "N")]
     pub line: Option<usize>,
 }
@@ -52,7 +56,12 @@ pub fn run(common: &Common, args: ExplainArgs) -> Exit {
         eprintln!("tripline: there is no line {number}; the log has {} lines", lines.len());
         return Exit::Problems;
     }
-    let explain = Explain { setup: &setup, lists: &lists, history: &lines[..number], asked: !common.rule.is_empty() };
+    let history = match newest_first(&setup, &lines) {
+        true => lines[number - 1..].iter().rev().cloned().collect(),
+        false => lines[..number].to_vec(),
+    };
+    let asked = !common.rule.is_empty();
+    let explain = Explain { setup: &setup, lists: &lists, history: &history, number, asked };
     if explain.all() { Exit::Done } else { Exit::Problems }
 }
 
@@ -82,11 +91,20 @@ fn read(file: Option<&str>, setup: &Setup) -> Result<Vec<String>, Exit> {
     Ok(lines)
 }
 
+/// Whether a replay would read the log from its end.
+fn newest_first(setup: &Setup, lines: &[String]) -> bool {
+    let reader = Reader::new(setup.set.clone(), setup.enricher());
+    let mut compass = Compass { reader, reading: &setup.reading, reference: clock::now(), lateness: LATENESS };
+    compass.points_back(lines.iter().map(String::as_str))
+}
+
 struct Explain<'a> {
     setup: &'a Setup,
     lists: &'a Lists,
     /// Up to and with the line in question.
     history: &'a [String],
+    /// Which line of the log that is.
+    number: usize,
     /// Rules were named.
     asked: bool,
 }
@@ -104,7 +122,7 @@ impl Explain<'_> {
     fn all(&self) -> bool {
         let set = &self.setup.set;
         let Some(line) = self.history.last() else { return false };
-        println!("line {}  {}", self.history.len(), shown(line, 200));
+        println!("line {}  {}", self.number, shown(line, 200));
         let mut reader = Reader::new(set.clone(), self.setup.enricher());
         let writer = Writer::new(set, false);
         let mut held = Vec::new();
@@ -335,13 +353,8 @@ impl Explain<'_> {
         let framer = Framer::new(0, self.setup.config.limits.line.0 as usize);
         let bytes = Box::new(Cursor::new(text.into_bytes()));
         let reader = LineReader::new("log", framer, bytes, HandOver::Full, Progress::default());
-        let job = Replay {
-            readers: vec![reader],
-            lateness: Span::from_secs(2),
-            threads: 1,
-            reference: clock::now(),
-            lessons: None,
-        };
+        let job =
+            Replay { readers: vec![reader], lateness: LATENESS, threads: 1, reference: clock::now(), lessons: None };
         let mut sink = Collect(Vec::new());
         // Lines in memory cannot fail to be read, nor alerts to be kept.
         let _ = replay(self.setup, job, &mut sink);

@@ -176,6 +176,16 @@ pub fn summary(engine: &Engine, stats: &Stats, fired: &BTreeMap<String, u64>, to
             grouped(counts.without_entity),
         );
     }
+    // A few stragglers are nothing to act on; a log that is out of order is.
+    if stats.late * 100 > stats.hits {
+        let seconds = stats.latest.micros() / 1_000_000 + 1;
+        let enough = match seconds {
+            0..60 => format!("{seconds}s"),
+            60..7200 => format!("{}m", seconds / 60 + 1),
+            _ => format!("{}h", seconds / 3600 + 1),
+        };
+        let _ = writeln!(out, "the log is not in the order of its times: --lateness {enough} would put it in order");
+    }
     for (rule, count) in engine.shadowed() {
         let _ = writeln!(out, "  {rule}  {} alerts in the shadow, not told", grouped(count));
     }

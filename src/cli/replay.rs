@@ -105,8 +105,13 @@ pub fn run(common: &Common, args: ReplayArgs) -> Exit {
             return Exit::InputOutput;
         }
     };
-    let mut sink =
-        ReplaySink { alerts, rejects: &mut rejects, suppressed: &mut suppressed, bar: bar(common, &readers) };
+    let mut sink = ReplaySink {
+        alerts,
+        rejects: &mut rejects,
+        suppressed: &mut suppressed,
+        bar: bar(common, &readers),
+        notes: Vec::new(),
+    };
     let reference = clock::now();
     let lessons = match history(common, &setup, &args.learn_from, args.lateness) {
         Ok(it) => it,
@@ -121,11 +126,13 @@ pub fn run(common: &Common, args: ReplayArgs) -> Exit {
         bar.finish_and_clear();
     }
     let fired = std::mem::take(&mut sink.alerts.fired);
+    let notes = std::mem::take(&mut sink.notes);
     rejects.flush();
     suppressed.flush();
     match result.and_then(|it| flushed.map(|()| it).map_err(ReplayError::Output)) {
         Ok((engine, stats)) => {
             if !common.quiet {
+                notes.iter().for_each(|it| eprintln!("{it}"));
                 eprint!("{}", summary(&engine, &stats, &fired, took));
             }
             // The process ends now, and gives its memory back at once: piece by piece was 3 % of a run.
@@ -186,6 +193,8 @@ struct ReplaySink<'a> {
     rejects: &'a mut RejectWriter,
     suppressed: &'a mut SuppressedWriter,
     bar: Option<ProgressBar>,
+    /// What is said about sources at the end.
+    notes: Vec<String>,
 }
 
 impl Sink for ReplaySink<'_> {
@@ -209,6 +218,10 @@ impl Sink for ReplaySink<'_> {
 
     fn suppressed(&mut self, rule: &str, finding: &Finding) {
         self.suppressed.write(rule, finding);
+    }
+
+    fn noted(&mut self, source: &str, note: &'static str) {
+        self.notes.push(format!("{source} {note}"));
     }
 
     fn progress(&mut self, _engine: &Engine, readers: &[Reader]) {

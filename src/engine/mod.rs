@@ -316,6 +316,7 @@ impl Engine {
             opened,
             folded,
             late: self.clocks.iter().map(|it| it.late).sum(),
+            latest: self.clocks.iter().map(|it| it.latest).max().unwrap_or_default(),
             suspect: self.clocks.iter().map(|it| it.suspect).sum(),
             unlisted: self.desk.unlisted(),
             cut_short: self.desk.cut_short(),
@@ -538,6 +539,8 @@ pub struct Stats {
     /// Findings that were added to an open alert.
     pub folded: u64,
     pub late: u64,
+    /// How late the latest of them was.
+    pub latest: Span,
     pub suspect: u64,
     /// Alerts that estimates alone would have opened, beyond what is opened in a minute.
     pub unlisted: u64,

@@ -126,6 +126,8 @@ pub struct SourceClock {
     /// Until then its lines do not wait for each other, because too much waited.
     hurried: Timestamp,
     pub late: u64,
+    /// How late the latest of them was; of this life only.
+    pub latest: Span,
     pub suspect: u64,
 }
 
@@ -176,6 +178,7 @@ impl SourceClock {
             heard: None,
             hurried: Timestamp::MIN,
             late: 0,
+            latest: Span::ZERO,
             suspect: 0,
         }
     }
@@ -209,6 +212,7 @@ impl SourceClock {
             heard: saved.heard,
             hurried: saved.hurried,
             late: saved.late,
+            latest: Span::ZERO,
             suspect: saved.suspect,
         }
     }
@@ -351,7 +355,10 @@ impl SourceClock {
                 }
                 let watermark = if standing == Timestamp::MIN { standing } else { standing.minus(self.lateness) };
                 hit.late = hit.time < watermark;
-                self.late += u64::from(hit.late);
+                if hit.late {
+                    self.late += 1;
+                    self.latest = self.latest.max(standing.since(hit.time));
+                }
                 hit.release = hit.time.max(watermark);
             }
             for (stretch, verdict) in track.stretches.iter().zip(verdicts) {

@@ -8,6 +8,7 @@ pub mod keeper;
 pub mod learn;
 pub mod live;
 pub mod metrics;
+pub mod newest_first;
 pub mod own;
 pub mod pool;
 pub mod replay;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::crew::Crew;
+use super::newest_first::{Compass, Course};
 use super::pool::{Pool, Work};
 use super::setup::Setup;
 use crate::engine::save::Lessons;
-use crate::engine::{Engine, Rejected, Stats};
+use crate::engine::{Engine, Reader as EventReader, Rejected, Stats};
 use crate::model::{Alert, Finding, Span, Timestamp};
 use crate::source::SourceError;
 use crate::source::reader::Reader;
@@ -35,6 +36,8 @@ pub trait Sink {
     }
     /// What a promise had no room for, and whose it was.
     fn suppressed(&mut self, _rule: &str, _finding: &Finding) {}
+    /// Something about a source that the person who named it wants to know.
+    fn noted(&mut self, _source: &str, _note: &'static str) {}
     /// Something was read: a moment to show progress.
     fn progress(&mut self, engine: &Engine, readers: &[Reader]);
 }
@@ -46,7 +49,8 @@ pub enum ReplayError {
     Output(std::io::Error),
 }
 
-/// Reads everything and tells everything. Sources are read so that none runs far ahead of the others in event time.
+/// Reads everything and tells everything. Sources are read so that none runs far ahead of the others in event time, and
+/// those that run newest first from their ends.
 pub fn replay(setup: &Setup, mut job: Replay, sink: &mut dyn Sink) -> Result<(Engine, Stats), ReplayError> {
     // In one thread more shards would only look at every hit more often.
     let shards = if job.lessons.is_some() { 1 } else { job.threads.max(1) };
@@ -65,6 +69,13 @@ pub fn replay(setup: &Setup, mut job: Replay, sink: &mut dyn Sink) -> Result<(En
     if sink.wants_suppressed() {
         engine.keep_suppressed();
     }
+    let mut compass = Compass {
+        reader: EventReader::new(setup.set.clone(), setup.enricher()),
+        reading: &setup.reading,
+        reference: job.reference,
+        lateness: job.lateness,
+    };
+    let mut courses: Vec<Course> = job.readers.iter().map(|_| Course::default()).collect();
     let readings = |_: u16| setup.reading.clone();
     let fronts = (0..job.threads.max(1)).map(|_| setup.front()).collect();
     std::thread::scope(|scope| {
@@ -78,12 +89,16 @@ pub fn replay(setup: &Setup, mut job: Replay, sink: &mut dyn Sink) -> Result<(En
             let mut work = feed.spare.pop().unwrap_or_default();
             work.lines.clear();
             work.lines.source = source as u16;
-            if job.readers[source].next(&mut work.lines).map_err(ReplayError::Input)? {
+            let next = courses[source].next(&mut job.readers[source], &mut work.lines, &mut compass);
+            if next.map_err(ReplayError::Input)? {
                 pool.send(work, &readings, job.reference);
             } else {
                 // Batches of other sources may be inside; its own must be observed before its end.
                 while feed.take(&mut pool, &mut engine, &mut job, sink)? {}
                 feed.open[source] = false;
+                if let Some(note) = courses[source].note() {
+                    sink.noted(&names[source], note);
+                }
                 engine.end_source(source as u16, &mut feed.told);
                 sink.told(&mut feed.told).map_err(ReplayError::Output)?;
             }

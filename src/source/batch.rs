@@ -136,6 +136,12 @@ impl LineBatch {
         self.rejects.retain(|it| it.number >= number);
     }
 
+    /// Puts the last line first.
+    pub fn turn(&mut self) {
+        self.lines.reverse();
+        self.rejects.reverse();
+    }
+
     /// Copies text into the arena; says where it begins.
     pub(super) fn append(&mut self, text: &str) -> usize {
         let start = self.text.len();

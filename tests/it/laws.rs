@@ -4,7 +4,7 @@
 //! evidence. A law that fails names the seed; the same seed fails again.
 
 use crate::log::{Line, Random, flood, generate, shuffle, strangers, text};
-use crate::play::{How, Played, play, play_all};
+use crate::play::{How, Played, bare, play, play_all};
 use crate::program::{Folder, tripline};
 
 const SEEDS: std::ops::Range<u64> = 0..8;
@@ -84,6 +84,24 @@ fn on_the_second(line: &Line) -> Line {
         text.replace_range(at + 9..at + 12, "000");
     }
     Line { at_ms: second * 1000, text }
+}
+
+#[test]
+fn a_file_may_run_newest_first() {
+    let folder = Folder::new();
+    for seed in 0..2 {
+        let log = generate(seed, LINES);
+        let played = |name: &str, lines: &[Line]| {
+            let path = folder.write(name, text(lines).as_bytes());
+            let done = tripline(&["replay", "--all-rules", &path]).succeeds();
+            (done.stdout.lines().map(|it| bare(serde_json::from_str(it).unwrap())).collect::<Vec<_>>(), done.stderr)
+        };
+        let turned: Vec<Line> = log.iter().rev().cloned().collect();
+        let ((expected, before), (found, after)) = (played("forwards.log", &log), played("backwards.log", &turned));
+        assert!(expected.len() > 10, "SEED={seed}: a quiet log proves nothing");
+        same(&format!("newest first, SEED={seed}"), &expected, &found);
+        assert!(after.contains("runs newest first") && !before.contains("newest first"), "{before}{after}");
+    }
 }
 
 #[test]
