@@ -143,6 +143,11 @@ impl Color {
     }
 }
 
+/// How wide the terminal is that standard output goes to; without end where it goes elsewhere, or will not say.
+pub fn columns() -> usize {
+    console::Term::stdout().size_checked().map_or(usize::MAX, |(_, columns)| usize::from(columns).max(40))
+}
+
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// The service: sources in, alerts out

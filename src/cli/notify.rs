@@ -33,7 +33,11 @@ pub enum NotifyCommand {
 }
 
 pub fn run(common: &Common, args: NotifyArgs) -> Exit {
-    let moment = Moment { now: clock::now(), look: if common.color.on_stdout() { Look::Color } else { Look::Plain } };
+    let look = match common.color.on_stdout() {
+        true => Look::Color { columns: super::columns() },
+        false => Look::Plain,
+    };
+    let moment = Moment { now: clock::now(), look };
     let name = match &args.command {
         NotifyCommand::Test { receiver } | NotifyCommand::Render { receiver, .. } => receiver,
     };

@@ -88,7 +88,7 @@ pub fn run(common: &Common, args: ReplayArgs) -> Exit {
     };
     let look = match args.output {
         Some(Output::Ndjson | Output::Html) => Look::Lines,
-        Some(Output::Text) | None if common.color.on_stdout() => Look::Color,
+        Some(Output::Text) | None if common.color.on_stdout() => Look::Color { columns: super::columns() },
         Some(Output::Text) => Look::Plain,
         None if io::stdout().is_terminal() => Look::Plain,
         None => Look::Lines,

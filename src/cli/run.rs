@@ -45,7 +45,7 @@ pub fn run(common: &Common, args: RunArgs) -> Exit {
         return common.refuse(&Refusal { problems });
     }
     let look = match common.color.on_stdout() {
-        true => Look::Color,
+        true => Look::Color { columns: super::columns() },
         false if io::stdout().is_terminal() => Look::Plain,
         false => Look::Lines,
     };

@@ -11,8 +11,8 @@ use crate::model::{Alert, Severity, State};
 /// How standard output wants it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Look {
-    /// Text with colours: a terminal.
-    Color,
+    /// Text with colours, and lines of a log cut to so many columns: a terminal.
+    Color { columns: usize },
     /// The same text without.
     Plain,
     /// One JSON object a line: a pipe.
@@ -22,8 +22,8 @@ pub enum Look {
 /// The alert as it is written, with its line ends.
 pub fn compose(alert: &Alert, look: Look) -> String {
     match look {
-        Look::Color => text(alert, &Paint { on: true }),
-        Look::Plain => text(alert, &Paint { on: false }),
+        Look::Color { columns } => text(alert, &Paint { on: true, columns }),
+        Look::Plain => text(alert, &Paint { on: false, columns: usize::MAX }),
         Look::Lines => line(alert),
     }
 }
@@ -35,11 +35,19 @@ pub fn line(alert: &Alert) -> String {
 
 struct Paint {
     on: bool,
+    columns: usize,
 }
 
 impl Paint {
     fn with(&self, code: &str, text: &str) -> String {
         if self.on { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.into() }
+    }
+
+    /// A line below the head, its end left out where it would not fit.
+    fn line(&self, out: &mut String, line: &str) {
+        let line = format!("         {line}");
+        out.push_str(&console::truncate_str(&line, self.columns, "…"));
+        out.push('\n');
     }
 }
 
@@ -60,18 +68,18 @@ fn text(alert: &Alert, paint: &Paint) -> String {
             .map(|(name, value)| format!("{} {}", paint.with("2", &escape::terminal(name)), escape::terminal(value)))
             .collect();
         if !facts.is_empty() {
-            out.push_str(&format!("         {}\n", facts.join(" · ")));
+            paint.line(&mut out, &facts.join(" · "));
         }
     }
     let tags: String = alert.rule.tags.iter().map(|it| format!("{} ", escape::terminal(it))).collect();
     let tail = format!("{tags}alert {}", escape::terminal(&alert.id));
-    out.push_str(&format!("         {}\n", paint.with("2", &tail)));
+    paint.line(&mut out, &paint.with("2", &tail));
     let places: Vec<String> =
         alert.evidence.iter().map(|it| format!("{}:{}", escape::terminal(&it.source), it.line)).collect();
     let width = places.iter().map(|it| it.chars().count()).max().unwrap_or(0).min(32);
     for (place, it) in places.iter().zip(&alert.evidence) {
         let bar = paint.with("2", &format!("│ {place:<width$}"));
-        out.push_str(&format!("         {bar}  {}\n", escape::terminal(&it.text)));
+        paint.line(&mut out, &format!("{bar}  {}", escape::terminal(&it.text)));
     }
     out
 }
@@ -114,11 +122,23 @@ HIGH     2025-04-12T08:03:40.500Z  repeated-login-failures
 
     #[test]
     fn colour_changes_nothing_but_colour() {
-        let mut text = compose(&sample::alert(), Look::Color);
+        let mut text = compose(&sample::alert(), Look::Color { columns: usize::MAX });
         for code in ["1;31", "1", "2", "0"] {
             text = text.replace(&format!("\u{1b}[{code}m"), "");
         }
         assert_eq!(text, compose(&sample::alert(), Look::Plain));
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_the_beginning_of_each_line() {
+        let text = compose(&sample::alert(), Look::Color { columns: 40 });
+        let whole = compose(&sample::alert(), Look::Plain);
+        for (cut, whole) in text.lines().zip(whole.lines()).skip(2) {
+            let bare = console::strip_ansi_codes(cut).into_owned();
+            assert!(bare.chars().count() <= 40, "{bare}");
+            assert!(bare == whole || whole.starts_with(bare.trim_end_matches('…')), "{bare}");
+        }
+        assert!(text.contains('…'), "{text}");
     }
 
     #[test]
