@@ -28,6 +28,8 @@ pub struct RuleCard {
     pub template: Template,
     pub severity: Severity,
     pub tags: Vec<String>,
+    /// What the person paged should know.
+    pub about: String,
     /// Names of the fields that make its entity.
     pub by: Vec<String>,
     /// How each of them is compared.
@@ -416,6 +418,7 @@ fn open(rule: &RuleCard, key: String, finding: Finding, sources: &[Arc<str>], nu
             title: rule.title.clone(),
             severity: finding.severity.unwrap_or(rule.severity),
             tags: rule.tags.clone(),
+            about: String::new(),
         },
         entity: shown,
         opened_at: finding.time,
@@ -442,6 +445,8 @@ fn open(rule: &RuleCard, key: String, finding: Finding, sources: &[Arc<str>], nu
         proofs,
         number,
     };
+    // Not kept with the open alert: who is told that it is over has read it.
+    alert.rule.about = rule.about.clone();
     alert.summary = summary(rule, &alert, open.since, &open.values, open.story.as_deref());
     alert.evidence = evidence(&open.proofs, open.oldest);
     (open, alert)
@@ -642,6 +647,7 @@ mod tests {
             template: Template::parse(title).unwrap(),
             severity: Severity::High,
             tags: vec![],
+            about: "Look at the log.".into(),
             by: vec!["user.name".into()],
             compare: vec![Compare::Folded],
             carried: vec![],

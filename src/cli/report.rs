@@ -29,7 +29,11 @@ pub fn article(alert: &Alert) -> String {
         return out;
     }
     // Writing to a String cannot fail.
-    let _ = write!(out, "<article class=\"{severity}\"><h2>{}</h2>\n<dl>", html(&alert.summary));
+    let _ = writeln!(out, "<article class=\"{severity}\"><h2>{}</h2>", html(&alert.summary));
+    if !alert.rule.about.is_empty() {
+        let _ = writeln!(out, "<p>{}</p>", html(&alert.rule.about));
+    }
+    out.push_str("<dl>");
     let mut row = |name: &str, value: &str| {
         let _ = write!(out, "<dt>{}</dt><dd>{}</dd>", html(name), html(value));
     };

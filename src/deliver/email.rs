@@ -91,6 +91,9 @@ fn facts_of(alert: &Alert) -> Vec<(String, String)> {
 
 fn text(alert: &Alert) -> String {
     let mut out = format!("{}: {}\r\n\r\n", facts::headline(alert), escape::terminal(&alert.summary));
+    if !alert.rule.about.is_empty() {
+        out.push_str(&format!("{}\r\n\r\n", escape::terminal(&alert.rule.about)));
+    }
     for (name, value) in facts_of(alert) {
         out.push_str(&format!("{:<12} {}\r\n", escape::terminal(&name), escape::terminal(&value)));
     }
@@ -124,6 +127,10 @@ fn html(alert: &Alert) -> String {
     for (id, page) in facts::techniques(alert) {
         row("ATT&amp;CK", &format!("<a href=\"{page}\" style=\"color:#2563eb\">{id}</a>"));
     }
+    let about = match alert.rule.about.as_str() {
+        "" => String::new(),
+        about => format!("<p style=\"margin:0 0 14px;line-height:1.5\">{}</p>\r\n", escape::html(about)),
+    };
     let mut evidence = String::new();
     if !alert.evidence.is_empty() {
         evidence.push_str("<p style=\"margin:16px 0 6px;color:#64748b\">Evidence, as logged</p>\r\n");
@@ -141,7 +148,7 @@ fn html(alert: &Alert) -> String {
         "<!doctype html>\r\n<html><body style=\"margin:0;padding:16px;background:#ffffff;color:#0f172a;{FONT};font-size:14px\">\r\n\
          <div style=\"max-width:640px;border:1px solid #e2e8f0;border-top:4px solid {color};border-radius:6px;padding:16px 20px\">\r\n\
          <p style=\"margin:0 0 6px;color:{color};font-weight:700;letter-spacing:.04em\">{headline}</p>\r\n\
-         <p style=\"margin:0 0 14px;font-size:17px;font-weight:600\">{summary}</p>\r\n\
+         <p style=\"margin:0 0 14px;font-size:17px;font-weight:600\">{summary}</p>\r\n{about}\
          <table style=\"border-collapse:collapse;font-size:14px\">\r\n{rows}</table>\r\n{evidence}\
          <p style=\"margin:14px 0 0;color:#94a3b8;font-size:12px\">alert {id} from Tripline</p>\r\n\
          </div></body></html>\r\n",
@@ -195,8 +202,12 @@ Content-Type: multipart/alternative;\r
         assert_eq!(head, expected);
         assert!(body.contains("HIGH: 5 failed logins for ann@example.com in 21s"), "{body}");
         assert!(body.contains("within       10m"), "{body}");
+        for part in [text(&sample::alert()), html(&sample::alert())] {
+            assert!(part.contains("See whether a login succeeded afterwards."), "{part}");
+        }
 
-        let (head, _) = mail(&sample::resolved());
+        let (head, body) = mail(&sample::resolved());
+        assert!(!body.contains("See whether"), "who hears that it is over has been told: {body}");
         for line in [
             "Message-ID: <0123456789abcdef0123456789abcdef.resolved@example.com>",
             "In-Reply-To: <0123456789abcdef0123456789abcdef.firing@example.com>",

@@ -16,6 +16,7 @@ pub fn test_alert(now: Timestamp) -> Alert {
             title: "Test alert".into(),
             severity: Severity::Info,
             tags: vec!["test".into()],
+            about: String::new(),
         },
         entity: Map::from_iter([("user.name".into(), text("test@example.com"))]),
         opened_at: now,
@@ -35,7 +36,8 @@ pub fn test_alert(now: Timestamp) -> Alert {
 pub fn alert() -> Alert {
     serde_json::from_str(
         r#"{"schema":1,"id":"0123456789abcdef0123456789abcdef","state":"firing",
-        "rule":{"id":"repeated-login-failures","title":"{count} failed logins","severity":"high","tags":["brute-force","attack.t1110"]},
+        "rule":{"id":"repeated-login-failures","title":"{count} failed logins","severity":"high","tags":["brute-force","attack.t1110"],
+        "about":"Somebody guesses passwords. See whether a login succeeded afterwards."},
         "entity":{"user.name":"ann@example.com"},"opened_at":"2025-04-12T08:03:21Z","last_seen_at":"2025-04-12T08:03:40.5Z",
         "count":5,"score":12.0,"summary":"5 failed logins for ann@example.com in 21s",
         "because":{"kind":"count","at_least":5,"within_s":600,"seen":5},
@@ -48,7 +50,9 @@ pub fn alert() -> Alert {
 #[cfg(test)]
 pub fn resolved() -> Alert {
     let resolved_at = Some(alert().last_seen_at.plus(crate::model::Span::from_secs(600)));
-    Alert { state: State::Resolved, resolved_at, ..alert() }
+    let mut alert = Alert { state: State::Resolved, resolved_at, ..alert() };
+    alert.rule.about.clear();
+    alert
 }
 
 /// Everything an attacker would put into a name, in every place an attacker can reach.
@@ -69,6 +73,7 @@ pub fn hostile() -> Alert {
     alert.evidence[0].hash = HOSTILE.into();
     alert.id = HOSTILE.into();
     alert.rule.id = HOSTILE.into();
+    alert.rule.about = HOSTILE.into();
     alert.rule.tags.push(HOSTILE.into());
     alert
 }

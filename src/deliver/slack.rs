@@ -33,6 +33,9 @@ pub fn compose(alert: &Alert) -> Value {
         let some: Vec<Value> = some.iter().map(|(name, value)| field(name, value)).collect();
         blocks.push(json!({"type": "section", "fields": some}));
     }
+    if !alert.rule.about.is_empty() {
+        blocks.push(json!({"type": "section", "text": plain(&alert.rule.about, SECTION_CHARS_MAX)}));
+    }
     if alert.state == State::Firing && !alert.evidence.is_empty() {
         blocks.push(json!({"type": "section", "text": markdown(&evidence(alert))}));
     }
@@ -161,6 +164,9 @@ mod tests {
                         marked("*opened*\n`2025-04-12T08:03:21Z`"),
                         marked("*last seen*\n`2025-04-12T08:03:40.500Z`"),
                     ]},
+                    {"type": "section", "text": plain(
+                        "Somebody guesses passwords. See whether a login succeeded afterwards."
+                    )},
                     {"type": "section", "text": marked(
                         "```stdin:17 2025-04-12 08:03:00 | 103.44.55.21 | ann@example.com | Brazil | Login failure\n\
                          stdin:29 2025-04-12 08:03:21 | 103.44.55.21 | ann@example.com | Brazil | Login failure\n```"

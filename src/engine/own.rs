@@ -22,6 +22,7 @@ pub fn alert(what: &str, severity: Severity, summary: &str, now: Timestamp) -> A
             title: "{story}".into(),
             severity,
             tags: vec!["tripline".into()],
+            about: String::new(),
         },
         entity: Map::new(),
         opened_at: now,

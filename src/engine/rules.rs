@@ -200,6 +200,7 @@ fn card(rule: &Rule, title: &Template) -> RuleCard {
         template: title.clone(),
         severity: rule.severity,
         tags: rule.tags.clone(),
+        about: rule.about.clone(),
         by: rule.by.iter().map(|it| it.field().trim_start_matches('.').to_string()).collect(),
         compare: rule.by.iter().map(compare).collect(),
         carried_before: rule.detect.fields().len(),

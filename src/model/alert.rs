@@ -61,6 +61,9 @@ pub struct RuleHead {
     pub severity: Severity,
     #[serde(default)]
     pub tags: Vec<String>,
+    /// For the person paged: what it means, what to check, when it is harmless. Said when the alert opens.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub about: String,
 }
 
 /// A line that made a detector say so.

@@ -378,7 +378,13 @@ mod tests {
     fn alert(name: &str, state: State) -> Alert {
         let mut entity = serde_json::Map::new();
         entity.insert("user.name".into(), name.into());
-        let rule = RuleHead { id: "r".into(), title: "t".into(), severity: Severity::High, tags: vec![] };
+        let rule = RuleHead {
+            id: "r".into(),
+            title: "t".into(),
+            severity: Severity::High,
+            tags: vec![],
+            about: String::new(),
+        };
         Alert {
             schema: 1,
             id: "0".into(),
