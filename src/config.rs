@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::deliver::config::{Ordered, Route, Settings};
+use crate::format::FORMATS;
+use crate::model::text::nearest;
 use crate::model::{Span, Zone};
 use crate::rule::problem::{Problem, Refusal, Source};
+use crate::rule::tree::{self, Node};
 use crate::source::SourceConfig;
 
 /// Everything that can be set. What is left out has the default that its page names.
@@ -155,48 +158,114 @@ fn begins_with_bracket(text: &str) -> bool {
     code.is_some_and(|it| it.starts_with('('))
 }
 
+/// A configuration's text, for the places of what is wrong in it.
+struct Places {
+    source: Source,
+    tree: Option<Node>,
+}
+
+impl Places {
+    fn of(named: Option<&Path>) -> Places {
+        let file = named.unwrap_or(Path::new(DEFAULT_FILE));
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let tree = tree::parse(&text).ok().flatten();
+        Places { source: Source { name: file.display().to_string(), text: text.as_str().into() }, tree }
+    }
+
+    /// The value at `receivers.hook.url` or `routes[1].to`, or as much of the way as is there.
+    fn node(&self, path: &str) -> Option<&Node> {
+        let text: &str = &self.source.text;
+        let mut node = self.tree.as_ref()?;
+        for word in path.split(['.', '[', ']']).filter(|it| !it.is_empty()) {
+            let by_key = node.items().iter().find(|it| {
+                let key = it.key.clone().map(|at| &text[at]);
+                key.is_some_and(|it| it == word || tree::decoded(it) == word)
+            });
+            let found = by_key.or_else(|| word.parse::<usize>().ok().and_then(|it| node.items().get(it)));
+            match found {
+                Some(it) => node = &it.value,
+                None => break,
+            }
+        }
+        Some(node)
+    }
+
+    /// A problem with what stands at a path of keys; under `look_for` in it, where that is said.
+    fn at(&self, path: &str, look_for: Option<&str>, what: String) -> Problem {
+        let Some(node) = self.node(path) else { return Problem::of_file(&self.source.name, what) };
+        let inside = look_for.and_then(|it| self.source.text[node.span.clone()].find(it).map(|at| (at, it.len())));
+        let span = match inside {
+            Some((at, len)) => node.span.start + at..node.span.start + at + len,
+            None => node.head(),
+        };
+        Problem::at(&self.source, span, what)
+    }
+}
+
 /// What is wrong with the sources of a configuration, with the places in its file.
 pub fn source_problems(config: &Config, named: Option<&Path>) -> Vec<Problem> {
-    let file = named.unwrap_or(Path::new(DEFAULT_FILE));
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    let source = Source { name: file.display().to_string(), text: text.as_str().into() };
-    // A text is looked for as it is written; one with escapes in it is not found, and the file alone is named.
-    let place = |what: &str, part: std::ops::Range<usize>, problem: String| match text.find(&format!("\"{what}\"")) {
-        Some(at) => Problem::at(&source, at + 1 + part.start..at + 1 + part.end, problem),
-        None => Problem::of_file(&source.name, format!("{what}: {problem}")),
-    };
+    sources(config, &Places::of(named))
+}
+
+fn sources(config: &Config, places: &Places) -> Vec<Problem> {
+    let place = |index: usize, key: &str, what: String| places.at(&format!("sources[{index}].{key}"), None, what);
     let mut all = Vec::new();
     let mut paths = Vec::new();
-    for it in &config.sources {
+    for (index, it) in config.sources.iter().enumerate() {
         let path = it.path().unwrap_or_default();
         if let Err(error) = it.check() {
-            all.push(place(path, error.at, error.problem.into()).hint(error.advice));
+            let part = path.get(error.at.clone());
+            let problem = places.at(&format!("sources[{index}].path"), part, error.problem.into());
+            all.push(problem.hint(error.advice));
         }
         if it.path().is_some() && paths.contains(&path) {
             let problem = "another source reads this path already: its lines would count twice";
-            all.push(place(path, 0..path.len(), problem.into()));
+            all.push(place(index, "path", problem.into()));
         }
         paths.push(path);
         if let Some(zone) = it.common().zone.filter(|it| Zone::parse(it).is_none()) {
-            let problem = place(zone, 0..zone.len(), format!("`{zone}` is no time zone"));
+            let problem = place(index, "zone", format!("`{zone}` is no time zone"));
             all.push(problem.hint("write UTC, +02:00 or Europe/Athens"));
+        }
+        let formats = || FORMATS.iter().map(|it| it.name).chain(["auto"]);
+        if let Some(format) = it.common().format.filter(|it| formats().all(|known| known != *it)) {
+            let problem = place(index, "format", format!("there is no format `{format}`"));
+            let problem = problem.expected(format!("one of {}", formats().collect::<Vec<_>>().join(", ")));
+            all.push(match nearest(format, formats()) {
+                Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                None => problem,
+            });
+        }
+        if let SourceConfig::Tcp { listen, .. } = it
+            && !is_listener(listen)
+        {
+            all.push(no_listener(place(index, "listen", format!("`{listen}` is no address with a port"))));
         }
     }
     all
 }
 
+/// `address:port` or `name:port`.
+fn is_listener(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+fn no_listener(problem: Problem) -> Problem {
+    problem.expected("an address and a port up to 65535").hint("for example \"127.0.0.1:7171\" or \"[::1]:7171\"")
+}
+
 /// Everything wrong with a configuration that reading it could not see. `named`: its file, if it is not the default.
 pub fn problems(config: &Config, named: Option<&Path>) -> Vec<Problem> {
-    let about = |what: String| Problem::of_file(DEFAULT_FILE, what);
-    let mut all = source_problems(config, named);
-    if let Err(problems) =
-        crate::deliver::config::resolve(&config.receivers, &crate::deliver::config::Outside::system())
-    {
-        all.extend(problems.into_iter().map(|it| about(it.to_string())));
-    }
+    let places = Places::of(named);
+    let mut all = sources(config, &places);
+    let outside = crate::deliver::config::Outside::system();
+    let receivers = crate::deliver::config::resolve(&config.receivers, &outside).err().unwrap_or_default();
     let names: Vec<&str> = config.receivers.0.iter().map(|it| it.0.as_str()).collect();
-    if let Err(problems) = crate::deliver::config::Routes::resolve(&config.routes, &names) {
-        all.extend(problems.into_iter().map(|it| about(it.to_string())));
+    let routes = crate::deliver::config::Routes::resolve(&config.routes, &names).err().unwrap_or_default();
+    all.extend(receivers.iter().chain(&routes).map(|it| places.at(&it.at, it.look_for.as_deref(), it.to_string())));
+    if let Some(web) = config.web.as_ref().filter(|it| !is_listener(&it.listen)) {
+        let problem = places.at("web.listen", None, format!("`{}` is no address with a port", web.listen));
+        all.push(no_listener(problem));
     }
     all
 }
@@ -213,7 +282,29 @@ fn parse(name: &str, text: &str) -> Result<Config, Refusal> {
         let start = offset(text, error.span.start);
         let end = offset(text, error.span.end).max(start + 1).min(text.len());
         let source = Source { name: name.to_string(), text: text.into() };
-        Refusal { problems: vec![Problem::at(&source, start..end, error.code.to_string())] }
+        // Brackets, quotes and commas: the reader of shapes says which one is meant.
+        if let Err(mistake) = tree::parse(text) {
+            let problem = Problem::at(&source, mistake.span, mistake.what);
+            let problem = Problem { expected: mistake.expected, hint: mistake.hint, ..problem };
+            return Refusal { problems: vec![problem] };
+        }
+        let unknown = |what: String, found: &str, known: &'static [&'static str]| {
+            let problem = Problem::at(&source, start..end, what).expected(format!("one of {}", known.join(", ")));
+            match nearest(found, known.iter().copied()) {
+                Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                None => problem,
+            }
+        };
+        let problem = match &error.code {
+            ron::Error::NoSuchEnumVariant { expected, found, .. } => {
+                unknown(format!("nothing is called `{found}` here"), found, expected)
+            }
+            ron::Error::NoSuchStructField { expected, found, .. } => {
+                unknown(format!("there is no setting `{found}` here"), found, expected)
+            }
+            it => Problem::at(&source, start..end, it.to_string()),
+        };
+        Refusal { problems: vec![problem] }
     })
 }
 

@@ -111,6 +111,12 @@ fn report(common: &Common, import: &Import, folder: &Path) {
         if import.parts > 0 {
             println!("{} more serve correlations only", import.parts);
         }
+        if import.repeated > 0 {
+            println!("{} more say what a rule of the same id says", import.repeated);
+        }
+        if !import.others.is_empty() {
+            println!("{} documents are no Sigma rules: {}", import.others.len(), import.others.join(", "));
+        }
         for rule in import.turned.iter().filter(|it| !it.notes.is_empty()) {
             println!("  {}: {}", rule.file, rule.notes.join("; "));
         }

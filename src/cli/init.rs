@@ -14,7 +14,7 @@ use super::replay::open;
 use super::{Common, Exit};
 use crate::engine::{Reader, RuleSet, Wanted};
 use crate::format::{Auto, Paths};
-use crate::model::{EventBuf, Fields};
+use crate::model::{EventBuf, Fields, Value};
 use crate::rule::coverage::{Vendor, Verdict};
 use crate::rule::load::{Sourced, load_text};
 use crate::rule::problem::Level;
@@ -55,17 +55,18 @@ pub fn run(common: &Common, args: InitArgs) -> Exit {
     let format = syntax(&lines);
     let known = recognised(&setup, &lines);
     println!("{} lines of {}, syntax: {format}", grouped(lines.len() as u64), args.file);
-    if let Some((id, count)) = known.iter().max_by_key(|it| *it.1)
+    if let Some((id, Known { lines: count, told })) = known.iter().max_by_key(|it| it.1.lines)
         && let Some(schema) = setup.loaded.schemas.iter().find(|it| it.value.id == *id)
     {
         let share = format!("{} of {} lines", grouped(*count as u64), grouped(lines.len() as u64));
-        if *count * 5 >= lines.len() * 4 && schema.value.priority > GENERIC_BELOW {
+        if *count * 5 >= lines.len() * 4 && schema.value.priority > GENERIC_BELOW && *told > 0 {
             println!("the schema `{id}` ({}) knows {share}: nothing to do\n", schema.value.title);
             show(&setup.set, &setup, &lines);
             rules_for(&schema.value, &setup);
             return Exit::Done;
         }
-        println!("the general schema `{id}` reads {share}; one of its own will be more exact");
+        let what = if *told > 0 { "one of its own will be more exact" } else { "what happened it can say of none" };
+        println!("the general schema `{id}` reads {share}; {what}");
     }
     let id = id_of(&args.file);
     let Some(proposal) = propose(&lines, format, &id) else {
@@ -151,18 +152,33 @@ fn syntax(lines: &[&str]) -> &'static str {
     counts.into_iter().max_by_key(|it| it.1).map_or("text", |it| it.0)
 }
 
+/// What a schema makes of the lines.
+#[derive(Default)]
+struct Known {
+    lines: usize,
+    /// Of how many it says what happened.
+    told: usize,
+}
+
 /// How many lines each schema knows.
-fn recognised(setup: &Setup, lines: &[&str]) -> BTreeMap<String, usize> {
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+fn recognised(setup: &Setup, lines: &[&str]) -> BTreeMap<String, Known> {
+    let mut known: BTreeMap<String, Known> = BTreeMap::new();
     let mut reader = Reader::new(setup.set.clone(), setup.enricher());
+    let activity = setup.set.fields.mapped_id("activity");
     for line in lines {
         let mut found = None;
-        let _ = reader.read(line, &setup.reading, clock::now(), &mut |read, _| found = found.or(read.schema));
-        if let Some(index) = found {
-            *counts.entry(setup.set.schemas.id(index).to_string()).or_default() += 1;
+        let _ = reader.read(line, &setup.reading, clock::now(), &mut |read, _| {
+            let said = activity.and_then(|it| read.event.get(it));
+            let told = matches!(said, Some(Value::Text(it)) if it != "other");
+            found = found.or(read.schema.map(|it| (it, told)));
+        });
+        if let Some((index, told)) = found {
+            let it = known.entry(setup.set.schemas.id(index).to_string()).or_default();
+            it.lines += 1;
+            it.told += usize::from(told);
         }
     }
-    counts
+    known
 }
 
 /// Ten lines as they are understood.
@@ -181,19 +197,32 @@ fn show(set: &Arc<RuleSet>, setup: &Setup, lines: &[&str]) {
 fn rules_for(schema: &Schema, setup: &Setup) {
     let vendor = Vendor::of(schema);
     let mut can = Vec::new();
-    let mut cannot = Vec::new();
+    let mut cannot: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for rule in setup.loaded.rules.iter().map(|it| &it.value) {
         match vendor.judge(rule) {
             Verdict::Can => can.push(rule.id.as_str()),
-            Verdict::Cannot(missing) => cannot.push((rule.id.as_str(), missing.join(", "))),
+            Verdict::Cannot(missing) => cannot.entry(lack(&missing)).or_default().push(&rule.id),
         }
     }
     println!("\n{} rules can fire: {}", can.len(), can.join(", "));
     if !cannot.is_empty() {
-        println!("{} cannot, for want of:", cannot.len());
-        let width = cannot.iter().map(|it| it.0.len()).max().unwrap_or(0);
-        cannot.iter().for_each(|it| println!("  {:width$}  {}", it.0, it.1));
+        println!("{} cannot, for want of:", cannot.values().map(Vec::len).sum::<usize>());
+        let mut cannot: Vec<_> = cannot.into_iter().collect();
+        cannot.sort_by_key(|it| std::cmp::Reverse(it.1.len()));
+        cannot.iter().for_each(|(missing, rules)| println!("  {missing}: {}", rules.join(", ")));
     }
+}
+
+/// What is missing, so that rules that want the same thing stand together: a name is the first thing to look for.
+fn lack(missing: &[String]) -> String {
+    let is_tag = |it: &String| it.starts_with("tag ");
+    if missing.iter().all(is_tag) {
+        return "a tag that a case of the schema sets (`tags`)".into();
+    }
+    if missing.iter().all(|it| it.starts_with("activity ") || is_tag(it)) {
+        return "a case of the schema with their `activity`".into();
+    }
+    missing.iter().filter(|it| !it.starts_with("activity ") && !is_tag(it)).cloned().collect::<Vec<_>>().join(", ")
 }
 
 /// The file's name without folder and endings, as an id.

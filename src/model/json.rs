@@ -7,13 +7,18 @@ use std::borrow::Cow;
 
 /// The members of an object, as (key without quotes but still escaped, value as written). Nothing for other values.
 pub fn entries(object: &str) -> impl Iterator<Item = (&str, &str)> {
+    entries_as_written(object).map_while(|(key, value)| Some((key.strip_prefix('"')?.strip_suffix('"')?, value)))
+}
+
+/// The same, the key with its quotes.
+pub fn entries_as_written(object: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut walk = Walk::into(object, b'{');
     std::iter::from_fn(move || {
         let key = walk.value()?;
         walk.skip(b':');
         let value = walk.value()?;
         walk.skip(b',');
-        Some((key.strip_prefix('"')?.strip_suffix('"')?, value))
+        Some((key, value))
     })
 }
 

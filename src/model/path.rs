@@ -2,9 +2,10 @@
 //!
 //! Decoders find keys (`actor.alternateId`) while they read a line and keep arrays as text. What a selector asks of an array
 //! is looked up in that text, and only when a schema or a rule names it: `events[0].name`, `target[type=User].alternateId`,
-//! `events[].name`, `ips[-1]`. So a path has two parts, the [root](Path::root) for the decoder and the [`Steps`] behind it.
+//! `events[].name`, `ips[-1]`, `details[..]`. So a path has two parts, the [root](Path::root) for the decoder and the [`Steps`] behind it.
 
 use super::json;
+use crate::limits;
 
 /// A path as parsed: what decoders look for, and what is left to do in the value found there.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,10 +29,12 @@ enum Step {
     Where(String, String),
     /// Every element.
     Each,
+    /// Every key and value, however deep.
+    Below,
 }
 
 impl Path {
-    /// Reads `a.b`, `a[0].b`, `a[-1]`, `a[x=y].z`, `a[].z`. The error says what is wrong with it.
+    /// Reads `a.b`, `a[0].b`, `a[-1]`, `a[x=y].z`, `a[].z`, `a[..]`. The error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Path, String> {
         let root_len = text.find('[').unwrap_or(text.len());
         let (root, rest) = text.split_at(root_len);
@@ -74,7 +77,7 @@ impl Steps {
 
     /// Whether several values may be found.
     pub fn finds_many(&self) -> bool {
-        self.0.contains(&Step::Each)
+        self.0.iter().any(|it| matches!(it, Step::Each | Step::Below))
     }
 
     /// The first value found in a JSON text, as written there.
@@ -97,10 +100,13 @@ fn selector_of(text: &str) -> Result<Step, String> {
     if text.is_empty() {
         return Ok(Step::Each);
     }
+    if text == ".." {
+        return Ok(Step::Below);
+    }
     if let Some((keys, value)) = text.split_once('=') {
         return Ok(Step::Where(keys.trim().to_string(), value.trim().to_string()));
     }
-    text.trim().parse().map(Step::At).map_err(|_| format!("`[{text}]` is none of [0], [-1], [key=value], []"))
+    text.trim().parse().map(Step::At).map_err(|_| format!("`[{text}]` is none of [0], [-1], [key=value], [], [..]"))
 }
 
 fn any<'a>(steps: &[Step], json: &'a str, holds: &mut dyn FnMut(&'a str) -> bool) -> bool {
@@ -112,6 +118,18 @@ fn any<'a>(steps: &[Step], json: &'a str, holds: &mut dyn FnMut(&'a str) -> bool
             .filter(|it| at_keys(it, keys).and_then(json::scalar).is_some_and(|it| it == value.as_str()))
             .any(|it| any(rest, it, holds)),
         Step::Each => each(json).any(|it| any(rest, it, holds)),
+        Step::Below => below(json, limits::JSON_DEPTH_MAX, &mut |it| any(rest, it, holds)),
+    }
+}
+
+/// Every key and every value that has none inside, as texts.
+fn below<'a>(json: &'a str, depth: usize, holds: &mut dyn FnMut(&'a str) -> bool) -> bool {
+    match json.as_bytes().first() {
+        Some(b'{') if depth > 0 => {
+            json::entries_as_written(json).any(|(key, value)| holds(key) || below(value, depth - 1, holds))
+        }
+        Some(b'[') if depth > 0 => json::elements(json).any(|it| below(it, depth - 1, holds)),
+        _ => holds(json),
     }
 }
 
@@ -175,6 +193,8 @@ mod tests {
         check("a[].z", json, &["1", r#"{"k.l":[5,6]}"#, "3"]);
         check("a[].z[].k.l[]", json, &["5", "6"]);
         check("a[x=none].z", json, &[]);
+        check("a[1][..]", json, &[r#""x""#, r#""v""#, r#""z""#, r#""k.l""#, "5", "6", r#""n""#, "7"]);
+        check("a[..]", "[1,[2,{}]]", &["1", "2"]);
         check("a", json, &[json]);
     }
 

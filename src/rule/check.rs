@@ -15,6 +15,7 @@ use crate::detect::{Detect, Step};
 use crate::expr::{Expr, Literal};
 use crate::limits;
 use crate::model::Span;
+use crate::model::path::Path;
 use crate::model::text::{distance, nearest};
 use crate::model::title::Template;
 use crate::schema::file::{ACTIVITIES, Schema};
@@ -503,6 +504,11 @@ impl<'a> Checker<'a, '_> {
 
     /// A rule may name any path of a record, so a name that nothing fills is only worth a word when one that is filled is near.
     fn field(&mut self, key: &str, field: &'a str) {
+        if let Err(what) = Path::parse(field) {
+            return self.report(Place::Text(key, field), what, |it| {
+                it.expected("a path such as `actor.id` or `target[0].id`")
+            });
+        }
         let names = self.names;
         let meant = *self.told.meant.entry(field).or_insert_with(|| meant(names, field));
         if let Some(meant) = meant {

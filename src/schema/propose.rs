@@ -5,12 +5,14 @@
 //! numbers, for the draft is there to be read and corrected.
 
 mod columns;
+mod times;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use serde_json::Value as Json;
 
+use self::times::Times;
 use crate::model::{Timestamp, Zone, address};
 
 /// A draft.
@@ -35,6 +37,8 @@ struct Stats {
     examples: Vec<String>,
     addresses: usize,
     times: usize,
+    /// For times that only a form can read.
+    forms: Times,
     mails: usize,
     numbers: usize,
     bools: usize,
@@ -50,6 +54,9 @@ impl Stats {
             || (text.len() >= 10 && (is_number || text.bytes().all(|it| it.is_ascii_digit())))
                 && Timestamp::from_epoch(text).is_some();
         self.times += usize::from(time);
+        if !time {
+            self.forms.add(text);
+        }
         self.mails += usize::from(text.contains('@') && !text.contains(' '));
         self.numbers += usize::from(is_number || text.parse::<f64>().is_ok());
         self.bools += usize::from(is_bool);
@@ -65,6 +72,11 @@ impl Stats {
 
     fn share(&self, of: usize) -> f64 {
         of as f64 / self.lines.max(1) as f64
+    }
+
+    /// How the times among the values are read: as they are (no form), or by a form. None where they are no times.
+    fn time(&self) -> Option<Option<&'static str>> {
+        if self.share(self.times) > 0.9 { Some(None) } else { self.forms.form(self.lines).map(Some) }
     }
 
     /// The values, the most frequent first.
@@ -102,7 +114,8 @@ pub fn propose(lines: &[&str], format: &str, id: &str) -> Option<Proposal> {
         }
     }
     if lines.is_empty() || structured * 2 < lines.len() {
-        let columns = if format == "text" { columns::propose(lines, format, id) } else { None };
+        // `date | text` is one of our own forms, and what others write in columns.
+        let columns = matches!(format, "text" | "keyrunner").then(|| columns::propose(lines, format, id)).flatten();
         return columns.or_else(|| text::propose(lines, format, id));
     }
     Some(draft(&all, lines, format, id))
@@ -195,7 +208,7 @@ const ROLES: &[Role] = &[
             "logged",
         ],
         never: &["expires", "expiry", "expiration", "updated", "modified"],
-        fits: |it| if it.share(it.times) > 0.9 { 2.0 } else { 0.0 },
+        fits: |it| if it.time().is_some() { 2.0 } else { 0.0 },
     },
     Role {
         field: "source.ip",
@@ -242,6 +255,10 @@ const ROLES: &[Role] = &[
             "operator",
             "name",
             "member",
+            "usr",
+            "uname",
+            "identity",
+            "caller",
         ],
         never: &[
             "agent",
@@ -271,6 +288,7 @@ const ROLES: &[Role] = &[
         names: &[
             "action",
             "event",
+            "eventid",
             "operation",
             "activity",
             "type",
@@ -285,8 +303,9 @@ const ROLES: &[Role] = &[
         never: &["time", "id", "ip", "user", "agent", "actor", "version", "target", "source", "level", "severity"],
         fits: |it| {
             let known = it.values.iter().filter(|it| activity(it.0).is_some()).map(|it| it.1).sum::<usize>();
-            let few = it.values.len() <= 300 && it.values.len() * 3 <= it.lines.max(30) && it.share(it.numbers) < 0.2;
-            if few { 0.5 + 2.0 * it.share(known) } else { 0.0 }
+            let few = it.values.len() <= 300 && it.values.len() * 3 <= it.lines.max(30);
+            let says = it.share(it.numbers) < 0.2 || known > 0;
+            if few && says { 0.5 + 2.0 * it.share(known) } else { 0.0 }
         },
     },
     Role {
@@ -325,14 +344,15 @@ fn score(role: &Role, path: &str, stats: &Stats) -> f64 {
     let fit = (role.fits)(stats);
     let (all, last) = words_of(path);
     let whole = last.concat();
+    let named_whole = role.names.contains(&whole.as_str());
     let known = |it: &String| role.names.contains(&it.as_str());
     let named = match () {
-        _ if role.names.contains(&whole.as_str()) => 3.0,
+        _ if named_whole => 3.0,
         _ if last.iter().any(known) => 2.0,
         _ if all.iter().any(known) => 1.0,
         _ => 0.0,
     };
-    let spoken_against = last.iter().any(|it| role.never.contains(&it.as_str()));
+    let spoken_against = !named_whole && last.iter().any(|it| role.never.contains(&it.as_str()));
     // Earlier names in a role's list are the better ones.
     let rank = role.names.iter().position(|it| last.iter().any(|word| word == it)).unwrap_or(role.names.len());
     if fit == 0.0 || named == 0.0 && fit < 2.0 || spoken_against {
@@ -392,18 +412,7 @@ fn activity(value: &str) -> Option<&'static str> {
                 _ => return None,
             }
         }
-        _ if has(&[
-            "login",
-            "log in",
-            "logged in",
-            "logon",
-            "signin",
-            "sign in",
-            "signed in",
-            "authenticat",
-            "auth ",
-        ]) =>
-        {
+        _ if has(&["login", "log in", "logged in", "logon", "signin", "sign in", "signed in", "authenticat"]) => {
             match () {
                 _ if bad => "login.failure",
                 _ if good || has(&["logged in", "signed in"]) => "login.success",
@@ -445,7 +454,23 @@ fn activity(value: &str) -> Option<&'static str> {
         },
         _ if has(&["export", "download", "dump"]) => "data.exported",
         _ if has(&["policy", "setting", "config"]) && (changed || made || gone) => "policy.changed",
-        _ => return None,
+        // `auth.export` is an export of the service `auth`; the word alone, or with how it went, is a login.
+        _ if it.split_whitespace().next() == Some("auth") && (bad || good || it.trim() == "auth") => match bad {
+            true => "login.failure",
+            false if good => "login.success",
+            false => "login",
+        },
+        _ => match value {
+            // Numbers of the Windows security log.
+            "4624" => "login.success",
+            "4625" => "login.failure",
+            "4634" | "4647" => "logout",
+            "4720" => "user.created",
+            "4722" => "user.enabled",
+            "4725" => "user.disabled",
+            "4726" => "user.deleted",
+            _ => return None,
+        },
     };
     Some(found)
 }
@@ -492,6 +517,7 @@ fn draft(all: &BTreeMap<String, Stats>, lines: &[&str], format: &str, id: &str) 
         let take = match role.field {
             "source.ip" => format!("Address({path:?})"),
             "event.outcome" => outcome_take(path, &all[*path]),
+            "@timestamp" => time_take(format!("{path:?}"), &all[*path]),
             _ => format!("{path:?}"),
         };
         let _ = writeln!(out, "        // {}\n        {:?}: {take},", all[*path].about(lines.len()), role.field);
@@ -558,6 +584,14 @@ fn failed_when(path: &str, stats: &Stats) -> Option<String> {
         true => None,
         false if is_http => Some(format!("Ge({path:?}, 400)")),
         false => Some(format!("NoCase(OneOf({path:?}, {failed:?}))")),
+    }
+}
+
+/// A path or other take as a time.
+fn time_take(take: String, stats: &Stats) -> String {
+    match stats.time() {
+        Some(Some(form)) => format!("TimeAs({take}, [{form:?}])"),
+        _ => take,
     }
 }
 
@@ -634,6 +668,8 @@ fn unused(all: &BTreeMap<String, Stats>, taken: &[&str], lines: usize, out: &mut
 
 /// Free text: lines that differ in a few words only are one kind of line.
 mod text {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -653,9 +689,16 @@ mod text {
         let mut seen: HashMap<&str, usize> = HashMap::new();
         bodies.iter().flatten().for_each(|it| *seen.entry(bare(it)).or_default() += 1);
         let common = (lines.len() / 100).max(2);
+        let many = names(&bodies);
         let mut kinds: HashMap<Vec<Token>, (usize, &str)> = HashMap::new();
         for (body, line) in bodies.iter().zip(lines) {
-            let tokens: Vec<Token> = body.iter().take(TOKENS_MAX).map(|it| token(bare(it), &seen, common)).collect();
+            let mut before = "";
+            let mut tokens = Vec::new();
+            for word in body.iter().take(TOKENS_MAX).map(|it| bare(it)) {
+                let is_name = many.get(before).is_some_and(|it| it.contains(word));
+                tokens.push(if is_name { Token::Any } else { token(word, &seen, common) });
+                before = word;
+            }
             if tokens.iter().any(|it| matches!(it, Token::Word(_))) {
                 kinds.entry(tokens).or_insert((0, line)).0 += 1;
             }
@@ -667,6 +710,27 @@ mod text {
             return None;
         }
         Some(write(&kinds, lines.len(), format, id))
+    }
+
+    /// What stands behind words like `user`, where it differs so much that it must be names: a busy user's name comes as often
+    /// as a word of the language.
+    fn names<'a>(bodies: &[Vec<&'a str>]) -> HashMap<&'a str, BTreeSet<&'a str>> {
+        const NAMES_MIN: usize = 4;
+        const WORDS: [&str; 14] = [
+            "from", "is", "was", "has", "logged", "login", "failed", "account", "name", "id", "to", "in", "not", "does",
+        ];
+        let mut behind: HashMap<&str, BTreeSet<&str>> = HashMap::new();
+        for body in bodies {
+            for pair in body.windows(2) {
+                let (before, word) = (bare(pair[0]), bare(pair[1]));
+                let fits = names_user(before) && !names_user(word) && !WORDS.contains(&word.to_lowercase().as_str());
+                if fits && !word.is_empty() && behind.len() < VALUES_MAX {
+                    behind.entry(before).or_default().insert(word);
+                }
+            }
+        }
+        behind.retain(|_, it| it.len() >= NAMES_MIN);
+        behind
     }
 
     /// The words behind what looks like a time.

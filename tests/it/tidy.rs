@@ -24,8 +24,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("deliver", &["store", "model", "tls", "limits"]),
     // Rule files say what detectors, schemas and the matcher can be told.
     ("rule", &["matcher", "enrich", "detect", "schema", "expr", "model", "limits"]),
-    // Each section of the operator's file is defined by the stage it sets up.
-    ("config", &["source", "deliver", "rule", "model", "limits"]),
+    // Each section of the operator's file is defined by the stage it sets up; sources name formats.
+    ("config", &["source", "format", "deliver", "rule", "model", "limits"]),
     // A front takes the batches that sources make.
     (
         "engine",

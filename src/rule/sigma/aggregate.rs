@@ -14,7 +14,7 @@ const TIMEFRAME: Span = Span::from_secs(3600);
 
 /// What stands behind the `|` of a rule's only condition.
 pub fn of(document: &Document<'_>) -> Option<String> {
-    let detection = get(document.map, "detection")?.as_mapping()?;
+    let detection = get(&document.map, "detection")?.as_mapping()?;
     let text = get(detection, "condition").and_then(text_of)?;
     text.split_once('|').map(|it| it.1.trim().to_string())
 }
@@ -24,7 +24,7 @@ pub fn turn(turner: &Turner<'_>, document: &Document<'_>, text: &str) -> Result<
     let source = document.source();
     let path = |field: &str| one_path(turner, &source, field);
     let mut notes = Vec::new();
-    let timeframe = get(document.map, "detection").and_then(Yaml::as_mapping).and_then(|it| get(it, "timeframe"));
+    let timeframe = get(&document.map, "detection").and_then(Yaml::as_mapping).and_then(|it| get(it, "timeframe"));
     let within = match timeframe.and_then(text_of) {
         Some(text) => correlation::span(&text).ok_or_else(|| format!("`{text}` is no timeframe"))?,
         None => {

@@ -78,6 +78,15 @@ impl Parser<'_> {
             return Err("a condition nested too deep".into());
         }
         if self.take("not") {
+            // `not 1 of filter_*` where there is no filter keeps nothing away.
+            if let Some([word, of, pattern]) = self.words.get(self.at..self.at + 3)
+                && is_any(word)
+                && of.eq_ignore_ascii_case("of")
+                && self.named(pattern).is_empty()
+            {
+                self.at += 3;
+                return Ok(Expr::All(Vec::new()));
+            }
             return Ok(Expr::Not(Box::new(self.not(depth + 1)?)));
         }
         if self.take("(") {
@@ -94,7 +103,7 @@ impl Parser<'_> {
                 .ok_or_else(|| format!("the condition names `{word}`, which is not there"));
         }
         let list: fn(Vec<Expr>) -> Expr = match word.to_ascii_lowercase().as_str() {
-            "1" | "any" => Expr::Any,
+            it if is_any(it) => Expr::Any,
             "all" => Expr::All,
             _ => return Err(format!("`{word} of`: only `1 of` and `all of` are in the specification")),
         };
@@ -115,6 +124,17 @@ impl Parser<'_> {
         };
         self.detections.iter().filter(|it| fits(&it.0)).map(|it| it.1.clone()).collect()
     }
+}
+
+fn is_any(word: &str) -> bool {
+    word == "1" || word.eq_ignore_ascii_case("any")
+}
+
+/// The patterns behind `of` that no part of a detection is called like.
+pub fn without_parts(text: &str, names: &[String]) -> Vec<String> {
+    let words = words(text).unwrap_or_default();
+    let patterns = words.windows(2).filter(|it| it[0].eq_ignore_ascii_case("of")).map(|it| it[1].clone());
+    patterns.filter(|it| !it.eq_ignore_ascii_case("them") && names.iter().all(|name| !wild(it, name))).collect()
 }
 
 /// Whether a name fits a pattern with `*` for any characters.

@@ -53,14 +53,16 @@ pub fn turn(turner: &Turner<'_>, document: &Document<'_>) -> Result<Draft, Strin
                     return Err("some of the rules, but not all of them, in a time: there is no such kind".into());
                 }
             }
-            let steps =
-                match get(document.map, "correlation").and_then(Yaml::as_mapping).and_then(|it| get(it, "condition")) {
-                    Some(Yaml::Value(_)) if it.kind == "temporal_ordered" => {
-                        return Err("rules in an order that a condition names: there is no such kind".into());
-                    }
-                    Some(text @ Yaml::Value(_)) => extended(turner, &it, &text_of(text).unwrap_or_default())?,
-                    _ => steps(turner, &it, &mut notes)?,
-                };
+            let steps = match get(&document.map, "correlation")
+                .and_then(Yaml::as_mapping)
+                .and_then(|it| get(it, "condition"))
+            {
+                Some(Yaml::Value(_)) if it.kind == "temporal_ordered" => {
+                    return Err("rules in an order that a condition names: there is no such kind".into());
+                }
+                Some(text @ Yaml::Value(_)) => extended(turner, &it, &text_of(text).unwrap_or_default())?,
+                _ => steps(turner, &it, &mut notes)?,
+            };
             let ordered = if it.kind == "temporal" { "\n        ordered: false," } else { "" };
             let detect =
                 format!("Sequence(\n        steps: [\n{steps}        ],\n        within: {within},{ordered}\n    )");
@@ -75,7 +77,7 @@ pub fn turn(turner: &Turner<'_>, document: &Document<'_>) -> Result<Draft, Strin
 }
 
 fn read<'a>(turner: &Turner<'_>, document: &'a Document<'_>) -> Result<Correlation<'a>, String> {
-    let map = get(document.map, "correlation").and_then(Yaml::as_mapping).ok_or("`correlation` is no map")?;
+    let map = get(&document.map, "correlation").and_then(Yaml::as_mapping).ok_or("`correlation` is no map")?;
     let text = |key: &str| get(map, key).and_then(text_of);
     let kind = text("type").ok_or("a correlation without a type")?;
     let mut rules = Vec::new();
@@ -142,17 +144,17 @@ fn grouped(turner: &Turner<'_>, map: &Mapping<'_>, rules: &[usize], name: &str) 
 /// The log source of a rule, or of the first rule behind a correlation.
 fn source_of(turner: &Turner<'_>, document: &Document<'_>) -> LogSource {
     let rules =
-        get(document.map, "correlation").and_then(Yaml::as_mapping).and_then(|it| get(it, "rules")).map(list_of);
+        get(&document.map, "correlation").and_then(Yaml::as_mapping).and_then(|it| get(it, "rules")).map(list_of);
     let first = rules.and_then(|it| it.first().and_then(|it| text_of(it))).and_then(|it| turner.find(&it));
     match first.map(|it| &turner.documents[it]) {
-        Some(inner) if get(inner.map, "correlation").is_none() => inner.source(),
+        Some(inner) if get(&inner.map, "correlation").is_none() => inner.source(),
         _ => document.source(),
     }
 }
 
 /// An entity is made of one field, so the place where records of that source mostly have it.
 pub(super) fn one_path(turner: &Turner<'_>, source: &LogSource, field: &str) -> String {
-    turner.explicit(source.main_path(field))
+    turner.explicit(vec![source.main_path(field)]).remove(0)
 }
 
 fn counted(turner: &Turner<'_>, it: &Correlation<'_>) -> Result<String, String> {
@@ -223,7 +225,7 @@ fn one_of(turner: &Turner<'_>, it: &Correlation<'_>) -> Result<Expr, String> {
     let mut parts = Vec::new();
     for rule in &it.rules {
         let document = &turner.documents[*rule];
-        if get(document.map, "correlation").is_some() {
+        if get(&document.map, "correlation").is_some() {
             return Err("a count of what another correlation found: there is no such kind".into());
         }
         parts.push(turner.condition(document).map_err(|it| within(document, it))?);
@@ -254,7 +256,7 @@ fn extended(turner: &Turner<'_>, it: &Correlation<'_>, text: &str) -> Result<Str
             }
             seen.push(rule);
             let document = &turner.documents[rule];
-            if get(document.map, "correlation").is_some() {
+            if get(&document.map, "correlation").is_some() {
                 return Err("a condition about other correlations: there is no such kind".into());
             }
             parts.push(turner.condition(document).map_err(|it| within(document, it))?);
@@ -269,7 +271,7 @@ fn steps(turner: &Turner<'_>, it: &Correlation<'_>, notes: &mut Vec<String>) -> 
     let mut out = String::new();
     for rule in &it.rules {
         let document = &turner.documents[*rule];
-        let (when, count) = if get(document.map, "correlation").is_some() {
+        let (when, count) = if get(&document.map, "correlation").is_some() {
             let inner = read(turner, document)?;
             let mut same = (inner.by.clone(), it.by.clone());
             same.0.sort();

@@ -13,6 +13,8 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod value;
+mod vendor;
+mod windows;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +49,10 @@ pub struct Import {
     pub refused: Vec<Refused>,
     /// Rules that only serve a correlation and give no file of their own.
     pub parts: usize,
+    /// Rules that say what an earlier one with their id says.
+    pub repeated: usize,
+    /// Documents that are no Sigma rules.
+    pub others: Vec<String>,
 }
 
 /// A rule as we write it.
@@ -88,18 +94,71 @@ pub fn import(files: &[SigmaFile], by: &[String]) -> Import {
             }
         };
         let several = yamls.iter().filter(|it| matches!(it, Yaml::Mapping(_))).count() > 1;
+        let mut collection = Collection::default();
         for (index, yaml) in yamls.iter().enumerate() {
             let origin = if several { format!("{}#{}", file.name, index + 1) } else { file.name.clone() };
             match yaml {
                 Yaml::Value(Scalar::Null) => {}
-                Yaml::Mapping(map) => documents.push(Document::new(origin, map)),
-                _ => refuse(&origin, "not a Sigma rule".into(), &mut import),
+                Yaml::Mapping(map) => match collection.take(map) {
+                    Ok(Some(map)) if is_sigma(&map) => documents.push(Document::new(origin, map)),
+                    Ok(Some(_)) => import.others.push(origin),
+                    Ok(None) => {}
+                    Err(reason) => refuse(&origin, reason, &mut import),
+                },
+                _ => import.others.push(origin),
             }
         }
     }
     let turner = Turner { documents, names: names(), by: by.to_vec() };
     turner.all(&mut import);
     import
+}
+
+/// Whether a document is meant to be a rule at all.
+fn is_sigma(map: &Mapping<'_>) -> bool {
+    ["detection", "correlation", "filter", "logsource"].iter().any(|it| get(map, it).is_some())
+}
+
+/// What documents of one file share: the first generation of Sigma said with `action` what goes into all that follow.
+#[derive(Default)]
+struct Collection<'a> {
+    global: Mapping<'a>,
+    last: Mapping<'a>,
+}
+
+impl<'a> Collection<'a> {
+    /// The document with what it shares; None where it only says what is shared.
+    fn take(&mut self, map: &'a Mapping<'a>) -> Result<Option<Mapping<'a>>, String> {
+        let mut whole = match get(map, "action").map(text_of) {
+            None => self.global.clone(),
+            Some(Some(it)) if it == "repeat" => self.last.clone(),
+            Some(Some(it)) if it == "global" => {
+                merge(&mut self.global, map);
+                return Ok(None);
+            }
+            Some(Some(it)) if it == "reset" => {
+                self.global.clear();
+                return Ok(None);
+            }
+            Some(it) => {
+                return Err(format!("`action: {}`: there are global, repeat and reset", it.unwrap_or_default()));
+            }
+        };
+        merge(&mut whole, map);
+        self.last = whole.clone();
+        Ok(Some(whole))
+    }
+}
+
+/// Adds what a map says: maps key by key, everything else instead of what was there.
+fn merge<'a>(into: &mut Mapping<'a>, map: &Mapping<'a>) {
+    for (key, value) in map.iter().filter(|it| it.0.as_str() != Some("action")) {
+        match (into.get_mut(key), value) {
+            (Some(Yaml::Mapping(old)), Yaml::Mapping(new)) => merge(old, new),
+            (Some(old), new) => *old = new.clone(),
+            (None, new) => _ = into.insert(key.clone(), new.clone()),
+        }
+    }
 }
 
 /// What the built-in schemas fill: paths of records that must not be taken for it.
@@ -111,28 +170,37 @@ fn names() -> Names<'static> {
 /// One YAML document.
 struct Document<'a> {
     origin: String,
-    map: &'a Mapping<'a>,
+    map: Mapping<'a>,
     title: String,
     id: String,
     name: String,
 }
 
 impl<'a> Document<'a> {
-    fn new(origin: String, map: &'a Mapping<'a>) -> Document<'a> {
-        let text = |key: &str| get(map, key).and_then(text_of).unwrap_or_default();
-        Document { origin, map, title: text("title"), id: text("id").to_lowercase(), name: text("name") }
+    fn new(origin: String, map: Mapping<'a>) -> Document<'a> {
+        let text = |key: &str| get(&map, key).and_then(text_of).unwrap_or_default();
+        let (title, id, name) = (text("title"), text("id").to_lowercase(), text("name"));
+        Document { origin, map, title, id, name }
     }
 
     fn text(&self, key: &str) -> String {
-        get(self.map, key).and_then(text_of).unwrap_or_default()
+        get(&self.map, key).and_then(text_of).unwrap_or_default()
     }
 
     fn texts(&self, key: &str) -> Vec<String> {
-        get(self.map, key).map(list_of).unwrap_or_default().into_iter().filter_map(text_of).collect()
+        get(&self.map, key).map(list_of).unwrap_or_default().into_iter().filter_map(text_of).collect()
+    }
+
+    /// What the condition names with `of` and the detection does not have.
+    fn idle(&self) -> Vec<String> {
+        let Some(detection) = get(&self.map, "detection").and_then(Yaml::as_mapping) else { return Vec::new() };
+        let names: Vec<String> = detection.keys().filter_map(text_of).collect();
+        let conditions = get(detection, "condition").map(list_of).unwrap_or_default().into_iter().filter_map(text_of);
+        conditions.flat_map(|it| condition::without_parts(&it, &names)).collect()
     }
 
     fn source(&self) -> LogSource {
-        let source = get(self.map, "logsource").and_then(Yaml::as_mapping);
+        let source = get(&self.map, "logsource").and_then(Yaml::as_mapping);
         let text = |key: &str| {
             let it = source.and_then(|it| get(it, key)).and_then(text_of).unwrap_or_default();
             it.to_lowercase()
@@ -185,7 +253,7 @@ impl Turner<'_> {
     fn all(&self, import: &mut Import) {
         let used = self.used();
         let mut files = BTreeSet::new();
-        let mut ids: BTreeMap<String, String> = BTreeMap::new();
+        let mut ids: BTreeMap<String, usize> = BTreeMap::new();
         for (index, document) in self.documents.iter().enumerate() {
             let is_part = used.contains(&index);
             let result = self.turn(document);
@@ -198,12 +266,14 @@ impl Turner<'_> {
                 (Err(reason), _) => Err(reason),
             };
             let turned = turned.and_then(|it| match ids.get(&it.id) {
-                Some(first) => Err(format!("its id is that of {first}")),
-                None => Ok(it),
+                Some(first) if self.documents[*first].map == document.map => Ok(None),
+                Some(first) => Err(format!("its id is that of {}", self.documents[*first].origin)),
+                None => Ok(Some(it)),
             });
             match turned {
-                Ok(it) => {
-                    ids.insert(it.id.clone(), it.origin.clone());
+                Ok(None) => import.repeated += 1,
+                Ok(Some(it)) => {
+                    ids.insert(it.id.clone(), index);
                     import.turned.push(it);
                 }
                 Err(reason) => import.refused.push(Refused {
@@ -219,8 +289,8 @@ impl Turner<'_> {
     fn used(&self) -> BTreeSet<usize> {
         let mut used = BTreeSet::new();
         for document in &self.documents {
-            let Some(correlation) = get(document.map, "correlation").and_then(Yaml::as_mapping) else { continue };
-            let generate = [Some(correlation), Some(document.map)]
+            let Some(correlation) = get(&document.map, "correlation").and_then(Yaml::as_mapping) else { continue };
+            let generate = [Some(correlation), Some(&document.map)]
                 .into_iter()
                 .flatten()
                 .any(|it| get(it, "generate").and_then(Yaml::as_bool) == Some(true));
@@ -240,13 +310,10 @@ impl Turner<'_> {
     }
 
     fn turn(&self, document: &Document<'_>) -> Result<Draft, String> {
-        if get(document.map, "action").is_some() && get(document.map, "logsource").is_none() {
-            return Err("a collection with `action`, which Sigma 2 no longer has".into());
-        }
-        if get(document.map, "correlation").is_some() {
+        if get(&document.map, "correlation").is_some() {
             return correlation::turn(self, document);
         }
-        if get(document.map, "filter").is_some() {
+        if get(&document.map, "filter").is_some() {
             return Err("a global filter: put what it excludes into the rules it names".into());
         }
         if let Some(aggregation) = aggregate::of(document) {
@@ -254,7 +321,12 @@ impl Turner<'_> {
         }
         let when = self.condition(document)?;
         let by = self.by.clone();
-        Ok(Draft { when: Some(when), by, detect: "Each".into(), tail: "", notes: Vec::new() })
+        let notes = document.idle().into_iter().map(|it| {
+            format!(
+                "the condition keeps away `{it}`, and no part of the detection is called so: is it a slip of the pen?"
+            )
+        });
+        Ok(Draft { when: Some(when), by, detect: "Each".into(), tail: "", notes: notes.collect() })
     }
 
     /// What an event must satisfy for a rule of single events.
@@ -268,7 +340,7 @@ impl Turner<'_> {
     }
 
     fn condition_of(&self, document: &Document<'_>, part: &dyn Fn(&str) -> &str) -> Result<Expr, String> {
-        let detection = get(document.map, "detection").ok_or("neither a `detection` nor a `correlation`")?;
+        let detection = get(&document.map, "detection").ok_or("neither a `detection` nor a `correlation`")?;
         let detection = detection.as_mapping().ok_or("`detection` is no map")?;
         let source = document.source();
         let mut parts = Vec::new();
@@ -325,19 +397,28 @@ impl Turner<'_> {
         let mut parts = key.split('|');
         let name = parts.next().unwrap_or_default();
         let modifiers: Vec<&str> = parts.collect();
-        let resolve = |name: &str| self.paths(source, name);
-        let paths = if name.is_empty() { None } else { Some(resolve(name)) };
+        let resolve = |name: &str| self.explicit(source.paths(name));
+        let inside = modifiers.iter().any(|it| matches!(*it, "contains" | "re"));
+        let paths = match (name, inside) {
+            ("", _) => None,
+            (name, true) => Some(self.explicit(source.places(name))),
+            (name, false) => Some(resolve(name)),
+        };
+        if list_of(value).iter().any(|it| matches!(it, Yaml::Mapping(_))) {
+            return Err(format!(
+                "`{key}` has conditions of its own inside, which version 2 of the specification does not know"
+            ));
+        }
         let expr = value::condition(&Field { paths, resolve: &resolve }, &modifiers, &list_of(value));
-        expr.map_err(|it| if name.is_empty() { it } else { format!("`{key}`: {it}") })
+        let expr = expr.map_err(|it| if name.is_empty() { it } else { format!("`{key}`: {it}") })?;
+        let names: Vec<String> = list_of(value).into_iter().filter_map(text_of).collect();
+        let other = if modifiers.is_empty() { source.application(name, &names) } else { None };
+        Ok(value::any([Some(expr), other].into_iter().flatten()))
     }
 
-    fn paths(&self, source: &LogSource, name: &str) -> Vec<String> {
-        source.paths(name).into_iter().map(|it| self.explicit(it)).collect()
-    }
-
-    /// A path of the record that cannot be taken for a field that schemas fill.
-    fn explicit(&self, path: String) -> String {
-        if is_taken(&self.names, &path) { format!(".{path}") } else { path }
+    /// Paths of the record that cannot be taken for fields that schemas fill.
+    fn explicit(&self, paths: Vec<String>) -> Vec<String> {
+        paths.into_iter().map(|it| if is_taken(&self.names, &it) { format!(".{it}") } else { it }).collect()
     }
 
     fn finish(&self, document: &Document<'_>, draft: Draft, files: &mut BTreeSet<String>) -> Result<Turned, String> {

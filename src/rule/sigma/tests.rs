@@ -450,6 +450,8 @@ fn conditions() {
         ("all of s_* and not 1 of f_*", &[(r#"{"a":1,"b":1}"#, true), (r#"{"a":1,"b":1,"c":1}"#, false)]),
         ("1 of s_*e or 1 of *_x", &[(r#"{"a":1}"#, true), (r#"{"c":1}"#, true), (r#"{"b":1}"#, false)]),
         ("_hidden", &[(r#"{"d":1}"#, true)]),
+        // A filter that is not there keeps nothing away.
+        ("s_one and not 1 of filter_*", &[(r#"{"a":1}"#, true), (r#"{"b":1}"#, false)]),
         ("s_one AND NOT f_x", &[(r#"{"a":1}"#, true), (r#"{"a":1,"c":1}"#, false)]),
         ("\n    - s_one\n    - s_two", &[(r#"{"a":1}"#, true), (r#"{"b":1}"#, true), (r#"{"c":1}"#, false)]),
     ];
@@ -470,7 +472,7 @@ fn what_cannot_be_turned() {
     refused("s:\n    a|contains: null\ncondition: s", "null");
     refused("s:\n    a|base64: 'x*'\ncondition: s", "");
     refused("s:\n    a: []\ncondition: s", "empty list");
-    refused("s:\n    a:\n        b: 1\ncondition: s", "neither text nor number");
+    refused("s:\n    a:\n        b: 1\ncondition: s", "conditions of its own");
     refused("s:\n    a: 1\ncondition: t", "names `t`");
     refused("s:\n    a: 1\ncondition: 1 of t*", "called like `t*`");
     refused("s:\n    a: 1\ncondition: 2 of s*", "only `1 of`");
@@ -823,8 +825,214 @@ fn bad_files_are_told_and_never_panic() {
         let import = import(&[file("bad.yml", text)], &[]);
         assert!(import.turned.is_empty(), "{text}: {:?}", import.turned);
     }
-    // The same id twice: which of them an alert would be of, nobody could tell.
+    // The same rule twice is one; another of the same id: which of them an alert would be of, nobody could tell.
     let one = "title: One\nid: aaaa\ndetection: {s: {a: 1}, condition: s}";
-    let import = import(&[file("1.yml", one), file("2.yml", one)], &[]);
-    assert_eq!((import.turned.len(), import.refused.len()), (1, 1));
+    let import = import(&[file("1.yml", one), file("2.yml", one), file("3.yml", one.replace("1", "2"))], &[]);
+    assert_eq!((import.turned.len(), import.repeated, import.refused.len()), (1, 1, 1));
+}
+
+#[test]
+fn collections_share_what_their_action_says() {
+    let text = "action: global
+title: Shared
+logsource: {product: okta}
+detection:
+    other: {c: 1}
+    condition: selection
+---
+id: one
+detection:
+    selection: {a: 1}
+---
+id: two
+detection:
+    selection: {b: 1}
+    condition: selection and not other
+---
+action: repeat
+id: three
+detection:
+    selection: {d: 1}
+---
+action: reset
+---
+id: four
+title: Alone
+detection: {s: {e: 1}, condition: s}
+";
+    let import = import(&[file("all.yml", text), file("notes.yml", "a: 1")], &[]);
+    assert!(import.refused.is_empty(), "{:?}", import.refused);
+    assert_eq!(import.others, ["notes.yml"]);
+    let mut bench = Bench::new(&import);
+    for (event, expected) in [
+        (r#"{"a":1}"#, &["one"][..]),
+        (r#"{"a":1,"c":1}"#, &["one"]),
+        (r#"{"b":1}"#, &["two"]),
+        (r#"{"b":1,"c":1}"#, &[]),
+        (r#"{"b":1,"d":1}"#, &["two", "three"]),
+        (r#"{"e":1}"#, &["four"]),
+    ] {
+        let mut found = bench.matches(event);
+        found.sort();
+        let mut expected = expected.to_vec();
+        expected.sort();
+        assert_eq!(found, expected, "{event}");
+    }
+}
+
+/// Rules as they are written, and records as vendors deliver them.
+#[test]
+fn vendors_records_as_delivered() {
+    check_source(
+        "product: azure\n    service: auditlogs",
+        &[
+            (
+                "s:\n    properties.message: Add user\n    Status: Success\ncondition: s",
+                &[
+                    (
+                        r#"{"operationName":"Add user","category":"AuditLogs","properties":{"activityDisplayName":"Add user","result":"success"}}"#,
+                        true,
+                    ),
+                    (r#"{"activityDisplayName":"Add user","result":"success"}"#, true),
+                    (r#"{"OperationName":"Add user","Result":"success"}"#, true),
+                    (
+                        r#"{"operationName":"Delete user","category":"AuditLogs","properties":{"result":"success"}}"#,
+                        false,
+                    ),
+                    (r#"{"OperationName":"Add user","Result":"failure"}"#, false),
+                ],
+            ),
+            (
+                "s:\n    OperationName: Update user\n    TargetResources|contains|all:\n        - UserType\n        - Guest\ncondition: s",
+                &[
+                    (
+                        r#"{"operationName":"Update user","properties":{"targetResources":[{"modifiedProperties":[{"displayName":"UserType","newValue":"[\"Guest\"]"}]}]}}"#,
+                        true,
+                    ),
+                    (
+                        r#"{"operationName":"Update user","properties":{"targetResources":[{"modifiedProperties":[{"displayName":"UserType","newValue":"[]"}]}]}}"#,
+                        false,
+                    ),
+                ],
+            ),
+            (
+                "s:\n    a: 1\nf:\n    TargetResources.modifiedProperties|contains: TemporaryAccessPass\ncondition: s and not f",
+                &[
+                    (
+                        r#"{"a":1,"targetResources":[{"modifiedProperties":[{"displayName":"x","newValue":"TemporaryAccessPass"}]}]}"#,
+                        false,
+                    ),
+                    (
+                        r#"{"a":1,"targetResources":[{"modifiedProperties":[{"displayName":"x","newValue":"Phone"}]}]}"#,
+                        true,
+                    ),
+                ],
+            ),
+        ],
+    );
+    check_source(
+        "product: m365\n    service: exchange",
+        &[
+            (
+                "s:\n    Operation: New-InboxRule\n    Parameters|contains: ForwardTo\ncondition: s",
+                &[
+                    (
+                        r#"{"Operation":"New-InboxRule","Workload":"Exchange","Parameters":[{"Name":"ForwardTo","Value":"a@example.com"}]}"#,
+                        true,
+                    ),
+                    (r#"{"Operation":"New-InboxRule","Parameters":{"ForwardTo":"a@example.com"}}"#, true),
+                    (
+                        r#"{"Operation":"New-InboxRule","Workload":"Exchange","Parameters":[{"Name":"Name","Value":"x"}]}"#,
+                        false,
+                    ),
+                ],
+            ),
+            (
+                "s:\n    eventSource: Exchange\n    eventName: Add-FederatedDomain\n    status: success\ncondition: s",
+                &[(r#"{"Operation":"Add-FederatedDomain","Workload":"Exchange","ResultStatus":"Success"}"#, true)],
+            ),
+        ],
+    );
+    check_source(
+        "product: aws\n    service: cloudtrail",
+        &[
+            (
+                "s:\n    eventName: ConsoleLogin\n    responseElements|contains: Failure\ncondition: s",
+                &[
+                    (r#"{"eventName":"ConsoleLogin","responseElements":{"ConsoleLogin":"Failure"}}"#, true),
+                    (r#"{"eventName":"ConsoleLogin","responseElements":{"ConsoleLogin":"Success"}}"#, false),
+                ],
+            ),
+            (
+                "s:\n    requestParameters|contains: '\"s3:GetObject\"'\ncondition: s",
+                &[(r#"{"requestParameters":{"policyDocument":"{\"Action\":[\"s3:GetObject\"]}"}}"#, true)],
+            ),
+        ],
+    );
+    check_source(
+        "product: gcp\n    service: gcp.audit",
+        &[
+            (
+                "s:\n    gcp.audit.method_name|endswith: .firewalls.insert\n    gcp.audit.request.source_ranges: 0.0.0.0/0\n    gcp.audit.request.alloweds.ports: 22\ncondition: s",
+                &[(
+                    r#"{"protoPayload":{"methodName":"v1.compute.firewalls.insert","request":{"sourceRanges":["0.0.0.0/0"],"alloweds":[{"ports":["22"]}]}}}"#,
+                    true,
+                )],
+            ),
+            (
+                "s:\n    data.protoPayload.resource.type: k8s_cluster\n    data.protoPayload.methodName: io.k8s.core.v1.pods.create\ncondition: s",
+                &[(
+                    r#"{"resource":{"type":"k8s_cluster"},"protoPayload":{"methodName":"io.k8s.core.v1.pods.create"}}"#,
+                    true,
+                )],
+            ),
+        ],
+    );
+    check_source(
+        "product: gcp\n    service: google_workspace.admin",
+        &[(
+            "s:\n    eventService: admin.googleapis.com\n    eventName: CHANGE_APPLICATION_SETTING\n    setting_name|startswith: ContextAware\ncondition: s",
+            &[
+                (
+                    r#"{"protoPayload":{"serviceName":"admin.googleapis.com","metadata":{"event":[{"eventName":"CHANGE_APPLICATION_SETTING","parameter":[{"name":"SETTING_NAME","value":"ContextAwareAccess"}]}]}}}"#,
+                    true,
+                ),
+                (
+                    r#"{"id":{"applicationName":"admin"},"events":[{"name":"CHANGE_APPLICATION_SETTING","parameters":[{"name":"SETTING_NAME","value":"ContextAwareAccess"}]}]}"#,
+                    true,
+                ),
+                (
+                    r#"{"id":{"applicationName":"login"},"events":[{"name":"CHANGE_APPLICATION_SETTING","parameters":[{"name":"SETTING_NAME","value":"ContextAwareAccess"}]}]}"#,
+                    false,
+                ),
+            ],
+        )],
+    );
+    check_source(
+        "product: auth0\n    service: mfa",
+        &[(
+            "s:\n    data.type: gd_enrollment_complete\ncondition: s",
+            &[(r#"{"type":"gd_enrollment_complete"}"#, true), (r#"{"data":{"type":"gd_enrollment_complete"}}"#, true)],
+        )],
+    );
+    check_source(
+        "product: windows\n    category: process_creation",
+        &[(
+            "s:\n    Image|endswith: '\\cmd.exe'\ncondition: s",
+            &[
+                (
+                    r#"{"process":{"executable":"C:\\Windows\\cmd.exe"},"winlog":{"event_id":1,"channel":"Microsoft-Windows-Sysmon/Operational"}}"#,
+                    true,
+                ),
+                (r#"{"data":{"win":{"system":{"eventID":"1"},"eventdata":{"image":"C:\\cmd.exe"}}}}"#, true),
+                // Number 1 means something else in another channel.
+                (r#"{"EventID":1,"Channel":"System","Image":"C:\\cmd.exe"}"#, false),
+            ],
+        )],
+    );
+    // A category alone is any log of that kind, whoever wrote it.
+    check_source(
+        "category: antivirus",
+        &[("s:\n    Signature|contains: Mimikatz\ncondition: s", &[(r#"{"Signature":"HackTool/Mimikatz"}"#, true)])],
+    );
 }

@@ -1,4 +1,4 @@
-//! Columns: `time,user,ip,action,result` between commas, semicolons, tabs or bars, with a line of names above them or without.
+//! Columns: `time,user,ip,action,result` between commas, semicolons, tabs, bars or wide gaps, with a line of names above them or without.
 //!
 //! A column has no path, so everything is said with `Split`; and since conditions compare paths, what was done and how it
 //! ended are joined to one word, by which cases are chosen: `login failed`.
@@ -12,20 +12,35 @@ const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
 const COLUMNS_MIN: usize = 3;
 const COLUMNS_MAX: usize = 200;
 
+/// How lines are cut.
+#[derive(Clone, Copy, PartialEq)]
+enum Cut {
+    At(char),
+    /// At a character that may also stand in quotes.
+    Outside(char),
+    /// Where two blanks or more stand: columns that are aligned for the eye.
+    Gaps,
+}
+
 struct Table<'a> {
-    separator: char,
+    cut: Cut,
     names: Vec<String>,
     rows: Vec<Vec<&'a str>>,
     has_names: bool,
+    /// The first line.
+    head: &'a str,
 }
 
 /// A draft, where nearly all lines have the same number of columns and a time stands in one of them.
 pub(super) fn propose(lines: &[&str], format: &str, id: &str) -> Option<Proposal> {
-    let table = SEPARATORS.iter().filter_map(|it| read(lines, *it)).max_by_key(|it| it.names.len())?;
+    let quoted = lines.iter().any(|it| it.contains('"'));
+    let cuts = SEPARATORS.map(|it| if quoted && it != '|' { Cut::Outside(it) } else { Cut::At(it) });
+    let best = cuts.iter().filter_map(|it| read(lines, *it)).max_by_key(|it| it.names.len());
+    let table = best.or_else(|| read(lines, Cut::Gaps))?;
     let stats: Vec<Stats> = (0..table.names.len()).map(|it| column(&table, it)).collect();
     let names: Vec<&str> = match table.has_names {
         true => table.names.iter().map(String::as_str).collect(),
-        false => stats.iter().map(nickname).collect(),
+        false => nicknames(&stats),
     };
     let mut taken: Vec<(&Role, usize)> = Vec::new();
     for role in ROLES {
@@ -47,23 +62,55 @@ pub(super) fn propose(lines: &[&str], format: &str, id: &str) -> Option<Proposal
     Some(Proposal { text, roles })
 }
 
-/// The lines cut at a separator, if nine of ten have the same number of columns.
-fn read<'a>(lines: &[&'a str], separator: char) -> Option<Table<'a>> {
-    let cut = |line: &'a str| line.split(separator).map(|it| it.trim().trim_matches('"')).collect::<Vec<_>>();
+/// The lines cut, if nine of ten have the same number of columns.
+fn read<'a>(lines: &[&'a str], cut: Cut) -> Option<Table<'a>> {
+    let cells =
+        |line: &'a str| -> Vec<&'a str> { cut.cells(line).iter().map(|it| it.trim().trim_matches('"')).collect() };
+    let rows: Vec<Vec<&str>> = lines.iter().map(|it| cells(it)).collect();
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-    lines.iter().for_each(|it| *counts.entry(it.matches(separator).count() + 1).or_default() += 1);
+    rows.iter().for_each(|it| *counts.entry(it.len()).or_default() += 1);
     let (width, count) = counts.into_iter().max_by_key(|it| it.1)?;
     if !(COLUMNS_MIN..=COLUMNS_MAX).contains(&width) || count * 10 < lines.len() * 9 {
         return None;
     }
-    let mut rows: Vec<Vec<&str>> = lines.iter().map(|it| cut(it)).filter(|it| it.len() == width).collect();
+    let mut rows: Vec<Vec<&str>> = rows.into_iter().filter(|it| it.len() == width).collect();
     let is_name = |it: &&str| it.chars().any(char::is_alphabetic) && !it.contains(['@', ':']) && it.len() < 60;
     let has_names = rows.len() > 1 && rows[0].iter().all(is_name) && rows[1..].iter().all(|it| it != &rows[0]);
     let names = match has_names {
         true => rows.remove(0).into_iter().map(str::to_string).collect(),
         false => vec![String::new(); width],
     };
-    Some(Table { separator, names, rows, has_names })
+    Some(Table { cut, names, rows, has_names, head: lines.first().copied().unwrap_or_default() })
+}
+
+impl Cut {
+    fn cells(self, line: &str) -> Vec<&str> {
+        match self {
+            Cut::At(it) => line.split(it).collect(),
+            Cut::Outside(it) => {
+                let mut inside = false;
+                let is_end = |at: char| {
+                    inside ^= at == '"';
+                    at == it && !inside
+                };
+                line.split(is_end).collect()
+            }
+            Cut::Gaps => line.split("  ").filter(|it| !it.trim().is_empty()).collect(),
+        }
+    }
+
+    /// A regular expression for one column and for what stands between two.
+    fn patterns(self) -> (String, String) {
+        let class = |it: char| match it {
+            '\t' => r"\t".to_string(),
+            it => it.to_string(),
+        };
+        match self {
+            Cut::At(it) => (format!("[^{}]*", class(it)), if it == '|' { r"\|".into() } else { class(it) }),
+            Cut::Outside(it) => (format!("(?:[^\"{0}]|\"[^\"]*\")*", class(it)), class(it)),
+            Cut::Gaps => (r"\S+(?: \S+)*".into(), r"\s{2,}".into()),
+        }
+    }
 }
 
 fn column(table: &Table<'_>, at: usize) -> Stats {
@@ -73,10 +120,25 @@ fn column(table: &Table<'_>, at: usize) -> Stats {
     stats
 }
 
-/// What a column without a name might be called.
+/// What columns without names might be called. Names of people are what is left: words without blanks, and several of them.
+fn nicknames(stats: &[Stats]) -> Vec<&'static str> {
+    let mut names: Vec<&str> = stats.iter().map(nickname).collect();
+    if !names.contains(&"user") {
+        let fits = |it: &Stats| {
+            let words = it.values.keys().filter(|it| it.len() < 40 && !it.contains([' ', '/', '(', '['])).count();
+            it.values.len() > 1 && words == it.values.len() && it.share(it.numbers) < 0.2
+        };
+        let free = (0..stats.len()).filter(|it| names[*it].is_empty() && fits(&stats[*it]));
+        if let Some(at) = free.max_by_key(|it| (stats[*it].values.len(), std::cmp::Reverse(*it))) {
+            names[at] = "user";
+        }
+    }
+    names
+}
+
 fn nickname(it: &Stats) -> &'static str {
     match () {
-        _ if it.share(it.times) > 0.9 => "time",
+        _ if it.time().is_some() => "time",
         _ if it.share(it.addresses) > 0.5 => "ip",
         _ if it.share(it.mails) > 0.5 => "user",
         _ if it.values.len() <= 40 && it.values.keys().any(|it| outcome(it).is_some()) => "result",
@@ -86,6 +148,16 @@ fn nickname(it: &Stats) -> &'static str {
 }
 
 impl Table<'_> {
+    /// The condition for lines of so many columns; the line of names is none of them.
+    fn recognised(&self, pattern: &str) -> String {
+        let line = format!("Matches(\"message\", {pattern})");
+        if !self.has_names {
+            return line;
+        }
+        let head: String = self.head.trim_start_matches('\u{feff}').chars().take(60).collect();
+        format!("All([{line}, Not(StartsWith(\"message\", {head:?}))])")
+    }
+
     fn called(&self, at: usize) -> String {
         match self.has_names {
             true => format!("column {} ({})", at + 1, plain(&self.names[at], 40)),
@@ -94,31 +166,33 @@ impl Table<'_> {
     }
 
     fn take(&self, at: usize) -> String {
-        format!("Trim(Split(\"message\", {:?}, {at}), \"\\\"\")", self.separator.to_string())
+        match self.cut {
+            Cut::At(it) => format!("Trim(Split(\"message\", {:?}, {at}), \"\\\"\")", it.to_string()),
+            cut => {
+                let (cell, between) = cut.patterns();
+                let pattern = format!("^(?:{cell}{between}){{{at}}}({cell})");
+                format!("Trim(Capture(\"message\", {}), \"\\\"\")", raw(&pattern))
+            }
+        }
     }
 }
 
 fn write(table: &Table<'_>, stats: &[Stats], taken: &[(&Role, usize)], format: &str, id: &str) -> String {
     let lines = table.rows.len();
     let at = |field: &str| taken.iter().find(|it| it.0.field == field).map(|it| it.1);
-    let separator = match table.separator {
-        '|' => r"\|".to_string(),
-        '\t' => r"\t".to_string(),
-        it => it.to_string(),
-    };
-    let inner = if table.separator == '|' { "|".to_string() } else { separator.clone() };
-    let pattern = format!("^[^{inner}]*(?:{separator}[^{inner}]*){{{}}}$", table.names.len() - 1);
+    let (cell, between) = table.cut.patterns();
+    let pattern = format!("^{cell}(?:{between}{cell}){{{}}}$", table.names.len() - 1);
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(
         out,
-        "// A draft of `tripline init`, from {lines} lines in columns. Read it, correct it, and add an example for each case.\n\
-         // A separator inside quotes is not seen as one of a text."
+        "// A draft of `tripline init`, from {lines} lines in columns. Read it, correct it, and add an example for each case."
     );
     let _ = writeln!(out, "Schema(\n    id: {id:?},\n    title: {id:?},\n    formats: [{format:?}],");
     let _ = writeln!(
         out,
-        "    // So many columns; better still is a word that only this log has.\n    recognise: Matches(\"message\", {pattern:?}),"
+        "    // So many columns; better still is a word that only this log has.\n    recognise: {},",
+        table.recognised(&raw(&pattern))
     );
     let words: Vec<usize> = [at("event.action"), at("event.outcome")].into_iter().flatten().collect();
     if !words.is_empty() {
@@ -128,7 +202,11 @@ fn write(table: &Table<'_>, stats: &[Stats], taken: &[(&Role, usize)], format: &
     out.push_str("    fields: {\n");
     for (role, at) in taken.iter().filter(|it| it.0.field != "event.action") {
         let take = table.take(*at);
-        let take = if role.field == "source.ip" { format!("Address({take})") } else { take };
+        let take = match role.field {
+            "source.ip" => format!("Address({take})"),
+            "@timestamp" => super::time_take(take, &stats[*at]),
+            _ => take,
+        };
         let about = stats[*at].about(lines);
         let _ = writeln!(out, "        // {}: {about}\n        {:?}: {take},", table.called(*at), role.field);
     }
@@ -136,6 +214,11 @@ fn write(table: &Table<'_>, stats: &[Stats], taken: &[(&Role, usize)], format: &
     cases(table, at("event.action"), at("event.outcome"), &mut out);
     out.push_str("    examples: [],\n)\n");
     out
+}
+
+/// Patterns hold quotes, and no `"#`.
+fn raw(pattern: &str) -> String {
+    format!("r#\"{pattern}\"#")
 }
 
 /// A case for each activity that the words of action and outcome say together.

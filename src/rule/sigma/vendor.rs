@@ -1,0 +1,325 @@
+//! Names of cloud and identity records: as Sigma rules spell them, and as vendors deliver them.
+//!
+//! Rules were written against what some shipper made of a record: Elastic's modules (`gcp.audit.method_name`), Sentinel's tables
+//! (`OperationName`), Splunk's lower case (`eventtype`), a record inside an envelope (`data.protoPayload`). Whoever pipes in the
+//! vendor's own export has the same facts under other names, so a name means all the places where its fact is delivered.
+
+use super::source::first_letter;
+
+const ACCESS: &[(&str, &str)] = &[
+    ("c-ip", "access.ip"),
+    ("src_ip", "access.ip"),
+    ("cs-username", "access.user"),
+    ("cs-method", "access.method"),
+    ("c-uri", "access.path"),
+    ("cs-uri", "access.path"),
+    ("cs-uri-stem", "access.path"),
+    ("cs-uri-query", "access.path"),
+    ("c-uri-query", "access.path"),
+    ("sc-status", "access.status"),
+    ("sc-bytes", "access.bytes"),
+    ("cs-version", "access.protocol"),
+    ("cs-user-agent", "access.user_agent"),
+    ("c-useragent", "access.user_agent"),
+    ("cs-referer", "access.referer"),
+    ("cs-referrer", "access.referer"),
+];
+
+/// Okta's names as its records spell them; rules were long written in lower case.
+const OKTA: &[&str] = &[
+    "eventType",
+    "displayMessage",
+    "legacyEventType",
+    "actor.alternateId",
+    "actor.displayName",
+    "actor.detailEntry",
+    "client.userAgent.rawUserAgent",
+    "client.ipAddress",
+    "client.geographicalContext.country",
+    "securityContext.isProxy",
+    "securityContext.asNumber",
+    "securityContext.asOrg",
+    "securityContext.isp",
+    "outcome.result",
+    "outcome.reason",
+    "authenticationContext.credentialType",
+    "authenticationContext.externalSessionId",
+    "debugContext.debugData.behaviors",
+    "debugContext.debugData.threatSuspected",
+    "debugContext.debugData.logOnlySecurityData",
+    "debugContext.debugData.risk",
+    "debugContext.debugData.privilegeGranted",
+    "debugContext.debugData.url",
+    "debugContext.debugData.requestUri",
+    "target.displayName",
+    "target.alternateId",
+    "target.type",
+    "target.id",
+];
+
+/// Azure's names of several words, for rules that write them in another case.
+const AZURE: &[&str] = &[
+    "activityDisplayName",
+    "appDisplayName",
+    "appId",
+    "authenticationProtocol",
+    "authenticationRequirement",
+    "clientAppUsed",
+    "conditionalAccessStatus",
+    "deviceDetail.deviceId",
+    "deviceDetail.isCompliant",
+    "deviceDetail.isManaged",
+    "deviceDetail.trustType",
+    "homeTenantId",
+    "initiatedBy",
+    "loggedByService",
+    "networkLocationDetails",
+    "operationName",
+    "resourceDisplayName",
+    "resourceId",
+    "resourceTenantId",
+    "resultDescription",
+    "resultReason",
+    "resultType",
+    "riskEventType",
+    "riskLevelDuringSignIn",
+    "riskState",
+    "targetResources",
+    "userAgent",
+    "userPrincipalName",
+];
+
+/// What a name of a vendor's rules is in its records; the most usual first.
+const NAMES: &[(&str, &str, &str)] = &[
+    ("azure", "message", "operationName"),
+    ("azure", "message", "operationName.value"),
+    ("azure", "message", "operationName.localizedValue"),
+    ("azure", "message", "OperationName"),
+    ("azure", "message", "OperationNameValue"),
+    ("azure", "message", "properties.activityDisplayName"),
+    ("azure", "message", "activityDisplayName"),
+    ("azure", "operationname", "operationName.value"),
+    ("azure", "operationname", "OperationNameValue"),
+    ("azure", "operationname", "activityDisplayName"),
+    ("azure", "activitytype", "operationName"),
+    ("azure", "activitytype", "properties.activityDisplayName"),
+    ("azure", "activitytype", "activityDisplayName"),
+    ("azure", "status", "properties.result"),
+    ("azure", "status", "result"),
+    ("azure", "status", "Result"),
+    ("azure", "status", "status.value"),
+    ("azure", "status", "ActivityStatusValue"),
+    ("azure", "username", "properties.userPrincipalName"),
+    ("azure", "username", "userPrincipalName"),
+    ("azure", "clientapp", "properties.clientAppUsed"),
+    ("azure", "clientapp", "clientAppUsed"),
+    ("azure", "location", "properties.location.countryOrRegion"),
+    ("azure", "location", "location.countryOrRegion"),
+    ("m365", "eventSource", "Workload"),
+    ("m365", "eventName", "Operation"),
+    ("m365", "eventName", "Name"),
+    ("m365", "status", "ResultStatus"),
+    ("m365", "status", "Status"),
+    ("m365", "user.email", "UserId"),
+    ("gcp", "gcp.audit.authentication_info.principal_email", "protoPayload.authenticationInfo.principalEmail"),
+    ("google_workspace", "eventName", "protoPayload.metadata.event[].eventName"),
+    ("google_workspace", "eventName", "events[].name"),
+    ("google_workspace", "eventName", "protoPayload.methodName"),
+    ("google_workspace", "eventService", "protoPayload.serviceName"),
+    ("google_workspace", "protoPayload.metadata.event.eventName", "events[].name"),
+    ("kubernetes", "apiGroup", "objectRef.apiGroup"),
+    ("kubernetes", "resource", "objectRef.resource"),
+    ("kubernetes", "subresource", "objectRef.subresource"),
+    ("kubernetes", "namespace", "objectRef.namespace"),
+    ("kubernetes", "username", "user.username"),
+    ("kubernetes", "hostPath", "requestObject.spec.volumes[].hostPath"),
+    ("kubernetes", "capabilities", "requestObject.spec.containers[].securityContext.capabilities"),
+];
+
+/// Keys under which vendors keep lists of objects; a Sigma field walks through them without saying so.
+const LISTS: &[&str] = &[
+    "AdditionalDetails",
+    "Actor",
+    "ExtendedProperties",
+    "ModifiedProperties",
+    "Parameters",
+    "Target",
+    "TargetResources",
+    "additionalDetails",
+    "affectedObjects",
+    "alloweds",
+    "allowed",
+    "appliedConditionalAccessPolicies",
+    "authenticationDetails",
+    "authorizationInfo",
+    "bindingDeltas",
+    "bindings",
+    "changedValues",
+    "conditionalAccessPolicies",
+    "containers",
+    "denieds",
+    "ephemeralContainers",
+    "event",
+    "events",
+    "extraAttributes",
+    "initContainers",
+    "items",
+    "modifiedProperties",
+    "parameter",
+    "parameters",
+    "resources",
+    "rules",
+    "subjects",
+    "target",
+    "targetResources",
+    "userAgents",
+    "volumes",
+];
+
+/// Keys that hold whole objects, in which rules look for words as if they were texts.
+const OBJECTS: &[&str] = &[
+    "AppAccessContext",
+    "InitiatedBy",
+    "additionalEventData",
+    "debugData",
+    "details",
+    "initiatedBy",
+    "metadata",
+    "request",
+    "requestObject",
+    "requestParameters",
+    "response",
+    "responseElements",
+    "responseObject",
+    "serviceEventDetails",
+    "userIdentity",
+];
+
+/// Where our reader of access logs puts a field.
+pub fn access(field: &str) -> Option<&'static str> {
+    ACCESS.iter().find(|it| it.0 == field).map(|it| it.1)
+}
+
+/// The place of a field that is mostly meant.
+pub fn main(family: &str, field: &str) -> Option<&'static str> {
+    if family == "okta" {
+        return OKTA.iter().copied().find(|it| it.eq_ignore_ascii_case(field));
+    }
+    let known = NAMES.iter().find(|it| it.0 == vendor(family) && it.1 == field && family != "azure");
+    known.map(|it| it.2)
+}
+
+fn vendor(family: &str) -> &str {
+    match family {
+        "microsoft365" | "o365" | "office365" => "m365",
+        "azuread" | "entra" => "azure",
+        "gworkspace" | "gsuite" => "google_workspace",
+        it => it,
+    }
+}
+
+/// Adds the places where a vendor's records have a field.
+pub fn add(family: &str, field: &str, paths: &mut Vec<String>) {
+    let family = vendor(family);
+    let known = paths.len();
+    let mut push = |it: String| paths.push(it);
+    match family {
+        "okta" => OKTA.iter().filter(|it| it.eq_ignore_ascii_case(field)).for_each(|it| push(it.to_string())),
+        "azure" => azure(field, &mut push),
+        "gcp" => gcp(field, &mut push),
+        "m365" => field.strip_prefix("o365.audit.").into_iter().for_each(|it| push(it.to_string())),
+        // Streams put a record below `data`, exports do not.
+        "auth0" => push(field.strip_prefix("data.").map_or_else(|| format!("data.{field}"), str::to_string)),
+        _ => {}
+    }
+    let name = if family == "azure" { below(field).to_lowercase() } else { field.to_string() };
+    NAMES.iter().filter(|it| it.0 == family && it.1 == name).for_each(|it| push(it.2.to_string()));
+    if family == "google_workspace" && paths.len() == known && !field.starts_with("protoPayload.s") {
+        parameters(field, paths);
+    }
+}
+
+fn below(field: &str) -> &str {
+    field.strip_prefix("properties.").unwrap_or(field)
+}
+
+/// The log tables spell `ResultType`, the event stream `resultType` or `properties.resultType`.
+fn azure(field: &str, push: &mut dyn FnMut(String)) {
+    let below = below(field);
+    let cases = [char::to_ascii_lowercase, char::to_ascii_uppercase].map(|it| first_letter(below, it));
+    let known = AZURE.iter().filter(|it| it.eq_ignore_ascii_case(below)).map(|it| it.to_string());
+    for name in cases.into_iter().chain([below.to_string()]).chain(known) {
+        push(name.clone());
+        push(format!("properties.{name}"));
+    }
+}
+
+/// Elastic spells `gcp.audit.method_name` what Google calls `protoPayload.methodName`; the envelope of Pub/Sub is `data`, and
+/// some rules have the entry's own keys below `protoPayload`.
+fn gcp(field: &str, push: &mut dyn FnMut(String)) {
+    let mut rest = field;
+    if let Some(it) = field.strip_prefix("data.") {
+        rest = it;
+        push(rest.to_string());
+    }
+    if let Some(it) = rest.strip_prefix("protoPayload.").filter(|it| it.starts_with("resource.") || *it == "logName") {
+        push(it.to_string());
+    }
+    if let Some(it) = rest.strip_prefix("gcp.audit.") {
+        push(format!("protoPayload.{}", camel(it)));
+    }
+}
+
+fn camel(name: &str) -> String {
+    let mut out = String::new();
+    let mut upper = false;
+    for it in name.chars() {
+        match it {
+            '_' => upper = true,
+            it => {
+                out.push(if upper { it.to_ascii_uppercase() } else { it });
+                upper = false;
+            }
+        }
+    }
+    out
+}
+
+/// What Google Workspace tells of an event stands in a list of named parameters.
+fn parameters(field: &str, paths: &mut Vec<String>) {
+    let name = field.rsplit('.').next().unwrap_or(field);
+    if name.contains(['[', ']', '=']) {
+        return;
+    }
+    let mut names = vec![name.to_string(), name.to_ascii_uppercase()];
+    names.dedup();
+    for name in names {
+        for list in ["events[].parameters", "protoPayload.metadata.event[].parameter"] {
+            for value in ["value", "boolValue", "multiValue", "multiStrValue"] {
+                paths.push(format!("{list}[name={name}].{value}"));
+            }
+        }
+    }
+}
+
+/// Whether vendors keep a list or an object under the field's last key.
+pub fn is_container(field: &str) -> bool {
+    let last = field.rsplit('.').next().unwrap_or(field);
+    LISTS.contains(&last) || OBJECTS.contains(&last)
+}
+
+/// The path with `[]` behind keys that hold lists of objects.
+pub fn through_lists(path: &str) -> Option<String> {
+    if path.contains('[') {
+        return None;
+    }
+    let keys: Vec<&str> = path.split('.').collect();
+    let (last, before) = keys.split_last()?;
+    let mut out = String::new();
+    for key in before {
+        out.push_str(key);
+        out.push_str(if LISTS.contains(key) { "[]." } else { "." });
+    }
+    out.push_str(last);
+    (out != path).then_some(out)
+}
