@@ -132,6 +132,9 @@ pub struct Follower {
     deferred: HashSet<PathBuf>,
     /// Copies of what is being read, by what they looked like when we saw it.
     copies: HashMap<FileId, Seen>,
+    /// Files beside the pattern's that were copies of what nobody had read yet: should the original be emptied before it is
+    /// read, theirs is the only content.
+    awaited: HashSet<FileId>,
     complaints: HashMap<PathBuf, Unfit>,
     said: Vec<SourceError>,
     forgotten: Vec<u64>,
@@ -331,6 +334,7 @@ impl Follower {
             folders: HashMap::new(),
             deferred: HashSet::new(),
             copies: HashMap::new(),
+            awaited: HashSet::new(),
             complaints: HashMap::new(),
             said: Vec::new(),
             forgotten: Vec::new(),

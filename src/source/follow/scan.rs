@@ -87,11 +87,13 @@ impl Follower {
                 Content::New => true,
                 Content::Unclear => false,
                 Content::Copy => {
+                    self.awaited.remove(&spot.seen.file);
                     self.copies.insert(spot.seen.file, spot.seen);
                     youngest_known.insert(spot.chain.clone(), *index);
                     false
                 }
                 Content::Continues(file) => {
+                    self.awaited.remove(&spot.seen.file);
                     self.move_to(file, spot, now);
                     youngest_known.insert(spot.chain.clone(), *index);
                     false
@@ -100,18 +102,33 @@ impl Follower {
         });
         for &index in &unknown {
             let spot = &spots[index];
-            // Copied before we ever saw the original: it will be known when the original was read.
-            if unknown.iter().any(|it| *it > index && self.is_copy_of(spot, &spots[*it])) {
+            let is_younger = youngest_known.get(&spot.chain).is_none_or(|it| *it < index);
+            let is_new = is_younger && is_news(spot, newest.get(&spot.chain)) || self.awaited.contains(&spot.seen.file);
+            if !spot.is_listed && !is_new {
                 continue;
             }
-            let is_younger = youngest_known.get(&spot.chain).is_none_or(|it| *it < index);
-            if spot.is_listed || is_younger && is_news(spot, newest.get(&spot.chain)) {
-                self.begin(spot, now);
+            // Copied before we ever saw the original: it will be known when the original was read.
+            if unknown.iter().any(|it| *it > index && self.is_copy_of(spot, &spots[*it])) {
+                self.awaited.insert(spot.seen.file);
+                continue;
             }
+            self.awaited.remove(&spot.seen.file);
+            self.begin(spot, now);
         }
+        self.await_originals(&spots, now);
         self.give_up_lost();
         self.is_first = false;
         self.put_in_order();
+    }
+
+    /// Copies of what nobody has read yet are looked at again when the original was read.
+    fn await_originals(&mut self, spots: &[Spot], now: Duration) {
+        self.awaited.retain(|it| spots.iter().any(|spot| spot.seen.file == *it));
+        let awaited = spots.iter().filter(|it| self.awaited.contains(&it.seen.file));
+        self.deferred.extend(awaited.map(|it| it.chain.clone()));
+        if !self.awaited.is_empty() {
+            self.scan_at = Some(now + POLL_EVERY);
+        }
     }
 
     /// The files that fit the pattern.

@@ -307,6 +307,23 @@ proptest! {
     }
 }
 
+/// The original is emptied after it was seen and before it was read: what it held is in the copy alone.
+#[test]
+fn a_copy_of_what_nobody_has_read_is_kept_in_mind() {
+    for pattern in ["app.log", "app.log*", "*.log"] {
+        let mut world = World::new(pattern);
+        world.append("app.log", b"");
+        world.catch_up();
+        let write = |lines| Act::Write { lines, pad: 0 };
+        let copied = Act::CopyTruncate { polls_between: true, reads_between: 0 };
+        for act in [Act::Die { committed: 0 }, write(1), Act::Rename { late: 0 }, write(1), copied, write(1), write(1)]
+        {
+            world.act(&act);
+        }
+        world.end();
+    }
+}
+
 #[test]
 fn a_line_is_one_when_it_ends() {
     let mut world = World::new("*.log");
