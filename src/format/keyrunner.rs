@@ -150,7 +150,11 @@ fn columns(record: &str, rest: Part, bars: Bars) -> Option<Columns> {
         return None;
     }
     let part = |start: usize, end: usize| Part::new(rest.start + start, rest.start + end).trim(record);
-    let address = part(0, ip);
+    let mut address = part(0, ip);
+    // Proxies add theirs behind the client's.
+    if let Some(comma) = address.of(record).find(',') {
+        address = Part::new(address.start, address.start + comma).trim(record);
+    }
     let has_address = is_address(address.of(record));
     let said = part(action + 1, bytes.len());
     let mut is_absent = || is_absent(address.of(record)) && backwards.next() == Some(ip) && !said.is_empty();

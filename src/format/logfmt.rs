@@ -26,7 +26,8 @@ pub(super) fn starts(text: &str) -> bool {
     while bytes.get(at).is_some_and(|it| is_blank(*it) || *it == b',') {
         at += 1;
     }
-    pair_value(bytes, at).is_some()
+    // The kernel's audit trail looks alike, and quotes whole lists of pairs.
+    pair_value(bytes, at).is_some() && !bytes[at..].starts_with(b"msg=audit(")
 }
 
 /// Where the value of the pair that begins at `at` begins.

@@ -232,6 +232,11 @@ fn skip_sequence(bytes: &[u8], at: usize) -> usize {
     next + usize::from(matches!(bytes.get(next), Some(b'*' | b'.')))
 }
 
+/// Whether a text begins with a time.
+pub(super) fn begins_with_stamp(text: &str) -> bool {
+    stamp(text.as_bytes(), 0).0 != Stamp::None
+}
+
 fn stamp(bytes: &[u8], at: usize) -> (Stamp, Part) {
     let rest = &bytes[at..];
     if starts_with_stamp(rest) {

@@ -564,6 +564,14 @@ mod wrap {
         check(r#"{"items":[{"k":1}],"message":"{\"a\":1}"}"#, &[r#"{"a":1}"#]);
         check(r#"{"data":[1,2],"value":[],"message":""}"#, &[]);
         check(r#"{"data":{},"result":{"a":1}}"#, &[r#"{"a":1}"#]);
+        check(
+            r#"{"__REALTIME_TIMESTAMP":"1744444975123456","_HOSTNAME":"web-1","SYSLOG_IDENTIFIER":"sshd","_PID":"7","MESSAGE":"no"}"#,
+            &["2025-04-12T08:02:55.123456Z web-1 sshd[7]: no"],
+        );
+        check(r#"{"process":{"name":"su"},"message":"no"}"#, &["<13>su: no"]);
+        check(r#"{"ident":"su","time":1744444975,"message":"no"}"#, &["<13>2025-04-12T08:02:55Z su: no"]);
+        check(r#"{"ident":"su: yes","message":"no"}"#, &["no"]);
+        check(r#"{"ident":"su","message":"Apr 12 08:02:55 web-1 su: no"}"#, &["Apr 12 08:02:55 web-1 su: no"]);
         check("plain", &[]);
         check("2025-04-12T08:02:55.1Z stdout F level=warn user=ann", &["level=warn user=ann"]);
         check("2025-04-12T08:02:55.1Z stdout X level=warn", &[]);

@@ -7,10 +7,11 @@
 use std::borrow::Cow;
 
 use crate::limits;
-use crate::model::json;
+use crate::model::{Timestamp, json};
 
 use super::keyrunner::starts_with_stamp;
 use super::paths::{BOM, body};
+use super::syslog;
 
 /// Arrays of records.
 const LISTS: [&str; 18] = [
@@ -226,7 +227,10 @@ fn from_object(object: &str, each: &mut dyn FnMut(&str)) -> usize {
         return 1;
     }
     if let Some(it) = texts().next() {
-        each(&it);
+        match with_header(object, &it) {
+            Some(line) => each(&line),
+            None => each(&it),
+        }
         return 1;
     }
     // `{"acme":{"audit":{…}}}`: whoever put a record under a name of their own made it most of what there is.
@@ -237,6 +241,62 @@ fn from_object(object: &str, each: &mut dyn FnMut(&str)) -> usize {
         }
         None => 0,
     }
+}
+
+/// Where journals and shippers put what stood in a line's header.
+const PROGRAMS: [&str; 11] = [
+    "SYSLOG_IDENTIFIER",
+    "_COMM",
+    "appname",
+    "app_name",
+    "application_name",
+    "ident",
+    "program",
+    "programname",
+    "process.name",
+    "syslog.appname",
+    "log.syslog.appname",
+];
+const HOSTS: [&str; 5] = ["_HOSTNAME", "hostname", "host.name", "host", "logsource"];
+const PIDS: [&str; 7] = ["_PID", "SYSLOG_PID", "procid", "pid", "process_id", "process.pid", "syslog.procid"];
+const TIMES: [&str; 5] = ["_SOURCE_REALTIME_TIMESTAMP", "__REALTIME_TIMESTAMP", "@timestamp", "timestamp", "time"];
+
+/// A program's message as the line of syslog it was, or would have been: `TIME HOST PROGRAM[PID]: TEXT`. Without its
+/// program, most messages mean nothing. None where no program is named or the text has a header of its own.
+fn with_header(object: &str, text: &str) -> Option<String> {
+    const WORD_BYTES_MAX: usize = 64;
+    if text.starts_with(['<', '{', '[']) || syslog::begins_with_stamp(text) {
+        return None;
+    }
+    let find = |names: &[&str]| names.iter().find_map(|name| json::scalar(nested(object, name)?));
+    // What stands there must not be able to speak for the rest of the header.
+    let word = |names: &[&str]| {
+        let is_word = |it: &u8| it.is_ascii_alphanumeric() || b"-_./@()".contains(it);
+        find(names).filter(|it| !it.is_empty() && it.len() <= WORD_BYTES_MAX && it.as_bytes().iter().all(is_word))
+    };
+    let program = word(&PROGRAMS)?;
+    let time = find(&TIMES).and_then(|it| match it.replacen(' ', "T", 1) {
+        // As it stands: what it means without a zone, the source knows.
+        it if starts_with_stamp(it.as_bytes()) => it.bytes().all(|it| b"0123456789:.,+-TZ".contains(&it)).then_some(it),
+        it => Timestamp::from_epoch(&it).map(|it| it.to_string()),
+    });
+    let header = match (time, word(&HOSTS)) {
+        (Some(time), Some(host)) => format!("{time} {host} "),
+        (Some(time), None) => format!("<13>{time} "),
+        (None, _) => "<13>".to_string(),
+    };
+    Some(match word(&PIDS) {
+        Some(pid) => format!("{header}{program}[{pid}]: {text}"),
+        None => format!("{header}{program}: {text}"),
+    })
+}
+
+/// The value under `name`, which may stand for itself or for members inside members.
+fn nested<'a>(object: &'a str, name: &str) -> Option<&'a str> {
+    json::member(object, name).or_else(|| {
+        let (outer, inner) = name.split_once('.')?;
+        nested(json::member(object, outer)?, inner)
+    })
 }
 
 /// The elements that are objects (or the object under `inside` in each), or texts that hold one.

@@ -18,7 +18,7 @@ pub struct Replay {
     pub lateness: Span,
     /// How many fronts and shards; 1 needs no thread and no channel.
     pub threads: usize,
-    /// Stamps without a year are taken in the year that brings them closest to this.
+    /// Stamps without a year are taken in the last year that does not put them more than a week after this.
     pub reference: Timestamp,
     /// What rules know before the first line.
     pub lessons: Option<Lessons>,

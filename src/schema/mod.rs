@@ -47,7 +47,7 @@ const CATCH_ALL: i32 = -100;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Arrival {
     pub zone: Zone,
-    /// Stamps without a year are taken in the year that brings them closest to this.
+    /// Stamps without a year are taken in the last year that does not put them more than a week after this.
     pub received: Timestamp,
 }
 

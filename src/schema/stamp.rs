@@ -34,7 +34,7 @@ fn plain_syslog(text: &[u8], arrival: Arrival) -> Option<Timestamp> {
     }
     let day = if text[4] == b' ' { digit(5)? } else { two(4)? };
     let time = (two(7)?, two(10)?, two(13)?);
-    closest(arrival.received, &|year| Timestamp::from_civil((year, month, day), time, arrival.zone))
+    latest(arrival.received, &|year| Timestamp::from_civil((year, month, day), time, arrival.zone))
 }
 
 /// `Apr 12 08:02:55`, `Apr  2 2025 08:02:55.123`, `Apr 12 08:02:55 2025`.
@@ -67,7 +67,7 @@ fn syslog(text: &str, arrival: Arrival) -> Option<Timestamp> {
     let at = |year: i64| Timestamp::from_civil((year, month, day), time, arrival.zone);
     let whole = match year {
         Some(year) => at(year),
-        None => closest(arrival.received, &at),
+        None => latest(arrival.received, &at),
     }?;
     Some(Timestamp::from_micros(whole.micros() + micros))
 }
@@ -80,24 +80,20 @@ fn micros(fraction: &str) -> Option<i64> {
     Some((first.len()..6).fold(number, |it, _| it * 10))
 }
 
-/// The time in the year that brings it closest to `received`: right on both sides of New Year, and 29 February is taken in
-/// a year that has one.
-fn closest(received: Timestamp, at: &dyn Fn(i64) -> Option<Timestamp>) -> Option<Timestamp> {
-    let year = received.civil().0;
-    let distance = |it: &Timestamp| it.micros().abs_diff(received.micros());
-    let nearest = |years: std::ops::RangeInclusive<i64>| years.filter_map(at).min_by_key(distance);
-    if let Some(this) = at(year) {
-        // Within half a year no other can be closer; further off, only the one on the other side.
-        return match () {
-            () if distance(&this) <= HALF_YEAR_MICROS => Some(this),
-            () if this > received => nearest(year - 1..=year),
-            () => nearest(year..=year + 1),
-        };
+/// The time in the last year that does not put it more than a week after `received`: logs tell what has happened, so April
+/// read in November is this year's, and both sides of New Year are right. 29 February is taken in a year that has one.
+fn latest(received: Timestamp, at: &dyn Fn(i64) -> Option<Timestamp>) -> Option<Timestamp> {
+    let (year, last) = (received.civil().0, received.micros() + WEEK_MICROS);
+    let is_past = |it: &Timestamp| it.micros() <= last;
+    match at(year).filter(is_past) {
+        // The year after would be too late: what nearly every line of a live log is.
+        Some(this) if last - this.micros() < 51 * WEEK_MICROS => Some(this),
+        Some(_) | None => (year - 8..=year + 1).rev().filter_map(at).find(is_past),
     }
-    nearest(year - 1..=year + 1).or_else(|| nearest(year - 8..=year + 8))
 }
 
-const HALF_YEAR_MICROS: u64 = 182 * 86_400 * 1_000_000;
+/// A clock that is wrong by days is still read in its own year.
+const WEEK_MICROS: i64 = 7 * 86_400 * 1_000_000;
 
 /// A chrono format, parsed.
 pub(super) struct Format(Vec<Item<'static>>);
@@ -107,7 +103,7 @@ impl Format {
         StrftimeItems::new(text).parse_to_owned().map(Format).map_err(|_| format!("`{text}` is no time format"))
     }
 
-    /// Reads a time; a format without a year takes the closest, one without offset the arrival's zone.
+    /// Reads a time; a format without a year takes the latest, one without offset the arrival's zone.
     pub(super) fn read(&self, text: &str, arrival: Arrival) -> Option<Timestamp> {
         let mut parsed = Parsed::new();
         chrono::format::parse(&mut parsed, text.trim(), self.0.iter()).ok()?;
@@ -118,7 +114,7 @@ impl Format {
         if has_year {
             return in_year(parsed, arrival);
         }
-        closest(arrival.received, &|year| {
+        latest(arrival.received, &|year| {
             let mut parsed = parsed.clone();
             parsed.set_year(year).ok()?;
             in_year(parsed, arrival)
@@ -156,11 +152,14 @@ mod tests {
     }
 
     #[test]
-    fn stamps_without_a_year_take_the_closest() {
+    fn stamps_without_a_year_take_the_latest_that_has_been() {
         check("2025-04-12 08:03:00", "Apr 12 08:02:55", None, "2025-04-12T08:02:55Z");
         check("2025-01-01 00:00:05", "Dec 31 23:59:59", None, "2024-12-31T23:59:59Z");
         check("2024-12-31 23:59:58", "Jan  1 00:00:01", None, "2025-01-01T00:00:01Z");
         check("2025-03-01 00:00:05", "Feb 29 23:59:59", None, "2024-02-29T23:59:59Z");
+        check("2025-11-30 00:00:00", "Apr 12 08:02:55", None, "2025-04-12T08:02:55Z");
+        check("2025-04-12 08:03:00", "Apr 14 08:02:55", None, "2025-04-14T08:02:55Z");
+        check("2025-04-12 08:03:00", "Jun 14 08:02:55", None, "2024-06-14T08:02:55Z");
         check("2025-04-12 08:03:00", "Apr 12 2021 08:02:55.25", None, "2021-04-12T08:02:55.250Z");
         check("2025-04-12 08:03:00", "Sat Apr 12 08:02:55 2025", None, "2025-04-12T08:02:55Z");
         check("2025-01-01 00:00:05", "31/Dec 23:59:59", Some("%d/%b %H:%M:%S"), "2024-12-31T23:59:59Z");
