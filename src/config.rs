@@ -314,3 +314,41 @@ fn offset(text: &str, at: ron::error::Position) -> usize {
     let line = &text[line_start.min(text.len())..];
     line_start + line.char_indices().nth(at.col.saturating_sub(1)).map_or(line.len(), |it| it.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The place and the line under the caret of the first thing that is wrong.
+    fn wrong(text: &str) -> (usize, String, Option<String>) {
+        let file = std::env::temp_dir().join(format!("tripline-config-{}-{}.ron", std::process::id(), text.len()));
+        std::fs::write(&file, text).unwrap();
+        let all = match read(Some(&file)) {
+            Ok(config) => problems(&config, Some(&file)),
+            Err(refusal) => refusal.problems,
+        };
+        std::fs::remove_file(&file).unwrap();
+        let first = &all[0];
+        let marked: String = first.excerpt.chars().skip(first.column.saturating_sub(1)).take(first.width).collect();
+        (first.line, marked, first.hint.clone())
+    }
+
+    #[test]
+    fn what_is_wrong_is_shown_where_it_stands() {
+        for (text, line, marked, hint) in [
+            ("(\n sources: [Tpc(listen: \"127.0.0.1:1\")])", 2, "Tpc", "did you mean `Tcp`?"),
+            ("(sourcs: [])", 1, "sourcs", "did you mean `sources`?"),
+            ("(sources: [Stdin(),\n Stdin(format: \"jsno\")])", 2, "\"jsno\"", "did you mean `json`?"),
+            ("(sources: [Stdin(zone: \"Mars\")])", 1, "\"Mars\"", "UTC"),
+            ("(sources: [Tcp(listen: \"127.0.0.1:99999\")])", 1, "\"127.0.0.1:99999\"", "7171"),
+            ("(web: (listen: \"localhost\"))", 1, "\"localhost\"", "7171"),
+            ("(receivers: {\"a\": Stdout()},\n routes: [(to: [\"a\"]), (to: [\"b\"])])", 2, "\"b\"", ""),
+            ("(receivers: {\"a\": Webhook(url: \"htp://x\")})", 1, "\"htp://x\"", ""),
+            ("(sources: [Stdin()", 1, "[", ""),
+        ] {
+            let found = wrong(text);
+            assert_eq!((found.0, found.1.as_str()), (line, marked), "{text}");
+            assert!(found.2.unwrap_or_default().contains(hint), "{text}");
+        }
+    }
+}

@@ -312,6 +312,65 @@ mod tests {
         );
     }
 
+    /// The roles that columns get, and a part of the draft.
+    fn drafted(rows: &[String], expected: &[&str], parts: &[&str]) {
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        let proposal = super::super::propose(&rows, "text", "own").unwrap();
+        let mut found: Vec<String> = proposal.roles.iter().map(|it| format!("{} = {}", it.0, it.1)).collect();
+        found.sort();
+        assert_eq!(found, expected, "{}", proposal.text);
+        for part in parts {
+            assert!(proposal.text.contains(part), "{part}\n{}", proposal.text);
+        }
+        let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+        let schema: Result<crate::schema::file::Schema, _> = options.from_str(&proposal.text);
+        assert!(schema.is_ok(), "{schema:?}\n{}", proposal.text);
+    }
+
+    #[test]
+    fn separators_in_quotes_and_times_in_another_order() {
+        let row = |it: usize| {
+            let result = if it.is_multiple_of(3) { "Denied" } else { "Granted" };
+            format!("\"{it}, note\",{:02}/03/2026 08:02:{it:02},ann{it},203.0.113.{it},Login,{result}", 13 + it % 3)
+        };
+        let names = "Note,When,Who,From,What,Result".to_string();
+        let rows: Vec<String> = std::iter::once(names).chain((0..30).map(row)).collect();
+        drafted(
+            &rows,
+            &[
+                "@timestamp = column 2 (When)",
+                "event.action = column 5 (What)",
+                "event.outcome = column 6 (Result)",
+                "source.ip = column 4 (From)",
+                "user.name = column 3 (Who)",
+            ],
+            &[r#"["%d/%m/%Y %H:%M:%S"]"#, r#"on: ["Login Denied"]"#, r#"Not(StartsWith("message", "Note,When"#],
+        );
+    }
+
+    #[test]
+    fn aligned_columns_and_names_of_people() {
+        let row = |it: usize| {
+            let result = if it.is_multiple_of(2) { "FAIL" } else { "PASS" };
+            format!(
+                "2026-03-04 08:02:{it:02}  {:<16}  web01  {:<15}  login     {result}",
+                format!("ann{it}"),
+                format!("10.0.0.{it}")
+            )
+        };
+        drafted(
+            &(0..30).map(row).collect::<Vec<_>>(),
+            &[
+                "@timestamp = column 1",
+                "event.action = column 5",
+                "event.outcome = column 6",
+                "source.ip = column 4",
+                "user.name = column 2",
+            ],
+            &[r#"(activity: "login.failure", on: ["login FAIL"])"#],
+        );
+    }
+
     #[test]
     fn prose_has_no_columns() {
         for lines in [vec!["a, b, c", "d, e, f"], vec!["one", "two"], vec![",,", ",,"], vec![]] {
