@@ -562,6 +562,9 @@ mod wrap {
         check(r#"{"event.original":"one","message":"one"}"#, &["one"]);
         check(r#"{"event":{"a":1},"time":1}"#, &[r#"{"a":1}"#]);
         check(r#"{"items":[{"k":1}],"message":"{\"a\":1}"}"#, &[r#"{"a":1}"#]);
+        check(r#"{"stat":"OK","response":[{"a":1}]}"#, &[r#"{"a":1}"#]);
+        check(r#"{"stat":"OK","response":{"authlogs":[{"a":1}],"metadata":{}}}"#, &[r#"{"authlogs":[{"a":1}],"metadata":{}}"#]);
+        check(r#"{"EventName":"StopLogging","CloudTrailEvent":"{\"a\":1}"}"#, &[r#"{"a":1}"#]);
         check(r#"{"data":[1,2],"value":[],"message":""}"#, &[]);
         check(r#"{"data":{},"result":{"a":1}}"#, &[r#"{"a":1}"#]);
         check(

@@ -14,7 +14,7 @@ use super::paths::{BOM, body};
 use super::syslog;
 
 /// Arrays of records.
-const LISTS: [&str; 18] = [
+const LISTS: [&str; 22] = [
     "Records",
     "records",
     "value",
@@ -33,9 +33,13 @@ const LISTS: [&str; 18] = [
     "resourceLogs",
     "scopeLogs",
     "logRecords",
+    "response",
+    "authlogs",
+    "operation_logs",
+    "activity_logs",
 ];
 /// Texts that hold the line as it was written.
-const TEXTS: [&str; 23] = [
+const TEXTS: [&str; 24] = [
     "event.original",
     "message",
     "log",
@@ -59,9 +63,10 @@ const TEXTS: [&str; 23] = [
     "short_message",
     "RawData",
     "stringValue",
+    "CloudTrailEvent",
 ];
 /// One record among other things said about it.
-const OBJECTS: [&str; 16] = [
+const OBJECTS: [&str; 17] = [
     "_source",
     "detail",
     "result",
@@ -78,6 +83,7 @@ const OBJECTS: [&str; 16] = [
     "json",
     "object",
     "attributes",
+    "response",
 ];
 
 /// Calls `each` with every record found inside one that nothing recognised, and returns how many there were. At most
