@@ -563,7 +563,10 @@ mod wrap {
         check(r#"{"event":{"a":1},"time":1}"#, &[r#"{"a":1}"#]);
         check(r#"{"items":[{"k":1}],"message":"{\"a\":1}"}"#, &[r#"{"a":1}"#]);
         check(r#"{"stat":"OK","response":[{"a":1}]}"#, &[r#"{"a":1}"#]);
-        check(r#"{"stat":"OK","response":{"authlogs":[{"a":1}],"metadata":{}}}"#, &[r#"{"authlogs":[{"a":1}],"metadata":{}}"#]);
+        check(
+            r#"{"stat":"OK","response":{"authlogs":[{"a":1}],"metadata":{}}}"#,
+            &[r#"{"authlogs":[{"a":1}],"metadata":{}}"#],
+        );
         check(r#"{"EventName":"StopLogging","CloudTrailEvent":"{\"a\":1}"}"#, &[r#"{"a":1}"#]);
         check(r#"{"data":[1,2],"value":[],"message":""}"#, &[]);
         check(r#"{"data":{},"result":{"a":1}}"#, &[r#"{"a":1}"#]);
