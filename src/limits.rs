@@ -185,6 +185,9 @@ pub const GEO_FILE_BYTES_MAX: u64 = 2 << 30;
 pub const GEO_AGE_DAYS_MAX: i64 = 90;
 /// What a package registry may say of one package; the rest is refused. Ours says some 1 KB.
 pub const REGISTRY_ANSWER_BYTES_MAX: u64 = 1 << 20;
+/// What was learned elsewhere, read into memory whole: it is what detectors remember, and they have half a gibibyte by default.
+/// Larger: refused.
+pub const LESSONS_BYTES_MAX: u64 = 4 << 30;
 /// Entries of one list of the configuration: the largest public block lists have some hundred thousand. More: refused.
 pub const LIST_ENTRIES_MAX: usize = 1_000_000;
 /// Nesting of a `when`. Deeper: the rule is refused.

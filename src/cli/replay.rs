@@ -13,7 +13,7 @@ use crate::engine::save::Lessons;
 use crate::engine::{Engine, Rejected, Wanted};
 use crate::model::{Alert, Finding, Span};
 use crate::runtime::clock::{self, Stopwatch};
-use crate::runtime::learn::learn;
+use crate::runtime::learn::{learn, take_keys};
 use crate::runtime::replay::{Replay, ReplayError, Sink, replay};
 use crate::runtime::setup::Setup;
 use crate::source;
@@ -64,7 +64,7 @@ pub fn parse_span(text: &str) -> Result<Span, String> {
 }
 
 pub fn run(common: &Common, args: ReplayArgs) -> Exit {
-    let setup = match Setup::prepare(&common.choice(), Wanted::ByRules) {
+    let mut setup = match Setup::prepare(&common.choice(), Wanted::ByRules) {
         Ok(it) => it,
         Err(refusal) => return common.refuse(&refusal),
     };
@@ -113,7 +113,7 @@ pub fn run(common: &Common, args: ReplayArgs) -> Exit {
         notes: Vec::new(),
     };
     let reference = clock::now();
-    let lessons = match history(common, &setup, &args.learn_from, args.lateness) {
+    let lessons = match history(common, &mut setup, &args.learn_from, args.lateness) {
         Ok(it) => it,
         Err(exit) => return exit,
     };
@@ -152,12 +152,12 @@ pub fn run(common: &Common, args: ReplayArgs) -> Exit {
 }
 
 /// What the files teach, those of the command line or else of the configuration. None: no history is named.
-fn history(common: &Common, setup: &Setup, named: &[String], lateness: Span) -> Result<Option<Lessons>, Exit> {
+fn history(common: &Common, setup: &mut Setup, named: &[String], lateness: Span) -> Result<Option<Lessons>, Exit> {
     let files = setup.history(named);
     if files.is_empty() {
         return Ok(None);
     }
-    match learn(setup, &files, lateness, clock::now()) {
+    match take_keys(setup, &files).and_then(|()| learn(setup, &files, lateness, clock::now())) {
         Ok(learned) => {
             if !common.quiet {
                 eprintln!("{}", learned.sentence());

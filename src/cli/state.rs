@@ -6,10 +6,13 @@ use clap::{Args, Subcommand};
 
 use super::{Common, Exit};
 use crate::config::{self, State};
+use crate::engine::save::Lessons;
+use crate::engine::{HashKeys, Wanted};
 use crate::rule::problem::Refusal;
 use crate::runtime::books::{Status, date};
-use crate::runtime::clock;
 use crate::runtime::keeper::STATUS_FILE;
+use crate::runtime::setup::Setup;
+use crate::runtime::{clock, journal, learn, live};
 use crate::store::{Store, StoreError, verify};
 
 #[derive(Args, Debug)]
@@ -25,6 +28,14 @@ pub enum StateCommand {
         /// The state directory (default: the configuration's)
         folder: Option<PathBuf>,
     },
+    /// Write what the rules have learned to a file that `--learn-from` takes, on another machine or after a state was lost
+    ExportLearned {
+        /// The state directory (default: the configuration's); no service may have it open
+        folder: Option<PathBuf>,
+        /// The file to write; as secret as the state
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
     /// Read and check everything: exit code 0 sound, 4 damaged
     Verify {
         /// The state directory (default: the configuration's)
@@ -34,7 +45,9 @@ pub enum StateCommand {
 
 pub fn run(common: &Common, args: StateArgs) -> Exit {
     let named = match &args.command {
-        StateCommand::Status { folder } | StateCommand::Verify { folder } => folder.clone(),
+        StateCommand::Status { folder }
+        | StateCommand::Verify { folder }
+        | StateCommand::ExportLearned { folder, .. } => folder.clone(),
     };
     let folder = match named.map_or_else(|| configured(common), Ok) {
         Ok(it) => it,
@@ -43,6 +56,7 @@ pub fn run(common: &Common, args: StateArgs) -> Exit {
     match args.command {
         StateCommand::Status { .. } => status(&folder),
         StateCommand::Verify { .. } => check(&folder),
+        StateCommand::ExportLearned { to, .. } => export(common, &folder, &to),
     }
 }
 
@@ -121,4 +135,43 @@ fn check(folder: &Path) -> Exit {
             Exit::StateDamaged
         }
     }
+}
+
+fn export(common: &Common, folder: &Path, to: &Path) -> Exit {
+    let setup = match Setup::prepare(&common.choice(), Wanted::ByRules) {
+        Ok(it) => it,
+        Err(refusal) => return common.refuse(&refusal),
+    };
+    let (keys, lessons) = match learned(&setup, folder) {
+        Ok(it) => it,
+        Err(problem) => {
+            eprintln!("tripline: {problem}");
+            return Exit::StateDamaged;
+        }
+    };
+    match learn::export(to, keys, &lessons) {
+        Ok(()) => {
+            println!("what {} rules learned is in {}; `--learn-from` takes it", lessons.len(), to.display());
+            Exit::Done
+        }
+        Err(error) => {
+            eprintln!("tripline: {} cannot be written: {error}", to.display());
+            Exit::InputOutput
+        }
+    }
+}
+
+/// What the rules of the configuration remember there, and the keys under which they do.
+fn learned(setup: &Setup, folder: &Path) -> Result<(HashKeys, Lessons), String> {
+    if !folder.join("state.redb").is_file() {
+        return Err(format!("there is no state in {}", folder.display()));
+    }
+    let date = date(clock::now());
+    let opened = Store::open(folder, &date).map_err(|it| it.to_string())?;
+    opened.set_aside.iter().for_each(|it| eprintln!("tripline: {it}"));
+    let mut store = opened.store;
+    let keys = store.hash_keys((setup.keys.0, setup.keys.1))?;
+    let (engine, recovered) = journal::recover(&store, &date, &|| live::empty(setup), &mut Vec::new())?;
+    recovered.complaints.iter().for_each(|it| eprintln!("tripline: {it}"));
+    Ok((HashKeys(keys.0, keys.1), engine.lessons()))
 }

@@ -6,6 +6,7 @@
 use std::hash::Hasher;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 use twox_hash::XxHash3_64;
 
@@ -87,7 +88,7 @@ impl Counts {
 }
 
 /// Secret numbers that key entity hashes, so that nobody can make entities collide; the same for all fronts of an engine.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HashKeys(pub u64, pub u64);
 
 impl HashKeys {

@@ -14,6 +14,7 @@ use super::pressure::Watch;
 use super::shard::SavedRing;
 use super::{Engine, RuleSet, Waits};
 use crate::alert::desk::SavedDesk;
+use crate::detect::risk::Ledger;
 use crate::model::{Alert, HitBatch, RuleIndex, Timestamp};
 
 /// A rule as journals and snapshots name it: its id and the fingerprint of what it says.
@@ -47,9 +48,9 @@ impl RuleSet {
     }
 }
 
-/// What rules learned from history: of each that compares everybody with everybody, what its detector remembers. Windows
+/// What rules learned from history: of each that compares with what was before, what its detector remembers. Windows
 /// over minutes have nothing to learn, and what was not told then must not be told late.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Lessons(Vec<(RuleName, Vec<u8>, u64)>);
 
 impl Lessons {
@@ -67,10 +68,11 @@ impl Engine {
     /// What its rules have learned. For engines of one shard.
     pub fn lessons(&self) -> Lessons {
         let names = self.set.names();
-        let learn = |rule: &usize| self.set.rules[*rule].rule.detect.sees_everybody();
+        let learn = |rule: &usize| self.set.rules[*rule].rule.detect.learns();
         let lesson = |rule: usize| {
             let (bytes, next) = self.shards[0].lesson(rule);
-            (names[rule].clone(), bytes, next)
+            let ledger = self.ledgers.iter().find(|it| it.rule().index() == rule);
+            (names[rule].clone(), ledger.map_or(bytes, Ledger::save), next)
         };
         Lessons((0..names.len()).filter(learn).map(lesson).collect())
     }
@@ -79,8 +81,10 @@ impl Engine {
     pub fn take_lessons(&mut self, lessons: &Lessons) -> Result<(), String> {
         let names: Vec<RuleName> = lessons.0.iter().map(|it| it.0.clone()).collect();
         for (number, (_, bytes, next)) in self.set.numbers_of(&names).into_iter().zip(&lessons.0) {
-            if let Some(number) = number {
-                self.shards[0].take_lesson(number, bytes, *next)?;
+            let Some(number) = number else { continue };
+            match self.ledgers.iter_mut().find(|it| it.rule() == number) {
+                Some(ledger) => ledger.restore(bytes)?,
+                None => self.shards[0].take_lesson(number, bytes, *next)?,
             }
         }
         Ok(())

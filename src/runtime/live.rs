@@ -18,7 +18,7 @@ use super::books::{self, Books, ReceiverStatus, Status, StoredLedger};
 use super::clock::{Now, Step, Trusted};
 use super::journal::{self, Entry};
 use super::keeper::{Keeper, Message};
-use super::learn::learn;
+use super::learn::{learn, take_keys};
 use super::setup::Setup;
 use super::watch::Watch;
 use super::{clock, own};
@@ -543,6 +543,8 @@ impl Service {
         surroundings: &mut dyn Surroundings,
     ) -> Result<Service, LiveError> {
         let readings = readings(&setup, live)?;
+        // A state that is there already has keys of its own, and they come back with it.
+        take_keys(&mut setup, &live.learn_from).map_err(LiveError::Source)?;
         let now = clock::now();
         let (say, sentences) = mpsc::unbounded_channel();
         let mut told: Vec<Alert> = Vec::new();
@@ -1036,7 +1038,7 @@ fn educated(setup: &Setup, live: &Live, surroundings: &mut dyn Surroundings) -> 
 }
 
 /// An engine that remembers nothing.
-fn empty(setup: &Setup) -> Engine {
+pub fn empty(setup: &Setup) -> Engine {
     let mut engine = Engine::new(setup.set.clone(), 1);
     engine.limit(setup.config.limits.memory.0);
     engine

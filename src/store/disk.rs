@@ -77,7 +77,8 @@ impl Disk for Real {
     }
 }
 
-fn owner_only(path: &Path) -> io::Result<File> {
+/// A new file that only its owner can read.
+pub fn owner_only(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     fs::OpenOptions::new().create(true).truncate(true).read(true).write(true).mode(0o600).open(path)
 }
