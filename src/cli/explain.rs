@@ -169,6 +169,9 @@ impl Explain<'_> {
             Detect::Absence { first, then, .. } => {
                 vec![("first".into(), both(&rule.when, first)), ("then".into(), both(&rule.when, then))]
             }
+            Detect::OffHours { told: Some(told), taught: Some(taught), .. } => {
+                vec![("told".into(), both(&rule.when, told)), ("taught".into(), both(&rule.when, taught))]
+            }
             Detect::FanOut { failed, succeeded, .. } => {
                 vec![("failed".into(), both(&rule.when, failed)), ("succeeded".into(), both(&rule.when, succeeded))]
             }

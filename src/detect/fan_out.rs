@@ -159,8 +159,8 @@ impl Detector for FanOut {
             .because("normal_if", "they succeed from here")
             .because("false_alerts", self.settings.promise.to_string());
         trip.story = Some(format!(
-            "{bad} different {} failed within a day and did not succeed, {fine} did; about 1 in 10^{score:.0} such days",
-            self.settings.field
+            "{bad} different {} failed within a day and never succeeded, {fine} did",
+            super::called(&self.settings.field, super::Number::Many)
         ));
         trip.score = round(score);
         self.gate.hold(seen, group, seen.time().plus(HOLD), trip, found);

@@ -1,6 +1,6 @@
 //! What stands between a suspicion and an alert.
 //!
-//! Kinds that judge by habit all end the same way: a raw score becomes a rarity ([`Tail`]), and the promise decides whether it
+//! Kinds that judge by habit all end the same way: a raw score becomes a rarity ([`Chances`]), and the promise decides whether it
 //! is told ([`Budget`]). Two things more belong here, since every kind would get them wrong in its own way. First, an attack
 //! that is told at the first event that could be one is told with the score of that event: the hundredth download of a
 //! theft then looks no worse than the third of a busy afternoon. So a suspicion is held until it is beyond doubt or over,
@@ -15,7 +15,7 @@ use std::hash::BuildHasherDefault;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::promise::{Budget, Rate, STEP, Tail};
+use super::promise::{Budget, Chances, Rate, STEP};
 use super::table::AlreadyHashed;
 use super::{Lapse, Mark, Seen, Trip, restored, saved};
 use crate::limits;
@@ -40,7 +40,7 @@ pub struct Gate {
 
 #[derive(Default, Serialize, Deserialize)]
 struct State {
-    tail: Tail,
+    chances: Chances,
     all: Budget,
     groups: Map<Budget>,
     held: Map<Held>,
@@ -81,18 +81,18 @@ impl Gate {
         if today != self.state.taught.0 {
             self.state.taught = (today, 0);
         }
-        let threshold = self.state.tail.threshold();
+        let threshold = self.state.chances.threshold();
         let high = raw > threshold && threshold > 0.0;
         if high && self.state.taught.1 >= HIGH_A_DAY {
-            return self.state.tail.learn(threshold);
+            return self.state.chances.learn(threshold, today);
         }
         self.state.taught.1 += u32::from(high);
-        self.state.tail.learn(raw);
+        self.state.chances.learn(raw, today);
     }
 
     /// −log10 of the chance of a raw score at least so large.
     pub fn score(&self, raw: f64) -> f64 {
-        self.state.tail.score(raw)
+        self.state.chances.score(raw)
     }
 
     /// The group is there from now on: its budget begins.
@@ -117,7 +117,7 @@ impl Gate {
         let now = seen.hit.release;
         if self.admits(group, trip.score, now) {
             self.state.told.insert(seen.hit.entity_hash, now);
-            found.push(trip);
+            found.push(with_rarity(trip));
         } else if trip.score > Budget::LEAST && self.state.refused.len() < limits::HELD_MAX {
             self.state.refused.push(held(seen, group, now, trip));
         }
@@ -140,7 +140,7 @@ impl Gate {
         }
         if trip.score >= SURE && self.admits(group, trip.score, now) {
             self.state.told.insert(key, now);
-            found.push(trip);
+            found.push(with_rarity(trip));
         } else if self.state.held.len() < limits::HELD_MAX {
             let held = held(seen, group, until.max(now), trip);
             self.due.insert((held.due, held.entity.clone(), key));
@@ -258,10 +258,32 @@ impl Held {
             entity: self.entity,
             partition: self.partition,
             line_hash: self.line_hash,
-            trip,
+            trip: with_rarity(trip),
             over: false,
             kept_back,
         }
+    }
+}
+
+/// Says how often accident alone brings about such a score.
+pub fn with_rarity(mut trip: Trip) -> Trip {
+    let often = rarity(trip.score);
+    if let Some(story) = &mut trip.story {
+        *story += &format!("; by accident {often}");
+    }
+    trip.numbers.insert("by_accident".into(), often.into());
+    trip
+}
+
+/// A score of three comes once a day, and each point more is ten times rarer.
+fn rarity(score: f64) -> String {
+    let days = 10f64.powf(score - 3.0);
+    let times = [(365.0, "years"), (30.0, "months"), (7.0, "weeks"), (1.0, "days")];
+    match times.iter().find(|it| days >= 2.0 * it.0) {
+        _ if days >= 100.0 * 365.0 => "less than once in a hundred years".into(),
+        Some((unit, name)) => format!("once in {:.0} {name}", days / unit),
+        None if days >= 0.7 => "once a day".into(),
+        None => format!("{:.0} times a day", (1.0 / days).min(1000.0)),
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::gate::{Gate, Map, alone, day, group, round};
+use super::gate::{Gate, Map, alone, day, group, round, with_rarity};
 use super::promise::{Budget, Rate};
 use super::sum::number;
 use super::{Detector, Lapse, Seen, Trip, shown};
@@ -208,7 +208,7 @@ fn tell(settings: &Settings, person: &Person, amount: f64, peers: (u32, u32), sc
         entity: person.entity.clone(),
         partition: person.partition,
         line_hash: person.line_hash,
-        trip,
+        trip: with_rarity(trip),
         over: false,
         kept_back: false,
     }

@@ -53,7 +53,7 @@ pub struct Expected {
 pub const WARM_UP: u32 = 20;
 const CUT: f32 = 4.0;
 /// So many buckets in a row far off: the level has changed for good.
-const SHIFT: i16 = 24;
+pub const SHIFT: i16 = 24;
 /// A mean absolute error as a standard deviation.
 const DEVIATION: f32 = 1.25;
 

@@ -5,6 +5,10 @@
 //! smoothed by the share among peers with the weight of twenty hours; who was only ever seen by day is judged by how
 //! unusual night is for everybody.
 //!
+//! When somebody is at work shows in more than what the rule tells of: an administrator changes something once a week and
+//! logs in every day. `taught` says what else shows it. A night must not excuse itself, so hours become habit only half a
+//! day after the first of them: who logs in at three, and begins at four, is judged by what was before three.
+//!
 //! One action at night is a look at the telephone; ten are work. So what is done in one sitting (no pause of a quarter of an
 //! hour) is judged together: each further action multiplies the chance by the share of active hours of this entity, and of its
 //! peers, that have one action more. The sitting is told when it is over.
@@ -18,9 +22,17 @@ use super::{Detector, Lapse, Pressure, Seen, Trip};
 use crate::limits;
 use crate::model::{Span, Timestamp};
 
+/// What the rule says.
+pub struct Settings {
+    /// Only hits of the first step are judged; the others teach.
+    pub told_apart: bool,
+    pub peers: String,
+    pub promise: Rate,
+    pub quiet: Span,
+}
+
 pub struct Hours {
-    promise: Rate,
-    peers: String,
+    settings: Settings,
     gate: Gate,
     state: State,
     bytes_max: usize,
@@ -38,11 +50,16 @@ struct State {
 struct Person {
     first: Timestamp,
     group: u64,
-    /// The latest hour that was counted, since 1970.
+    /// The latest hour in which it was active, since 1970.
     hour: i64,
     counts: [u8; 24],
-    /// Actions in all those hours.
+    /// Hours of the day that are no habit yet, as bits, and the first of them since 1970.
+    fresh: u32,
+    fresh_since: i64,
+    /// Actions of those that are judged, in how many hours, and the latest of these.
     actions: f32,
+    busy: f32,
+    busy_hour: i64,
     /// The sitting: when it began and went on, its actions, and what it came to.
     began: Timestamp,
     last: Timestamp,
@@ -55,6 +72,7 @@ struct Person {
 struct Group {
     counts: [u32; 24],
     actions: f64,
+    busy: f64,
 }
 
 /// Nobody is judged before so many active hours and so long a time.
@@ -63,14 +81,17 @@ const LEARN: Span = Span::from_secs(7 * 86_400);
 const PEERS_WEIGHT: f64 = 20.0;
 /// Peers say with this weight how many actions an hour has.
 const ACTIONS_WEIGHT: f64 = 5.0;
+/// So long after the first of them, hours are habit.
+const FRESH_HOURS: i64 = 12;
 const FORGET_HOURS: i64 = 60 * 24;
 const PERSON_BYTES: usize = 2 * (size_of::<Person>() + 9);
 const CHANCE_MAX: f64 = 0.05;
 const PAUSE: Span = Span::from_secs(900);
 
 impl Hours {
-    pub fn new(promise: Rate, peers: String, quiet: Span) -> Hours {
-        Hours { promise, peers, gate: Gate::new(promise, quiet), state: State::default(), bytes_max: usize::MAX }
+    pub fn new(settings: Settings) -> Hours {
+        let gate = Gate::new(settings.promise, settings.quiet);
+        Hours { settings, gate, state: State::default(), bytes_max: usize::MAX }
     }
 
     fn sweep(&mut self, now: Timestamp) {
@@ -108,12 +129,12 @@ impl Group {
     fn usual(&self, person: &Person, of_day: usize) -> Usual {
         let (own, all) = near(|it| u32::from(person.counts[it]), of_day);
         let (of_peers, of_all_peers) = near(|it| self.counts[it], of_day);
-        let usual = (self.actions + 1.0) / (f64::from(of_all_peers) + 1.0);
+        let usual = (self.actions + 1.0) / (self.busy + 1.0);
         Usual {
             own,
             all,
             peers: (f64::from(of_peers) + 0.5) / (f64::from(of_all_peers) + 1.0),
-            actions: (f64::from(person.actions) + ACTIONS_WEIGHT * usual) / (f64::from(all) + ACTIONS_WEIGHT),
+            actions: (f64::from(person.actions) + ACTIONS_WEIGHT * usual) / (f64::from(person.busy) + ACTIONS_WEIGHT),
         }
     }
 }
@@ -150,7 +171,7 @@ impl Detector for Hours {
                     }
                 }
             }
-            let group = group(seen, (!self.peers.is_empty()).then_some(0));
+            let group = group(seen, (!self.settings.peers.is_empty()).then_some(0));
             self.gate.begin(group, seen.hit.release);
             people.insert(key, Person::new(group, time));
         }
@@ -159,6 +180,10 @@ impl Detector for Hours {
             return; // so late that it was judged with its day
         }
         let group = groups.entry(person.group).or_default();
+        person.settle(hour, group);
+        if self.settings.told_apart && seen.hit.steps & 1 == 0 {
+            return person.show(hour, of_day);
+        }
         let begins = person.sitting == 0 || time.since(person.last) >= PAUSE;
         if begins && person.sitting > 0 && person.raw > 0.0 {
             self.gate.learn(person.raw, seen.hit.release);
@@ -166,10 +191,12 @@ impl Detector for Hours {
         let usual = group.usual(person, of_day);
         person.sit(time, begins);
         group.actions += 1.0;
-        if hour > person.hour {
-            person.count(hour, of_day);
-            group.counts[of_day] = group.counts[of_day].saturating_add(1);
+        if hour > person.busy_hour {
+            person.busy_hour = hour;
+            person.busy += 1.0;
+            group.busy += 1.0;
         }
+        person.show(hour, of_day);
         person.raw = 0.0;
         if usual.all < HOURS_MIN || time.since(person.first) < LEARN {
             return;
@@ -194,7 +221,7 @@ impl Detector for Hours {
             .because("share_of_peers", (usual.peers * 10_000.0).round() / 10_000.0)
             .because("known_since", person.first.to_string())
             .because("normal_after", "some days at such hours")
-            .because("false_alerts", self.promise.to_string());
+            .because("false_alerts", self.settings.promise.to_string());
         trip.story = Some(format!(
             "at {of_day:02}h UTC, {}; {} of {} active hours were within two hours of that, {:.1} % among peers",
             if person.sitting == 1 { "once".to_string() } else { format!("{} times", person.sitting) },
@@ -256,7 +283,11 @@ impl Person {
             group,
             hour: i64::MIN / 2,
             counts: [0; 24],
+            fresh: 0,
+            fresh_since: 0,
             actions: 0.0,
+            busy: 0.0,
+            busy_hour: i64::MIN / 2,
             began: time,
             last: time,
             sitting: 0,
@@ -274,13 +305,29 @@ impl Person {
         self.actions += 1.0;
     }
 
-    fn count(&mut self, hour: i64, of_day: usize) {
-        self.hour = hour;
-        if self.counts[of_day] == u8::MAX {
-            self.counts.iter_mut().for_each(|it| *it /= 2);
-            self.actions /= 2.0;
+    /// It is active in that hour.
+    fn show(&mut self, hour: i64, of_day: usize) {
+        self.hour = self.hour.max(hour);
+        if self.fresh == 0 {
+            self.fresh_since = hour;
         }
-        self.counts[of_day] += 1;
+        self.fresh |= 1 << of_day;
+    }
+
+    /// What is long enough ago becomes habit.
+    fn settle(&mut self, hour: i64, group: &mut Group) {
+        if self.fresh == 0 || hour < self.fresh_since + FRESH_HOURS {
+            return;
+        }
+        for of_day in (0..24).filter(|it| self.fresh >> it & 1 == 1) {
+            if self.counts[of_day] == u8::MAX {
+                self.counts.iter_mut().for_each(|it| *it /= 2);
+                (self.actions, self.busy) = (self.actions / 2.0, self.busy / 2.0);
+            }
+            self.counts[of_day] += 1;
+            group.counts[of_day] = group.counts[of_day].saturating_add(1);
+        }
+        self.fresh = 0;
     }
 }
 
@@ -299,8 +346,10 @@ mod tests {
                 }
             }
         }
-        let rate = Rate::parse("1/week").unwrap();
-        let hours = || Hours::new(rate, String::new(), Span::from_secs(3600));
+        let hours = || {
+            let promise = Rate::parse("1/week").unwrap();
+            Hours::new(Settings { told_apart: false, peers: String::new(), promise, quiet: Span::from_secs(3600) })
+        };
         let night = 90 * 86_400 + 3 * 3600;
         assert_eq!(watch(hours(), &all, night).1.len(), 0);
         for number in 0..5 {

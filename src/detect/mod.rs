@@ -104,6 +104,11 @@ pub enum Detect {
     },
     /// At an hour at which the entity hardly ever does this.
     OffHours {
+        /// What is told, where `taught` shows more of when the entity is at work. None of both: what the rule says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        told: Option<Expr>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        taught: Option<Expr>,
         #[serde(default, skip_serializing_if = "String::is_empty")]
         peers: String,
         #[serde(default = "once_a_week")]
@@ -287,6 +292,7 @@ impl Detect {
             Detect::Sequence { steps, .. } => steps.iter().map(|it| &it.when).collect(),
             Detect::Absence { first, then, .. } => vec![first, then],
             Detect::FanOut { failed, succeeded, .. } => vec![failed, succeeded],
+            Detect::OffHours { told, taught, .. } => told.iter().chain(taught).collect(),
             Detect::Each
             | Detect::Count { .. }
             | Detect::Distinct { .. }
@@ -297,7 +303,6 @@ impl Detect {
             | Detect::Rare { .. }
             | Detect::Spike { .. }
             | Detect::Drop { .. }
-            | Detect::OffHours { .. }
             | Detect::Unfamiliar { .. }
             | Detect::Beacon { .. }
             | Detect::Growth { .. }
@@ -363,6 +368,12 @@ impl Detect {
         }
     }
 
+    /// Whether the kind compares with what was before, so that history has something to teach it. What counts within minutes
+    /// has nothing to learn, and what waits for something to come would tell of all that ended long ago.
+    pub fn learns(&self) -> bool {
+        self.sees_everybody() || matches!(self, Detect::Changed { .. })
+    }
+
     /// Whether the kind judges what other rules find, and no events.
     pub fn judges_findings(&self) -> bool {
         matches!(self, Detect::Risk { .. })
@@ -424,9 +435,12 @@ impl Detect {
                 promise: *false_alerts,
                 quiet: self.quiet(quiet),
             })),
-            Detect::OffHours { peers, false_alerts } => {
-                Box::new(hours::Hours::new(*false_alerts, peers.clone(), quiet))
-            }
+            Detect::OffHours { told, peers, false_alerts, .. } => Box::new(hours::Hours::new(hours::Settings {
+                told_apart: told.is_some(),
+                peers: peers.clone(),
+                promise: *false_alerts,
+                quiet,
+            })),
             Detect::Unfamiliar { fields, peers, whose, learn, false_alerts } => {
                 Box::new(unfamiliar::Unfamiliar::new(unfamiliar::Settings {
                     fields: fields.clone(),
@@ -505,6 +519,32 @@ impl Seen<'_> {
 /// A stranger's text inside a sentence.
 fn brief(value: &str) -> &str {
     text::cut(value, 80)
+}
+
+/// How many something stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Number {
+    One,
+    Many,
+}
+
+/// A field in a sentence for people; those without a name of their own are called what they are.
+fn called(field: &str, number: Number) -> &str {
+    let names = [
+        ("source.geo.country_iso_code", "country", "countries"),
+        ("source.geo.country_name", "country", "countries"),
+        ("source.as.number", "network AS", "networks"),
+        ("source.ip", "address", "addresses"),
+        ("user.name", "user name", "user names"),
+        ("device.id", "device", "devices"),
+        ("user_agent.original", "program", "programs"),
+        ("event.action", "action", "actions"),
+    ];
+    match (names.iter().find(|it| it.0 == field), number) {
+        (Some(it), Number::One) => it.1,
+        (Some(it), Number::Many) => it.2,
+        (None, Number::One | Number::Many) => field,
+    }
 }
 
 /// The first and the latest marks of many: more are not shown.

@@ -114,7 +114,7 @@ impl Detector for Places {
             because: Vec::new(),
             numbers: conflict.because,
             marks,
-            score: -(1.0 - conflict.probability).max(1e-12).log10(),
+            score: super::gate::round(-(1.0 - conflict.probability).max(1e-12).log10()),
             severity: Some(conflict.severity),
             story: Some(conflict.story),
             guess: false,

@@ -7,7 +7,7 @@
 //! decade with each alert and sinks at the promised rate.
 //!
 //! The budget's bound needs no assumption about the scores but their cap: with a threshold θ that starts at θ₁, rises by 1 at
-//! each alert, sinks by the promised rate, and is exceeded by a score of at most S, alerts in a time T are at most
+//! each alert, sinks by no more than the promised rate, and is exceeded by a score of at most S, alerts in a time T are at most
 //! rate · T + (S + 1 − θ₁). Here S = 12 and θ₁ = 3: ten alerts in a lifetime above the promise.
 //!
 //! Where one log holds several organisations, each has an equal share of the promise and a threshold of its own, so that noise in
@@ -87,6 +87,9 @@ const THETA_FIRST: f64 = 3.0;
 /// A score that every hundredth event reaches is never worth an alert, however much of the budget is left.
 const THETA_LEAST: f64 = 2.0;
 pub const STEP: f64 = 1.0;
+/// How much of the rate is spent in the long run: the rest pays for what the threshold lets through before it has found its
+/// height, some alerts once, so that weeks keep the promise and not only years.
+const SPENT: f64 = 0.8;
 
 impl Default for Budget {
     fn default() -> Budget {
@@ -120,9 +123,56 @@ impl Budget {
     /// What a score must exceed now, where an alert costs `step`.
     pub fn threshold(&mut self, rate: Rate, now: Timestamp, step: f64) -> f64 {
         let since = self.at.map_or(Span::ZERO, |it| now.since(it));
-        self.theta = (self.theta - step * rate.over(since)).max(THETA_LEAST);
+        self.theta = (self.theta - step * SPENT * rate.over(since)).max(THETA_LEAST);
         self.at = self.at.max(Some(now));
         self.theta
+    }
+}
+
+/// How often raw scores of a rule come, so that those of one rule can be laid beside those of another.
+///
+/// One in a thousand is nothing where a thousand events a day are judged, and is news where ten are. So scores are made those
+/// of a day with a thousand chances: accident brings about a score of three once a day, whichever rule it is, and one of
+/// four once in ten days.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Chances {
+    tail: Tail,
+    /// The day since 1970, and how many raw scores it has taught; and how many a day usually does.
+    today: (i64, u32),
+    a_day: f64,
+}
+
+const A_DAY: f64 = 1000.0;
+/// How many decades a rule's own number of chances moves its scores, at most.
+const OFTEN_MAX: f64 = 2.0;
+const SELDOM_MAX: f64 = 1.0;
+/// Days after which the number of chances is another.
+const WEEK: f64 = 7.0;
+
+impl Chances {
+    pub fn learn(&mut self, raw: f64, day: i64) {
+        if day > self.today.0 {
+            let count = f64::from(self.today.1);
+            self.a_day = if self.a_day > 0.0 { self.a_day + (count - self.a_day) / WEEK } else { count };
+            self.today = (day, 0);
+        }
+        self.today.1 = self.today.1.saturating_add(1);
+        self.tail.learn(raw);
+    }
+
+    /// −log10 of the chance of a raw score at least so large, capped.
+    pub fn score(&self, raw: f64) -> f64 {
+        let score = self.tail.score(raw);
+        if score == 0.0 || self.a_day < 1.0 {
+            return score;
+        }
+        let rarer = (A_DAY / self.a_day).log10().clamp(-OFTEN_MAX, SELDOM_MAX);
+        (score + rarer * self.tail.weight()).clamp(0.0, SCORE_MAX)
+    }
+
+    /// The raw score that a fiftieth exceeds.
+    pub fn threshold(&self) -> f64 {
+        self.tail.threshold()
     }
 }
 
@@ -184,8 +234,13 @@ impl Tail {
         }
         let own = self.own(raw).clamp(0.0, SCORE_MAX);
         let prior = prior(raw);
-        let weight = self.total / (self.total + WARM);
+        let weight = self.weight();
         (own * weight + prior * (1.0 - weight)).clamp(0.0, SCORE_MAX)
+    }
+
+    /// How far what was learned is to be believed, from 0 to 1.
+    pub fn weight(&self) -> f64 {
+        self.total / (self.total + WARM)
     }
 
     pub fn learn(&mut self, raw: f64) {

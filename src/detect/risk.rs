@@ -4,8 +4,9 @@
 //! three on one day, of one person, are. So every finding of every rule, told or kept back by its own promise, leaves a trace with
 //! its entity, which fades with a half-life; one alert comes when the traces together are extraordinary.
 //!
-//! Traces are kept by kind (a rule's first tag), and of each kind only the strongest counts: whoever fails to log in a
-//! thousand times has shown one thing, not a thousand. Kinds are not independent (a new country is a new network too), so their
+//! Traces are kept by kind (the ATT&CK technique among a rule's tags, without its variant; else its first tag), and of each kind
+//! only the strongest counts: whoever fails to log in a thousand times has shown one thing, not a thousand, and one login
+//! that a country, a network and a journey make strange is one way in. Kinds are not independent (a new country is a new network too), so their
 //! chances are put together by Cauchy's combination, which needs no independence, and never gives more than the best of them
 //! allows; what many kinds at once are worth beyond that is experience, not statistics: a decade for each further kind. An exact
 //! rule has no chance, only a severity, and counts with what that is worth. What is extraordinary, the pooled risks of all
@@ -29,7 +30,7 @@ use crate::model::{Because, Finding, List, Proof, RuleIndex, Severity, Span, Tim
 pub struct Origin<'a> {
     pub id: &'a str,
     pub severity: Severity,
-    /// Its first tag: what kind of thing it tells of.
+    /// What kind of thing it tells of.
     pub kind: &'a str,
     /// The fields of its entity.
     pub by: &'a [String],

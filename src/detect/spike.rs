@@ -416,7 +416,7 @@ fn low(settings: &Settings, gate: &mut Gate, key: u64, person: &mut Person, judg
         return over.then(|| lapse(person, Trip::exact(1, end, Vec::new()), true));
     }
     let score = gate.score(person.run.raw());
-    let told = lapse(person, tell(settings, person, judged, score, Vec::new()), false);
+    let told = lapse(person, gate::with_rarity(tell(settings, person, judged, score, Vec::new())), false);
     // While it lasts, it is the same alert and costs nothing more.
     if person.low {
         return Some(told);
@@ -439,22 +439,25 @@ fn tell(settings: &Settings, person: &Person, judged: &Judged, score: f64, marks
         .because("upper", round(upper))
         .because("deviations", round(judged.deviations))
         .because("learned_from_buckets", person.habit.buckets)
+        .because("normal_after", format!("{} such times in a row", super::habit::SHIFT))
         .because("false_alerts", settings.promise.to_string());
     if !settings.field.is_empty() {
-        trip = trip.because("field", settings.field.as_str());
+        let most = settings.amount(person.most);
+        trip = trip.because("field", settings.field.as_str()).because("most", round(most));
+        trip.story = Some(format!(
+            "{} in {}; {} are usual and {} was the most, over {} such times",
+            shown(&settings.field, person.amount),
+            settings.bucket,
+            shown(&settings.field, expected),
+            shown(&settings.field, most),
+            person.habit.buckets
+        ));
+        trip.score = gate::round(score);
+        return trip;
     }
-    let amount = |it: f64| match settings.field.is_empty() {
-        true => format!("{it:.0}"),
-        false => shown(&settings.field, it),
-    };
-    let what = if settings.field.is_empty() { " events" } else { "" };
     trip.story = Some(format!(
-        "{}{what} in {}; {} to {} expected, from {} such times",
-        amount(person.amount),
-        settings.bucket,
-        amount(lower),
-        amount(upper),
-        person.habit.buckets
+        "{:.0} events in {}; {lower:.0} to {upper:.0} expected, from {} such times",
+        person.amount, settings.bucket, person.habit.buckets
     ));
     trip.score = gate::round(score);
     trip

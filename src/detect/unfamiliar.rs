@@ -7,6 +7,9 @@
 //! counts whole, the next half, the one after a quarter; aspects (`source`, `device`, `user_agent`) multiply. A rule
 //! of several aspects wants two that are new: a traveller with his own laptop is no stranger, nor is who sits at home with a new one.
 //!
+//! Where one field is all there is to look at, the peers are those who share the rarest of this entity's habits: what four
+//! administrators of two hundred people do is strange for a clerk and nothing for the fifth.
+//!
 //! A value seen on one day only is not known yet, as with [`firsts`](super::firsts), and what peers show in numbers is
 //! nothing strange for the next one: a new exit of the company's own network is told once or twice, not two hundred times.
 //!
@@ -19,7 +22,7 @@ use twox_hash::XxHash3_64;
 
 use super::gate::{Gate, Map, day, group, round};
 use super::promise::{Budget, PER_DEVIATION, Rate};
-use super::{Detector, Lapse, Seen, Trip, brief};
+use super::{Detector, Lapse, Number, Seen, Trip, brief, called};
 use crate::limits;
 use crate::model::{Span, Timestamp};
 
@@ -93,6 +96,8 @@ struct Shown {
     /// That this person shows something new.
     chance: f64,
     peers: u32,
+    /// How many of them share the rarest of this person's habits.
+    alike: u32,
 }
 
 /// A value that the person does not know.
@@ -159,6 +164,10 @@ impl Unfamiliar {
         let learned_at = day(person.first.plus(self.settings.learn));
         let learned = time >= person.first.plus(self.settings.learn) && person.events >= EVENTS_MIN;
         let chance = f64::from((person.firsts + 0.5) / (person.events + 1.0)).min(1.0);
+        let alike = match self.settings.fields.len() {
+            1 => known_by.fewest(&person.values).min(known_by.people),
+            _ => known_by.people,
+        };
         let mut new = Vec::new();
         for field in 0..self.settings.fields.len() {
             let Some(value) = seen.text(field) else { continue };
@@ -181,12 +190,12 @@ impl Unfamiliar {
         }
         person.firsts += if new.is_empty() || person.events == 0.0 { 0.0 } else { 1.0 };
         person.events += 1.0;
-        learned.then_some(Shown { new, chance, peers: known_by.people - 1 })
+        learned.then_some(Shown { new, chance, peers: known_by.people - 1, alike: alike - 1 })
     }
 
     /// Decades of surprise.
     fn surprise(&self, shown: &Shown) -> f64 {
-        let rarity = |it: &New| -((f64::from(it.peers_with) + 0.5) / (f64::from(shown.peers) + 1.0)).min(1.0).log10();
+        let rarity = |it: &New| -((f64::from(it.peers_with) + 0.5) / (f64::from(shown.alike) + 1.0)).min(1.0).log10();
         let mut sum = -shown.chance.log10();
         let mut strange = 0;
         for aspect in 0..self.aspects.len() {
@@ -201,7 +210,7 @@ impl Unfamiliar {
     }
 
     fn tell(&self, seen: &Seen<'_>, shown: &Shown, score: f64) -> Trip {
-        let Shown { new, chance, peers, .. } = shown;
+        let Shown { new, chance, peers, alike } = shown;
         let person = &self.state.people[&self.key(seen)];
         let days = seen.time().since(person.first).micros() / 86_400_000_000;
         let named = |it: &New| {
@@ -209,10 +218,15 @@ impl Unfamiliar {
             (self.settings.fields[it.field].as_str(), value, it.peers_with)
         };
         let values: Vec<(&str, String, u32)> = new.iter().map(named).collect();
-        let list = |it: &(&str, String, u32)| format!("{} {} ({} of {peers} peers)", it.0, brief(&it.1), it.2);
+        let list = |it: &(&str, String, u32)| {
+            let name = called(it.0, Number::One);
+            let gap = if name.ends_with("AS") { "" } else { " " };
+            format!("{name}{gap}{} ({} of {peers} peers)", brief(&it.1), it.2)
+        };
         let mut trip = Trip::exact(1, seen.time(), vec![seen.mark])
             .because("new", values.iter().map(|it| format!("{}={}", it.0, brief(&it.1))).collect::<Vec<_>>())
             .because("peers", *peers)
+            .because("peers_alike", *alike)
             .because("peers_with", values.iter().map(|it| it.2).collect::<Vec<_>>())
             .because("usual", format!("{} known values, over {days} days", person.values.len() - new.len()))
             .because("learned_from_events", person.events.round() as u64)
@@ -220,7 +234,7 @@ impl Unfamiliar {
             .because("normal_after", "two days on which it is seen")
             .because("false_alerts", self.settings.promise.to_string());
         trip.story = Some(format!(
-            "never seen before: {}; {} events over {days} days knew nothing of it",
+            "new to it: {}; {} events over {days} days showed nothing of it",
             values.iter().map(list).collect::<Vec<_>>().join(", "),
             person.events.round()
         ));
@@ -273,6 +287,12 @@ impl Person {
 }
 
 impl Group {
+    /// How many people share the rarest of these values.
+    fn fewest(&self, values: &[Value]) -> u32 {
+        let with = |it: &Value| self.values.get(&u64::from(it.hash)).copied().unwrap_or_default();
+        values.iter().map(with).min().unwrap_or(self.people).max(1)
+    }
+
     fn lose(&mut self, hash: u32) {
         if let Some(count) = self.values.get_mut(&u64::from(hash)) {
             *count -= 1;

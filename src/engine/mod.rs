@@ -519,7 +519,10 @@ fn ledgers(set: &RuleSet) -> Vec<Ledger> {
 
 fn origin(set: &RuleSet, rule: RuleIndex) -> Origin<'_> {
     let card = &set.cards[rule.index()];
-    let kind = card.tags.first().map_or(card.id.as_str(), |it| it);
+    // One login that is strange in three ways is one sign: what an attacker would be doing tells signs apart.
+    let technique = card.tags.iter().find_map(|it| it.strip_prefix("attack.t"));
+    let technique = technique.map(|it| it.split('.').next().unwrap_or(it));
+    let kind = technique.or_else(|| card.tags.first().map(|it| it.as_str())).unwrap_or(&card.id);
     Origin { id: &card.id, severity: card.severity, kind, by: &card.by, compare: &card.compare }
 }
 

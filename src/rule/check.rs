@@ -310,7 +310,15 @@ impl<'a> Checker<'a, '_> {
                 }
             }
             Detect::Drop { bucket, .. } => self.bucket(*bucket),
-            Detect::OffHours { .. } | Detect::Beacon { .. } | Detect::Overdue { .. } => {}
+            Detect::OffHours { told, taught, .. } => {
+                told.iter().chain(taught).for_each(|it| self.expr("detect", it));
+                if told.is_some() != taught.is_some() {
+                    self.report(Place::Value("detect"), "`told` and `taught` need each other", |it| {
+                        it.expected("both, or neither: then `when` says what is told and what teaches")
+                    });
+                }
+            }
+            Detect::Beacon { .. } | Detect::Overdue { .. } => {}
             Detect::Risk { half_life, .. } => {
                 if *half_life == Span::ZERO {
                     self.report(Place::Key("detect", "half_life"), "what fades at once cannot add up", |it| {

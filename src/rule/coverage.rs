@@ -85,6 +85,7 @@ impl<'a> Vendor<'a> {
                 }
             }
             Detect::Absence { first, .. } => missing = self.least(rule, &[&rule.when, first]),
+            Detect::OffHours { told: Some(told), .. } => missing = self.least(rule, &[&rule.when, told]),
             Detect::FanOut { failed, .. } => missing = self.least(rule, &[&rule.when, failed]),
             _ => missing = self.least(rule, &[&rule.when]),
         }
