@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::deliver::config::{Ordered, Route, Settings};
+use crate::deliver::config::{Hidden, Ordered, Outside, Route, Settings, bare, given};
 use crate::format::FORMATS;
 use crate::model::text::nearest;
 use crate::model::{Span, Zone};
@@ -63,6 +63,9 @@ pub enum State {
 pub struct Web {
     /// Address and port, on loopback.
     pub listen: String,
+    /// What `POST /ingest` must know. None: everybody on this machine may.
+    #[serde(default, deserialize_with = "given", serialize_with = "bare", skip_serializing_if = "Option::is_none")]
+    pub token: Option<Hidden>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -223,6 +226,10 @@ fn sources(config: &Config, places: &Places) -> Vec<Problem> {
             all.push(place(index, "path", problem.into()));
         }
         paths.push(path);
+        if matches!(it, SourceConfig::Http { .. }) && config.web.is_none() {
+            let problem = places.at(&format!("sources[{index}]"), None, "an Http source needs a listener".into());
+            all.push(problem.hint("write web: (listen: \"127.0.0.1:7172\")"));
+        }
         if let Some(zone) = it.common().zone.filter(|it| Zone::parse(it).is_none()) {
             let problem = place(index, "zone", format!("`{zone}` is no time zone"));
             all.push(problem.hint("write UTC, +02:00 or Europe/Athens"));
@@ -258,8 +265,10 @@ fn no_listener(problem: Problem) -> Problem {
 pub fn problems(config: &Config, named: Option<&Path>) -> Vec<Problem> {
     let places = Places::of(named);
     let mut all = sources(config, &places);
-    let outside = crate::deliver::config::Outside::system();
-    let receivers = crate::deliver::config::resolve(&config.receivers, &outside).err().unwrap_or_default();
+    if let Some(Err(problem)) = config.web.as_ref().and_then(|it| it.token.as_ref()).map(Hidden::from_system) {
+        all.push(places.at("web.token", None, problem));
+    }
+    let receivers = crate::deliver::config::resolve(&config.receivers, &Outside::system()).err().unwrap_or_default();
     let names: Vec<&str> = config.receivers.0.iter().map(|it| it.0.as_str()).collect();
     let routes = crate::deliver::config::Routes::resolve(&config.routes, &names).err().unwrap_or_default();
     all.extend(receivers.iter().chain(&routes).map(|it| places.at(&it.at, it.look_for.as_deref(), it.to_string())));

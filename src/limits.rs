@@ -154,7 +154,13 @@ pub const DIGEST_RULES_MAX: usize = 15;
 /// Alerts in one digest. More wait for the next, so that the dead-letter file and a reduced body stay of a size.
 pub const DIGEST_ALERTS_MAX: usize = 10_000;
 /// HTTP connections at once. One more: the one that has been here longest is closed.
-pub const WEB_CONNECTIONS_MAX: usize = 64;
+pub const WEB_CONNECTIONS_MAX: usize = 256;
+/// A body of lines by HTTP, packed or not. More: 413; it is judged in one go, and kept whole until it is committed.
+pub const INGEST_BODY_BYTES_MAX: usize = 8 << 20;
+/// Bytes of all bodies that have begun. More: 503, come again.
+pub const INGEST_HELD_BYTES_MAX: usize = 64 << 20;
+/// Bodies that wait for their commit at once. More: 503, come again.
+pub const INGEST_WAITING_MAX: usize = 32;
 /// An HTTP request's head. More: 431.
 pub const WEB_HEAD_BYTES_MAX: usize = 8 << 10;
 /// Alerts open at once. More: the one that would resolve next is resolved early, and counted.

@@ -5,6 +5,7 @@
 //! and finds every problem instead of the first. A secret literal is allowed, and printed as `***` wherever it turns up.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -126,6 +127,16 @@ impl Serialize for Hidden {
     }
 }
 
+impl Hidden {
+    /// The secret, from the environment of the process and its files; the error says why it cannot be had.
+    pub fn from_system(&self) -> Result<Secret, String> {
+        let (outside, mut problems) = (Outside::system(), Vec::new());
+        let mut reader = Reader { name: "", outside: &outside, problems: &mut problems, print: DefaultHasher::new() };
+        let secret = reader.hidden("", self).filter(|it| !it.expose().is_empty());
+        secret.ok_or_else(|| problems.pop().map_or("is empty".into(), |it| it.problem))
+    }
+}
+
 /// How mail is protected on its way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Tls {
@@ -188,11 +199,12 @@ pub enum Setting {
 }
 
 /// A value that stands there is `Some`: RON would want the word written.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
-fn bare<S: Serializer, T: Serialize>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+/// The same on the way out.
+pub fn bare<S: Serializer, T: Serialize>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) => value.serialize(serializer),
         None => serializer.serialize_unit(),
@@ -300,6 +312,8 @@ pub struct Receiver {
     pub channel: Channel,
     /// What comes faster is told together. None: everything one by one.
     pub at_most: Option<Tempo>,
+    /// Of all it says, secrets too: two with the same one in one process are the same.
+    pub print: u64,
 }
 
 #[derive(Debug)]
@@ -350,13 +364,15 @@ pub fn resolve(settings: &Settings, outside: &Outside) -> Result<Vec<Receiver>, 
     let mut receivers = Vec::new();
     let mut problems = Vec::new();
     for (name, setting) in &settings.0 {
-        let mut reader = Reader { name, outside, problems: &mut problems };
+        let mut reader = Reader { name, outside, problems: &mut problems, print: DefaultHasher::new() };
+        // Literal secrets hide themselves here; they are hashed where they are read.
+        format!("{setting:?}").hash(&mut reader.print);
         if name.is_empty() || !name.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_' | b'.')) {
             reader.say("", "is no name; write letters, digits, `-`, `_` and `.`", Some(name));
         }
         let at_most = reader.at_most(setting);
         if let Some(channel) = reader.channel(setting) {
-            receivers.push(Receiver { name: name.clone(), channel, at_most });
+            receivers.push(Receiver { name: name.clone(), channel, at_most, print: reader.print.finish() });
         }
     }
     if problems.is_empty() { Ok(receivers) } else { Err(problems) }
@@ -367,6 +383,7 @@ struct Reader<'a, 'b> {
     name: &'a str,
     outside: &'a Outside<'a>,
     problems: &'b mut Vec<Problem>,
+    print: DefaultHasher,
 }
 
 impl Reader<'_, '_> {
@@ -443,6 +460,12 @@ impl Reader<'_, '_> {
     }
 
     fn text(&mut self, key: &str, text: &Text) -> Option<String> {
+        let value = self.read(key, text);
+        value.hash(&mut self.print);
+        value
+    }
+
+    fn read(&mut self, key: &str, text: &Text) -> Option<String> {
         match text {
             Text::Plain(text) => Some(text.clone()),
             Text::Env(name) => {
@@ -530,7 +553,10 @@ impl Reader<'_, '_> {
             Some(path) => {
                 let path = self.text("ca", path)?;
                 match (self.outside.file)(Path::new(&path)) {
-                    Ok(pem) => Some(pem),
+                    Ok(pem) => {
+                        pem.hash(&mut self.print);
+                        Some(pem)
+                    }
                     Err(error) => {
                         self.say("ca", &format!("`{path}` cannot be read: {error}"), Some(&path));
                         return None;
@@ -625,6 +651,11 @@ pub struct Routes {
 }
 
 impl Routes {
+    /// To nobody: there is no receiver.
+    pub fn none() -> Routes {
+        Routes { routes: Vec::new(), receivers: 0 }
+    }
+
     /// Receivers are known by their place in `names`.
     pub fn resolve(routes: &[Route], names: &[&str]) -> Result<Routes, Vec<Problem>> {
         let mut problems = Vec::new();

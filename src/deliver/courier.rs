@@ -17,8 +17,8 @@ pub mod post;
 use std::future::{Future, poll_fn};
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -132,6 +132,10 @@ pub enum Report {
     Well {
         receiver: usize,
     },
+    /// [`Handle::retire`] is done: of the notes that it was given and did not report, none is under way any more.
+    Retired {
+        receiver: usize,
+    },
 }
 
 /// What one receiver has done; read at any time.
@@ -161,9 +165,21 @@ pub struct Handle {
 }
 
 struct Inner {
-    desks: Vec<(mpsc::Sender<Note>, Arc<Counters>)>,
+    /// By index, which never changes: receivers come and go while notes are on their way.
+    desks: RwLock<Vec<Desk>>,
     stop: watch::Sender<Option<Instant>>,
     clock: Clock,
+    pace: Pace,
+    dead_letters: Option<PathBuf>,
+    reports: Option<mpsc::Sender<Report>>,
+}
+
+/// What the sender knows of a receiver's task.
+#[derive(Clone)]
+struct Desk {
+    inbox: mpsc::Sender<Note>,
+    counters: Arc<Counters>,
+    retire: watch::Sender<bool>,
 }
 
 /// What is left when the courier has ended.
@@ -174,12 +190,58 @@ pub struct Drained {
 }
 
 impl Handle {
+    /// A courier without receivers. `reports`: where to tell; whoever wants to be told must read, for the courier waits.
+    pub fn new(
+        clock: Clock,
+        pace: Pace,
+        dead_letters: Option<PathBuf>,
+        reports: Option<mpsc::Sender<Report>>,
+    ) -> Handle {
+        let (stop, _) = watch::channel(None);
+        Handle { inner: Arc::new(Inner { desks: RwLock::default(), stop, clock, pace, dead_letters, reports }) }
+    }
+
+    /// One receiver more; its index, and its task.
+    pub fn add<C: Carry>(&self, name: &str, carrier: C) -> (usize, Work) {
+        let Inner { clock, pace, dead_letters, reports, stop, .. } = &*self.inner;
+        let (sender, inbox) = mpsc::channel(INBOX_NOTES);
+        let (retire, retired) = watch::channel(false);
+        let counters = Arc::new(Counters::default());
+        let mut desks = self.inner.desks.write().unwrap_or_else(PoisonError::into_inner);
+        let index = desks.len();
+        desks.push(Desk { inbox: sender, counters: counters.clone(), retire });
+        let seed = pace.seed ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let task = Task {
+            index,
+            name: name.into(),
+            post: Post::new(pace.clone(), carrier.in_flight_max(), Dice(seed)).with(carrier.bundling()),
+            carrier: Arc::new(carrier),
+            clock: clock.clone(),
+            behind: pace.behind,
+            dead_letters: dead_letters.clone(),
+            reports: reports.clone(),
+            counters,
+        };
+        (index, Box::pin(task.run(inbox, stop.subscribe(), retired)))
+    }
+
+    /// Gives a receiver nothing more. With an outbox behind it what is in flight lands, what else it has is the outbox's
+    /// again, and [`Report::Retired`] tells when. Without one it goes on until it is done with what it has.
+    pub fn retire(&self, receiver: usize) {
+        if let Some(desk) = self.desk(receiver) {
+            desk.retire.send_replace(true);
+        }
+    }
+
+    fn desk(&self, receiver: usize) -> Option<Desk> {
+        let desks = self.inner.desks.read().unwrap_or_else(PoisonError::into_inner);
+        let is_over = self.inner.stop.borrow().is_some();
+        desks.get(receiver).filter(|it| !is_over && !*it.retire.borrow()).cloned()
+    }
+
     /// Hands a note over; waits while the receiver's queue has no room. The note comes back when the courier has ended.
     pub async fn send(&self, receiver: usize, note: Note) -> Result<(), Note> {
-        let (inbox, counters) = &self.inner.desks[receiver];
-        if self.inner.stop.borrow().is_some() {
-            return Err(note);
-        }
+        let Some(Desk { inbox, counters, .. }) = self.desk(receiver) else { return Err(note) };
         counters.accepted.fetch_add(1, Relaxed);
         inbox.send(note).await.map_err(|error| {
             counters.accepted.fetch_sub(1, Relaxed);
@@ -189,10 +251,7 @@ impl Handle {
 
     /// The same without waiting: the note comes back when there is no room now.
     pub fn offer(&self, receiver: usize, note: Note) -> Result<(), Note> {
-        let (inbox, counters) = &self.inner.desks[receiver];
-        if self.inner.stop.borrow().is_some() {
-            return Err(note);
-        }
+        let Some(Desk { inbox, counters, .. }) = self.desk(receiver) else { return Err(note) };
         counters.accepted.fetch_add(1, Relaxed);
         inbox.try_send(note).map_err(|error| {
             counters.accepted.fetch_sub(1, Relaxed);
@@ -200,29 +259,30 @@ impl Handle {
         })
     }
 
-    pub fn counters(&self, receiver: usize) -> &Counters {
-        &self.inner.desks[receiver].1
+    /// Of every receiver that there ever was, in the order of their indexes.
+    pub fn counters(&self) -> Vec<Arc<Counters>> {
+        let desks = self.inner.desks.read().unwrap_or_else(PoisonError::into_inner);
+        desks.iter().map(|it| it.counters.clone()).collect()
     }
 
     /// Takes nothing more, tries what is waiting once more, and ends when all is done or after `patience`.
     pub async fn drain(&self, patience: Duration) -> Drained {
-        let expired = |it: &(mpsc::Sender<Note>, Arc<Counters>)| it.1.expired.load(Relaxed);
-        let before: u64 = self.inner.desks.iter().map(expired).sum();
+        let expired = |all: &[Arc<Counters>]| all.iter().map(|it| it.expired.load(Relaxed)).sum::<u64>();
+        let counters = self.counters();
+        let before = expired(&counters);
         let deadline = (self.inner.clock.steady)() + patience;
         self.inner.stop.send_replace(Some(deadline));
         // The works end by themselves; the grace is for one that was never started.
         let _ = tokio::time::timeout(patience + Duration::from_secs(1), self.inner.stop.closed()).await;
-        let after: u64 = self.inner.desks.iter().map(expired).sum();
-        let pending: u64 = self.inner.desks.iter().map(|it| it.1.pending()).sum();
-        Drained { left: pending + (after - before) }
+        let pending: u64 = counters.iter().map(|it| it.pending()).sum();
+        Drained { left: pending + (expired(&counters) - before) }
     }
 }
 
 /// What the caller spawns: one for each receiver. It ends after [`Handle::drain`], or when every handle is gone.
 pub type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The courier for these receivers (name and carrier; indexes in their order). `reports`: where to tell; whoever wants to
-/// be told must read, for the courier waits.
+/// A courier with these receivers (name and carrier; indexes in their order), and their tasks.
 pub fn start<C: Carry>(
     receivers: Vec<(String, C)>,
     clock: Clock,
@@ -230,28 +290,9 @@ pub fn start<C: Carry>(
     dead_letters: Option<PathBuf>,
     reports: Option<mpsc::Sender<Report>>,
 ) -> (Handle, Vec<Work>) {
-    let (stop, stopped) = watch::channel(None);
-    let mut desks = Vec::new();
-    let mut works: Vec<Work> = Vec::new();
-    for (index, (name, carrier)) in receivers.into_iter().enumerate() {
-        let (sender, inbox) = mpsc::channel(INBOX_NOTES);
-        let counters = Arc::new(Counters::default());
-        desks.push((sender, counters.clone()));
-        let seed = pace.seed ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let task = Task {
-            index,
-            name,
-            post: Post::new(pace.clone(), carrier.in_flight_max(), Dice(seed)).with(carrier.bundling()),
-            carrier: Arc::new(carrier),
-            clock: clock.clone(),
-            behind: pace.behind,
-            dead_letters: dead_letters.clone(),
-            reports: reports.clone(),
-            counters,
-        };
-        works.push(Box::pin(task.run(inbox, stopped.clone())));
-    }
-    (Handle { inner: Arc::new(Inner { desks, stop, clock }) }, works)
+    let handle = Handle::new(clock, pace, dead_letters, reports);
+    let works = receivers.into_iter().map(|(name, carrier)| handle.add(&name, carrier).1).collect();
+    (handle, works)
 }
 
 /// One receiver's task.
@@ -274,27 +315,37 @@ enum Wake {
     Came(Note),
     NoMore,
     Stop,
+    Retire,
     Due,
 }
 
 impl<C: Carry> Task<C> {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Note>, mut stopped: watch::Receiver<Option<Instant>>) {
+    async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Note>,
+        mut stopped: watch::Receiver<Option<Instant>>,
+        mut retired: watch::Receiver<bool>,
+    ) {
         let mut flights: Vec<Flight> = Vec::new();
-        let mut is_open = true;
+        let (mut is_open, mut is_retired) = (true, false);
         let mut deadline: Option<Instant> = None;
         loop {
             let mut now = (self.clock.steady)();
             while let Some(ended) = self.post.expire(now) {
                 self.report(ended).await;
             }
-            while let Some(load) = self.post.take(now) {
+            let only_lands = is_retired && self.behind == Behind::Outbox;
+            while !only_lands && let Some(load) = self.post.take(now) {
                 flights.push(self.fly(load));
+            }
+            if only_lands && flights.is_empty() {
+                break;
             }
             if !is_open && flights.is_empty() && self.post.parcels.is_empty() {
                 break;
             }
             now = (self.clock.steady)();
-            let wakes = self.post.wakes(now);
+            let wakes = self.post.wakes(now).filter(|_| !only_lands);
             if let Some(deadline) = deadline
                 && (now >= deadline || (!is_open && flights.is_empty() && wakes.is_none_or(|it| it > deadline)))
             {
@@ -310,6 +361,7 @@ impl<C: Carry> Task<C> {
                 biased;
                 (id, outcome, progress) = landed(&mut flights), if !flights.is_empty() => Wake::Landed(id, outcome, progress),
                 Ok(()) = stopped.changed(), if deadline.is_none() => Wake::Stop,
+                Ok(()) = retired.changed(), if !is_retired => Wake::Retire,
                 note = inbox.recv(), if takes => note.map_or(Wake::NoMore, Wake::Came),
                 () = tokio::time::sleep_until(wakes.unwrap_or(now)), if wakes.is_some() => Wake::Due,
                 else => Wake::NoMore,
@@ -329,11 +381,20 @@ impl<C: Carry> Task<C> {
                     inbox.close();
                     self.post.give_last_chance();
                 }
+                Wake::Retire => {
+                    is_retired = true;
+                    inbox.close();
+                }
                 Wake::Due => {}
             }
         }
         drop(flights);
+        let (index, reports) = (self.index, self.reports.clone());
         self.finish(inbox).await;
+        if is_retired && let Some(reports) = reports {
+            // Nobody reads them any more: then nobody waits for this, either.
+            let _ = reports.send(Report::Retired { receiver: index }).await;
+        }
     }
 
     fn fly(&self, load: Load) -> Flight {

@@ -387,7 +387,9 @@ impl Engine {
         };
         let held = self.held();
         // What a source that catches up still has to say is judged by what was known then.
-        let slowest = held.iter().copied().min().unwrap_or(self.now);
+        // Where none speaks, by what was last said: the wall clock may be ahead of theirs.
+        let said = self.clocks.iter().map(SourceClock::watermark).max().unwrap_or(self.now);
+        let slowest = held.iter().copied().min().unwrap_or(self.now).min(said);
         let forget = slowest.max(self.now.minus(CATCHES_UP)).min(self.now);
         Step { batches, now: self.now, until, forget, held, sources: self.sources.clone() }
     }

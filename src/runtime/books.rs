@@ -139,8 +139,10 @@ pub struct Books {
     keys: (u64, u64),
     ledger: Arc<StoredLedger>,
     receivers: Vec<Queue>,
-    /// Outbox numbers of what the courier has, by receiver and key.
+    /// Outbox numbers of what the courier has, by its desk and key.
     with_courier: HashMap<(usize, String), Vec<u64>>,
+    /// Desks that others took the place of, and whose they were.
+    replaced: HashMap<usize, String>,
     ended: Vec<(u64, bool)>,
     last_group: u64,
     /// How far files were read, as committed.
@@ -151,13 +153,38 @@ pub struct Books {
     say: mpsc::UnboundedSender<String>,
 }
 
+/// Everything for the receivers of one name.
 struct Queue {
     name: String,
+    /// The courier's desk for it. None: nobody is called so at the moment, and what waits does so until it is too old.
+    desk: Option<usize>,
     /// Outbox numbers that the courier does not have yet, oldest first.
     waiting: VecDeque<u64>,
+    /// At the desk now; what desks before it had and did not give back is not counted.
     loaded: usize,
     delivered: u64,
     expired: u64,
+}
+
+impl Queue {
+    fn of(name: &str, desk: Option<usize>) -> Queue {
+        Queue { name: name.into(), desk, waiting: VecDeque::new(), loaded: 0, delivered: 0, expired: 0 }
+    }
+
+    /// Gives up what nobody takes and has waited for as long as a notification may.
+    fn expire(&mut self, store: &Store, now: Timestamp, ended: &mut Vec<(u64, bool)>) {
+        while let Some(number) = self.waiting.front().copied() {
+            let Ok(rows) = store.outbox_from(number, 1) else { return };
+            let waits =
+                rows.first().filter(|it| it.0 == number).map(|it| now.since(Timestamp::from_micros(it.1.since)));
+            if waits.is_some_and(|it| it < Span::from_secs(limits::DELIVERY_SECONDS_MAX as i64)) {
+                return;
+            }
+            self.waiting.pop_front();
+            self.expired += 1;
+            ended.push((number, false));
+        }
+    }
 }
 
 /// A group that must become durable, however long it takes, and what may be said then.
@@ -169,7 +196,7 @@ pub struct Pending {
 }
 
 impl Books {
-    /// `receivers`: names in the order of the courier's. What is in the outbox is tried again.
+    /// `receivers`: names in the order of the courier's desks. What is in the outbox is tried again.
     pub fn open(
         store: Store,
         disk: Arc<dyn Disk>,
@@ -179,17 +206,14 @@ impl Books {
         status: watch::Sender<Status>,
         say: mpsc::UnboundedSender<String>,
     ) -> Result<Books, Fault> {
-        let queue = |name: &String| {
-            let waiting = VecDeque::new();
-            Queue { name: name.clone(), waiting, loaded: 0, delivered: 0, expired: 0 }
-        };
         let mut books = Books {
             folder: store.folder().to_path_buf(),
             disk,
             keys,
             ledger,
-            receivers: receivers.iter().map(queue).collect(),
+            receivers: receivers.iter().enumerate().map(|(desk, name)| Queue::of(name, Some(desk))).collect(),
             with_courier: HashMap::new(),
+            replaced: HashMap::new(),
             ended: Vec::new(),
             last_group: store.last_group(),
             positions: store.positions(usize::MAX)?.0.into_iter().map(|it| (it.0.into(), it.1)).collect(),
@@ -204,15 +228,54 @@ impl Books {
             let Some((last, _)) = rows.last() else { break };
             next = last + 1;
             for (number, row) in rows {
-                match books.receivers.iter_mut().find(|it| it.name == row.receiver) {
-                    Some(queue) => queue.waiting.push_back(number),
-                    // The receiver is no longer configured: nobody will ever take it.
-                    None => books.ended.push((number, false)),
-                }
+                books.queue(&row.receiver).waiting.push_back(number);
             }
         }
         books.store = Some(store);
+        for queue in books.receivers.iter().filter(|it| it.desk.is_none()) {
+            books.tell(format!(
+                "{} notifications wait for the receiver `{}`, which is no longer configured; they are given up when they are too old",
+                queue.waiting.len(),
+                queue.name
+            ));
+        }
         Ok(books)
+    }
+
+    /// Where notifications for a name wait.
+    fn queue(&mut self, name: &str) -> &mut Queue {
+        let at = self.receivers.iter().position(|it| it.name == name);
+        let at = at.unwrap_or_else(|| {
+            self.receivers.push(Queue::of(name, None));
+            self.receivers.len() - 1
+        });
+        &mut self.receivers[at]
+    }
+
+    /// The receivers in force have these desks from now on. Whoever is not among them keeps the desk it had: what is on its
+    /// way is still delivered.
+    pub fn seat(&mut self, desks: &[(String, usize)]) {
+        for (name, desk) in desks {
+            let queue = self.queue(name);
+            if queue.desk == Some(*desk) {
+                continue;
+            }
+            queue.loaded = 0;
+            if let Some(before) = queue.desk.replace(*desk) {
+                self.replaced.insert(before, name.clone());
+            }
+        }
+    }
+
+    /// What a desk that was retired did not deliver waits again, for the desk that took its place.
+    fn take_back(&mut self, desk: usize) {
+        let left: Vec<u64> = self.with_courier.extract_if(|key, _| key.0 == desk).flat_map(|it| it.1).collect();
+        // Whoever takes its place may not have been named yet.
+        let here = self.receivers.iter().find(|it| it.desk == Some(desk)).map(|it| it.name.clone());
+        let Some(name) = self.replaced.remove(&desk).or(here) else { return };
+        let waiting = &mut self.queue(&name).waiting;
+        waiting.extend(left);
+        waiting.make_contiguous().sort_unstable();
     }
 
     /// Whether notifications ended that must leave the outbox.
@@ -224,22 +287,27 @@ impl Books {
     pub fn report(&mut self, report: Report) {
         match report {
             Report::Ended(receipt) => {
-                let queue = &mut self.receivers[receipt.receiver];
-                queue.loaded = queue.loaded.saturating_sub(1);
-                match receipt.fate {
-                    Fate::Delivered => queue.delivered += 1,
-                    Fate::Dead { .. } => queue.expired += 1,
+                // A desk whose place was taken still ends what was in flight.
+                if let Some(queue) = self.receivers.iter_mut().find(|it| it.desk == Some(receipt.receiver)) {
+                    queue.loaded = queue.loaded.saturating_sub(1);
+                    match receipt.fate {
+                        Fate::Delivered => queue.delivered += 1,
+                        Fate::Dead { .. } => queue.expired += 1,
+                    }
                 }
                 let numbers = self.with_courier.remove(&(receipt.receiver, receipt.key)).unwrap_or_default();
                 self.ended.extend(numbers.into_iter().map(|it| (it, receipt.fate == Fate::Delivered)));
             }
             Report::Failing { receiver, why } => {
-                self.tell(format!("receiver `{}` is failing: {why}", self.receivers[receiver].name));
+                self.tell(format!("receiver `{}` is failing: {why}", self.name_at(receiver)));
             }
-            Report::Well { receiver } => {
-                self.tell(format!("receiver `{}` is well again", self.receivers[receiver].name))
-            }
+            Report::Well { receiver } => self.tell(format!("receiver `{}` is well again", self.name_at(receiver))),
+            Report::Retired { receiver } => self.take_back(receiver),
         }
+    }
+
+    fn name_at(&self, desk: usize) -> &str {
+        self.receivers.iter().find(|it| it.desk == Some(desk)).map_or("of before", |it| &it.name)
     }
 
     /// A group and what ended meanwhile, numbered; None when there is nothing to write.
@@ -332,18 +400,19 @@ impl Books {
         }
         receipts.into_iter().for_each(Receipt::committed);
         for (number, note) in numbers.into_iter().zip(&group.notes) {
-            match self.receivers.iter_mut().find(|it| it.name == note.receiver) {
-                Some(queue) => queue.waiting.push_back(number),
-                None => self.ended.push((number, false)),
-            }
+            self.queue(&note.receiver).waiting.push_back(number);
         }
         Ok(())
     }
 
-    /// Hands over what there is room for. `offer`: gives a receiver a note, which comes back where it has no room.
+    /// Hands over what there is room for. `offer`: gives a desk a note, which comes back where it has no room.
     pub fn pump(&mut self, now: Timestamp, offer: &mut dyn FnMut(usize, Note) -> Result<(), Note>) {
         let Some(store) = &self.store else { return };
-        for (index, queue) in self.receivers.iter_mut().enumerate() {
+        for queue in &mut self.receivers {
+            let Some(desk) = queue.desk else {
+                queue.expire(store, now, &mut self.ended);
+                continue;
+            };
             while queue.loaded < LOADED_MAX
                 && let Some(number) = queue.waiting.front().copied()
             {
@@ -352,7 +421,7 @@ impl Books {
                     queue.waiting.pop_front();
                     continue;
                 };
-                let key = (index, row.key.clone());
+                let key = (desk, row.key.clone());
                 let Some(note) = note(row, now) else {
                     queue.waiting.pop_front();
                     self.ended.push((number, false));
@@ -361,7 +430,7 @@ impl Books {
                 if let Some(numbers) = self.with_courier.get_mut(&key) {
                     // It is on its way already: one delivery ends both.
                     numbers.push(number);
-                } else if offer(index, note).is_err() {
+                } else if offer(desk, note).is_err() {
                     break;
                 } else {
                     queue.loaded += 1;
@@ -375,12 +444,13 @@ impl Books {
     /// What there is to know, published; None while the store is out of the house.
     pub fn status(&mut self) -> Option<Status> {
         let fresh = Status::of(self.store.as_ref()?).ok()?;
-        let waits = |(index, it): (usize, &Queue)| {
-            let loaded = self.with_courier.iter().filter(|(key, _)| key.0 == index).map(|it| it.1.len()).sum::<usize>();
+        let waits = |it: &Queue| {
+            let loaded = self.with_courier.iter().filter(|(key, _)| Some(key.0) == it.desk);
+            let loaded = loaded.map(|it| it.1.len()).sum::<usize>();
             let pending = (it.waiting.len() + loaded) as u64;
             ReceiverStatus { name: it.name.clone(), pending, delivered: it.delivered, expired: it.expired }
         };
-        let receivers = self.receivers.iter().enumerate().map(waits).collect();
+        let receivers = self.receivers.iter().map(waits).collect();
         self.status.send_modify(|it| {
             *it = Status {
                 trouble: it.trouble.take(),

@@ -24,6 +24,8 @@ pub enum Message {
     Group(Group, Vec<Receipt>),
     /// The engine's memory, as it is after all groups before.
     Snapshot(Vec<u8>),
+    /// The receivers in force, and their desks at the courier's.
+    Desks(Vec<(String, usize)>),
     /// No more comes: answer when everything before is durable.
     End(tokio::sync::oneshot::Sender<()>),
 }
@@ -36,12 +38,12 @@ const STATUS_EVERY: Duration = Duration::from_millis(250);
 
 pub struct Keeper {
     books: Books,
-    courier: Option<courier::Handle>,
+    courier: courier::Handle,
     status_written: Option<Instant>,
 }
 
 impl Keeper {
-    pub fn new(books: Books, courier: Option<courier::Handle>) -> Keeper {
+    pub fn new(books: Books, courier: courier::Handle) -> Keeper {
         Keeper { books, courier, status_written: None }
     }
 
@@ -57,6 +59,7 @@ impl Keeper {
                 message = inbox.recv() => match message {
                     Some(Message::Group(group, receipts)) => self.commit(group, receipts).await,
                     Some(Message::Snapshot(bytes)) => self.snapshot(bytes).await,
+                    Some(Message::Desks(desks)) => self.books.seat(&desks),
                     Some(Message::End(done)) => {
                         while let Ok(report) = reports.try_recv() {
                             self.books.report(report);
@@ -122,8 +125,8 @@ impl Keeper {
     }
 
     fn pump(&mut self) {
-        let Some(courier) = &self.courier else { return };
-        self.books.pump(clock::now(), &mut |receiver, note| courier.offer(receiver, note));
+        let courier = &self.courier;
+        self.books.pump(clock::now(), &mut |desk, note| courier.offer(desk, note));
     }
 
     fn write_status(&mut self) {

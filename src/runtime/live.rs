@@ -23,7 +23,7 @@ use super::setup::Setup;
 use super::watch::Watch;
 use super::{clock, own};
 use crate::config;
-use crate::deliver::config::{Outside, Receiver, Routes};
+use crate::deliver::config::{Outside, Receiver, Routes, Secret};
 use crate::deliver::courier::{self, Behind, Pace};
 use crate::deliver::terminal::Look;
 use crate::deliver::transport::{Transport, Wall};
@@ -36,6 +36,7 @@ use crate::rule::problem::Refusal;
 use crate::source::batch::LineBatch;
 use crate::source::follow::{self, Follower, Links, Pattern, Polled, Until};
 use crate::source::frame::Framer;
+use crate::source::http::{Intake, Taken};
 use crate::source::receipt::Receipt;
 use crate::source::tcp::{Acknowledge, Ledger, Listener, NoLedger, TcpSettings};
 use crate::source::{self, SourceConfig, SourceError};
@@ -103,6 +104,8 @@ const STEP_SETTLES: Duration = Duration::from_secs(600);
 /// At the end, how long what is on its way may take.
 const SOURCES_PATIENCE: Duration = Duration::from_secs(2);
 const COURIER_PATIENCE: Duration = Duration::from_secs(6);
+/// The same where what is left waits in the state.
+const OUTBOX_PATIENCE: Duration = Duration::from_secs(3);
 /// A connection that was silent for so long gives its number back.
 const FORGET_SOURCE: Duration = Duration::from_secs(3600);
 
@@ -126,9 +129,12 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
     let stdin_only = live.sources.iter().all(|it| matches!(it, SourceConfig::Stdin { .. }));
     let (publish, published) = watch::channel(Arc::new(Published::default()));
     if let Some(web) = &setup.config.web {
-        let listener = web::bind(&web.listen).await.map_err(|it| LiveError::Refused(Refusal::of(it)))?;
+        let refused = |it: String| LiveError::Refused(Refusal::of(it));
+        let listener = web::bind(&web.listen).await.map_err(refused)?;
         surroundings.say(&format!("health and metrics on http://{}", listener.local_addr()?));
-        tokio::spawn(web::serve(listener, published));
+        let token = web.token.as_ref().map(|it| it.from_system().map_err(|it| refused(format!("web.token: {it}"))));
+        let door = door(&live, setup.config.limits.line.0 as usize, to.downgrade(), token.transpose()?);
+        tokio::spawn(web::serve(listener, published, Some(door)));
     }
     let opened = Opened::open(&setup)?;
     let mut post = Post::start(&setup, live.look, opened.store.is_some())?;
@@ -159,10 +165,10 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
             _ = hung_up.recv() => {
                 let paths = (live.watched)(&service.setup);
                 let files = Watch::of(&paths);
-                surroundings.say(&service.reload(&live));
+                let said = service.reload(&live, &mut post);
+                surroundings.say(&said);
                 let now = (live.watched)(&service.setup);
                 service.files = if now == paths { files } else { Watch::of(&now) };
-                post.follow(&service.setup, surroundings);
                 service.tell(&mut post, surroundings).await?;
             }
             Some(error) = failures.recv() => {
@@ -181,8 +187,8 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
             _ = ticks.tick() => {
                 service.tick(clock::both());
                 if service.files_changed(&live) {
-                    surroundings.say(&service.reload(&live));
-                    post.follow(&service.setup, surroundings);
+                    let said = service.reload(&live, &mut post);
+                    surroundings.say(&said);
                 }
                 service.tell(&mut post, surroundings).await?;
                 while let Ok(sentence) = service.sentences.try_recv() {
@@ -198,7 +204,10 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
         // With state the log goes on in the next run: what is open stays open.
         stop.send_replace(true);
         let patience = clock::steady() + SOURCES_PATIENCE;
-        while let Ok(Some(batch)) = timeout_at(patience, inbox.recv()).await {
+        // A sender that never pauses always has a batch ready, and a timeout looks at its time last.
+        while clock::steady() < patience
+            && let Ok(Some(batch)) = timeout_at(patience, inbox.recv()).await
+        {
             service.take(batch, clock::both(), surroundings);
             service.tell(&mut post, surroundings).await?;
         }
@@ -220,6 +229,32 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
             Ok((service.engine, stats))
         }
     }
+}
+
+/// Where lines come in by HTTP. Without a source of that kind they are read as by one that says nothing.
+fn door(live: &Live, line_bytes_max: usize, to: mpsc::WeakSender<LineBatch>, token: Option<Secret>) -> web::Door {
+    let is_http = |it: &SourceConfig| matches!(it, SourceConfig::Http { .. });
+    let number = live.sources.iter().position(is_http).unwrap_or(live.sources.len());
+    let name = live.sources.get(number).and_then(|it| it.common().name);
+    let intake = Arc::new(Intake::new(number as u16, name, line_bytes_max, to));
+    let take: web::Take = Box::new(move |posted| {
+        let intake = intake.clone();
+        Box::pin(async move {
+            match intake.take(&posted.body, posted.is_gzip).await {
+                Taken::Committed { accepted, rejected } => {
+                    let body = serde_json::json!({"accepted": accepted, "rejected": rejected}).to_string();
+                    web::Reply { code: 200, body, retry_after: None }
+                }
+                Taken::Busy => web::Reply::later("the engine is busy"),
+                Taken::TooLarge => web::Reply::refused(413, "there is too much in it"),
+                Taken::Broken => web::Reply::refused(400, "it is no gzip, or not all of it"),
+                Taken::Unknown => {
+                    web::Reply::later("it was taken and is not committed yet; sent again it may count twice")
+                }
+            }
+        })
+    });
+    web::Door::new(token.map(|it| it.expose().to_string()), take)
 }
 
 /// What a source needs, from all over the service.
@@ -283,6 +318,14 @@ impl Way {
                 let listener = Listener::bind(settings, self.ledger.clone()).await.map_err(LiveError::Source)?;
                 surroundings.say(&format!("listening on {}", listener.address()?));
                 tokio::spawn(listener.run(to, self.stopped.clone()));
+            }
+            SourceConfig::Http { .. } => {
+                // The listener takes lines anyway; this is what keeps the run going.
+                let mut stopped = self.stopped.clone();
+                tokio::spawn(async move {
+                    let _ = stopped.wait_for(|it| *it).await;
+                    drop(to);
+                });
             }
         }
         Ok(())
@@ -385,12 +428,23 @@ pub struct Recorder {
     snapshot_after: usize,
     /// How many new databases have had one.
     begun_anew: u64,
+    /// Receivers that the keeper does not know of yet.
+    desks: Option<Vec<(String, usize)>>,
 }
 
 impl Recorder {
     pub fn new(to: mpsc::Sender<Message>, status: watch::Receiver<Status>, snapshot_after: usize) -> Recorder {
         let begun_anew = status.borrow().begun_anew;
-        Recorder { group: Group::default(), receipts: Vec::new(), to, status, journaled: 0, snapshot_after, begun_anew }
+        Recorder {
+            group: Group::default(),
+            receipts: Vec::new(),
+            to,
+            status,
+            journaled: 0,
+            snapshot_after,
+            begun_anew,
+            desks: None,
+        }
     }
 
     fn entry(&mut self, bytes: Vec<u8>) {
@@ -400,6 +454,11 @@ impl Recorder {
 
     /// Sends what there is, if the keeper has a hand free. False: there is much, and it must be waited for.
     fn offer(&mut self) -> bool {
+        if self.desks.is_some()
+            && let Ok(place) = self.to.clone().try_reserve_owned()
+        {
+            place.send(Message::Desks(self.desks.take().unwrap_or_default()));
+        }
         if self.group.is_empty() && self.receipts.is_empty() {
             return true;
         }
@@ -644,6 +703,9 @@ impl Service {
         } else {
             self.judged.rejects.clear();
         }
+        if let Some(receipt) = &receipt {
+            receipt.judged(self.judged.counts.accepted, self.judged.counts.rejected);
+        }
         if let Some(recorder) = &mut self.recorder {
             recorder.group.positions.extend(positions);
         }
@@ -695,7 +757,7 @@ impl Service {
             self.count_fired();
             return post.tell(&mut self.told, surroundings).await;
         }
-        if post.courier.is_none() && !self.told.is_empty() {
+        if post.book.receivers.is_empty() && !self.told.is_empty() {
             surroundings.told(&self.told)?;
         }
         if !self.hand_over(&post.book)
@@ -987,22 +1049,31 @@ impl Service {
         self.files.has_changed(&(live.watched)(&self.setup))
     }
 
-    /// New rules between two batches; the old ones stay when the new ones cannot be used.
-    fn reload(&mut self, live: &Live) -> String {
-        match (live.reload)() {
-            Ok(mut setup) => {
+    /// New rules, receivers and routes between two batches; the old ones stay when the new ones cannot be used.
+    fn reload(&mut self, live: &Live, post: &mut Post) -> String {
+        let prepared = (live.reload)().and_then(|setup| Ok((post.prepare(&setup)?, setup)));
+        match prepared {
+            Ok((seats, mut setup)) => {
                 setup.keys = self.setup.keys;
                 self.flush();
                 let kept = self.engine.adopt(setup.set.clone(), &mut self.told);
+                if !post.book.receivers.is_empty() {
+                    // What was found by the old rules goes to whom the old routes name.
+                    self.count_fired();
+                    self.record(&post.book);
+                }
+                let desks = post.adopt(seats);
                 if let Some(recorder) = &mut self.recorder {
                     recorder.entry(Entry::Rules(self.engine.rule_names()).encode());
+                    recorder.desks = Some(desks);
                 }
                 self.generation += 1;
                 self.front = setup.front();
                 self.geo_watch = setup.geo.watch();
                 let text = format!(
-                    "reloaded: {} rules, {kept} of them unchanged and with their memory",
-                    setup.set.rules.len()
+                    "reloaded: {} rules, {kept} of them unchanged and with their memory{}",
+                    setup.set.rules.len(),
+                    later(&self.setup.config, &setup.config)
                 );
                 self.setup = setup;
                 text
@@ -1019,6 +1090,17 @@ impl Service {
                 format!("{shown}not reloaded: the rules in force stay")
             }
         }
+    }
+}
+
+/// What of a new configuration is taken up at the next start only, as the end of a sentence.
+fn later(old: &config::Config, new: &config::Config) -> String {
+    let changed =
+        [("sources", old.sources != new.sources), ("state", old.state != new.state), ("web", old.web != new.web)];
+    let names: Vec<&str> = changed.iter().filter(|it| it.1).map(|it| it.0).collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!("; changes of {} are taken up at the next start", names.join(" and ")),
     }
 }
 
@@ -1063,7 +1145,9 @@ fn readings(setup: &Setup, live: &Live) -> Result<Vec<(Reading, Span, Option<Str
         };
         Ok((Reading { format, zone }, common.lateness.unwrap_or(live.lateness), common.name.map(str::to_string)))
     };
-    live.sources.iter().map(reading).collect()
+    // And one more for lines by HTTP, where no source says how they are read.
+    let http = SourceConfig::Http { format: None, zone: None, lateness: None, name: None };
+    live.sources.iter().chain([&http]).map(reading).collect()
 }
 
 /// Who hears of what.
@@ -1073,65 +1157,101 @@ pub struct Book {
     pub look: Look,
 }
 
-/// Routes and the courier, or the terminal where there are no receivers.
+/// Routes and the courier; the terminal where there are no receivers.
 struct Post {
     book: Book,
-    courier: Option<courier::Handle>,
+    /// For each receiver of the book, its desk at the courier's.
+    desks: Vec<usize>,
+    /// Every receiver that has a desk: also those that were taken out, which still get what is on its way to them.
+    seated: Vec<(usize, Arc<Receiver>)>,
+    courier: courier::Handle,
     /// What became of notifications, for the keeper.
     reports: Option<mpsc::Receiver<courier::Report>>,
     outbox: bool,
 }
 
+/// Receivers and routes of a configuration, ready to be used.
+struct Seats {
+    receivers: Vec<Seat>,
+    routes: Routes,
+}
+
+enum Seat {
+    /// As it was: nothing is interrupted.
+    Kept(usize, Arc<Receiver>),
+    New(Arc<Receiver>, Box<Transport>),
+}
+
 impl Post {
     /// With an outbox behind it, the courier reports the end of every notification.
     fn start(setup: &Setup, look: Look, outbox: bool) -> Result<Post, LiveError> {
-        let refused = |problems: Vec<crate::deliver::config::Problem>| {
-            let text: Vec<String> = problems.iter().map(|it| it.to_string()).collect();
-            LiveError::Refused(Refusal::of(text.join("\n")))
-        };
-        let receivers =
-            crate::deliver::config::resolve(&setup.config.receivers, &Outside::system()).map_err(refused)?;
-        let receivers: Vec<Arc<Receiver>> = receivers.into_iter().map(Arc::new).collect();
-        let names: Vec<&str> = receivers.iter().map(|it| it.name.as_str()).collect();
-        let routes = Routes::resolve(&setup.config.routes, &names).map_err(refused)?;
-        if receivers.is_empty() {
-            return Ok(Post { book: Book { receivers, routes, look }, courier: None, reports: None, outbox });
-        }
         let wall: Wall = Arc::new(clock::now);
-        let transports = receivers
-            .iter()
-            .map(|it| Ok((it.name.clone(), Transport::new(it.clone(), wall.clone())?)))
-            .collect::<Result<Vec<_>, String>>()
-            .map_err(|it| LiveError::Refused(Refusal::of(it)))?;
         let clock = courier::Clock { wall, steady: Arc::new(clock::steady) };
         let behind = if outbox { Behind::Outbox } else { Behind::Nothing };
         let pace = Pace { seed: setup.keys.0, behind, ..Pace::default() };
         let (report, reports) = mpsc::channel(1024);
         let dead_letters = setup.config.dead_letters.clone().unwrap_or_else(|| PathBuf::from("dead-letters.ndjson"));
-        let (handle, works) = courier::start(transports, clock, pace, Some(dead_letters), outbox.then_some(report));
-        for work in works {
-            tokio::spawn(work);
-        }
-        let book = Book { receivers, routes, look };
-        Ok(Post { book, courier: Some(handle), reports: outbox.then_some(reports), outbox })
+        let courier = courier::Handle::new(clock, pace, Some(dead_letters), outbox.then_some(report));
+        let mut post = Post {
+            book: Book { receivers: Vec::new(), routes: Routes::none(), look },
+            desks: Vec::new(),
+            seated: Vec::new(),
+            courier,
+            reports: outbox.then_some(reports),
+            outbox,
+        };
+        let seats = post.prepare(setup).map_err(LiveError::Refused)?;
+        post.adopt(seats);
+        Ok(post)
     }
 
-    /// Routes as a new configuration has them. Receivers are the same until the next start: what is on its way to one that
-    /// was taken out is still delivered.
-    fn follow(&mut self, setup: &Setup, surroundings: &mut dyn Surroundings) {
-        let names: Vec<&str> = self.book.receivers.iter().map(|it| it.name.as_str()).collect();
-        let wanted: Vec<&str> = setup.config.receivers.0.iter().map(|it| it.0.as_str()).collect();
-        if names != wanted {
-            surroundings
-                .say("receivers were added or taken out: that takes a restart; until then the ones in force stay");
-        }
-        match Routes::resolve(&setup.config.routes, &names) {
-            Ok(routes) => self.book.routes = routes,
-            Err(problems) => {
-                let problems: Vec<String> = problems.iter().map(|it| it.to_string()).collect();
-                surroundings.say(&format!("the routes in force stay: {}", problems.join("; ")));
+    /// Receivers and routes as a configuration has them, changing nothing yet.
+    fn prepare(&self, setup: &Setup) -> Result<Seats, Refusal> {
+        let refused = |problems: Vec<crate::deliver::config::Problem>| {
+            let text: Vec<String> = problems.iter().map(|it| it.to_string()).collect();
+            Refusal::of(text.join("\n"))
+        };
+        let receivers =
+            crate::deliver::config::resolve(&setup.config.receivers, &Outside::system()).map_err(refused)?;
+        let names: Vec<&str> = receivers.iter().map(|it| it.name.as_str()).collect();
+        let routes = Routes::resolve(&setup.config.routes, &names).map_err(refused)?;
+        let seat = |receiver: Receiver| {
+            let is_same = |it: &&(usize, Arc<Receiver>)| it.1.name == receiver.name && it.1.print == receiver.print;
+            if let Some((desk, receiver)) = self.seated.iter().find(is_same) {
+                return Ok(Seat::Kept(*desk, receiver.clone()));
             }
+            let receiver = Arc::new(receiver);
+            let transport = Transport::new(receiver.clone(), Arc::new(clock::now)).map_err(Refusal::of)?;
+            Ok(Seat::New(receiver, Box::new(transport)))
+        };
+        let receivers = receivers.into_iter().map(seat).collect::<Result<Vec<_>, Refusal>>()?;
+        Ok(Seats { receivers, routes })
+    }
+
+    /// From now on alerts go there; the name of each receiver and its desk.
+    fn adopt(&mut self, seats: Seats) -> Vec<(String, usize)> {
+        let (mut receivers, mut desks) = (Vec::new(), Vec::new());
+        for seat in seats.receivers {
+            let (desk, receiver) = match seat {
+                Seat::Kept(desk, receiver) => (desk, receiver),
+                Seat::New(receiver, transport) => {
+                    let (desk, work) = self.courier.add(&receiver.name, *transport);
+                    tokio::spawn(work);
+                    (desk, receiver)
+                }
+            };
+            for (replaced, _) in self.seated.extract_if(.., |it| it.1.name == receiver.name && it.0 != desk) {
+                self.courier.retire(replaced);
+            }
+            if !self.seated.iter().any(|it| it.0 == desk) {
+                self.seated.push((desk, receiver.clone()));
+            }
+            receivers.push(receiver);
+            desks.push(desk);
         }
+        self.book = Book { receivers, routes: seats.routes, look: self.book.look };
+        self.desks = desks;
+        self.book.receivers.iter().map(|it| it.name.clone()).zip(self.desks.iter().copied()).collect()
     }
 
     /// Hands alerts to everybody who should hear of them.
@@ -1139,17 +1259,17 @@ impl Post {
         if alerts.is_empty() {
             return Ok(());
         }
-        let Some(courier) = &self.courier else {
+        if self.book.receivers.is_empty() {
             let result = surroundings.told(alerts);
             alerts.clear();
             return Ok(result?);
-        };
+        }
         let moment = Moment { now: clock::now(), look: self.book.look };
         for alert in alerts.drain(..) {
             let alert = Arc::new(alert);
             for receiver in self.book.routes.receivers_for(&alert) {
                 let note = Note::new(&self.book.receivers[receiver], alert.clone(), moment);
-                if courier.send(receiver, note).await.is_err() {
+                if self.courier.send(self.desks[receiver], note).await.is_err() {
                     surroundings.say(&format!(
                         "receiver `{}` has ended; alert {} was not sent",
                         self.book.receivers[receiver].name, alert.id
@@ -1161,8 +1281,8 @@ impl Post {
     }
 
     async fn end(self, surroundings: &mut dyn Surroundings) {
-        let Some(courier) = self.courier else { return };
-        let left = courier.drain(COURIER_PATIENCE).await.left;
+        let patience = if self.outbox { OUTBOX_PATIENCE } else { COURIER_PATIENCE };
+        let left = self.courier.drain(patience).await.left;
         if left > 0 {
             let place = if self.outbox { "they wait in the state" } else { "they are in the dead-letter file" };
             surroundings.say(&format!("{left} notifications could not be delivered; {place}"));

@@ -213,7 +213,7 @@ impl Life {
                     self.wait(disk, now, Done::Snapshot(store, result));
                 }
             }
-            Ok(Message::End(_)) | Err(_) => {
+            Ok(Message::Desks(_) | Message::End(_)) | Err(_) => {
                 if self.books.has_ended()
                     && let Some(pending) = self.books.begin(Group::default(), Vec::new())
                 {

@@ -13,6 +13,7 @@ mod archive;
 pub mod reader;
 pub mod file;
 pub mod follow;
+pub mod http;
 pub mod stdin;
 pub mod tcp;
 
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Every kind of source, in the order of the reference page.
-pub const SOURCES: &[SourceSpec] = &[stdin::SPEC, tcp::SPEC, follow::SPEC];
+pub const SOURCES: &[SourceSpec] = &[stdin::SPEC, tcp::SPEC, follow::SPEC, http::SPEC];
 
 /// What the reference page, `--help` and the configuration check say about a kind of source.
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +80,16 @@ pub enum SourceConfig {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
     },
+    Http {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        format: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        zone: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lateness: Option<Span>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
 }
 
 /// What any source may say. RON cannot flatten a struct into a variant, so each variant repeats these.
@@ -97,6 +108,7 @@ impl SourceConfig {
     pub fn common(&self) -> Common<'_> {
         match self {
             SourceConfig::Stdin { format, zone, lateness, name }
+            | SourceConfig::Http { format, zone, lateness, name }
             | SourceConfig::Tcp { format, zone, lateness, name, .. }
             | SourceConfig::File { format, zone, lateness, name, .. } => {
                 Common { format: format.as_deref(), zone: zone.as_deref(), lateness: *lateness, name: name.as_deref() }
@@ -118,7 +130,7 @@ impl SourceConfig {
                     false => Ok(()),
                 }
             }
-            SourceConfig::Stdin { .. } | SourceConfig::Tcp { .. } => Ok(()),
+            SourceConfig::Stdin { .. } | SourceConfig::Tcp { .. } | SourceConfig::Http { .. } => Ok(()),
         }
     }
 
@@ -126,7 +138,7 @@ impl SourceConfig {
     pub fn path(&self) -> Option<&str> {
         match self {
             SourceConfig::File { path, .. } => Some(path),
-            SourceConfig::Stdin { .. } | SourceConfig::Tcp { .. } => None,
+            SourceConfig::Stdin { .. } | SourceConfig::Tcp { .. } | SourceConfig::Http { .. } => None,
         }
     }
 }
@@ -191,6 +203,7 @@ mod tests {
                 SourceConfig::Stdin { .. } => "Stdin",
                 SourceConfig::Tcp { .. } => "Tcp",
                 SourceConfig::File { .. } => "File",
+                SourceConfig::Http { .. } => "Http",
             };
             assert_eq!(kind, spec.name);
         }

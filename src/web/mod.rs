@@ -1,19 +1,23 @@
-//! The page for machines: `/health`, `/ready` and `/metrics`.
+//! The listener for machines: `/health`, `/ready`, `/metrics`, and lines by `POST /ingest`.
 //!
 //! It must answer when everything else is in trouble, so it asks nobody: the service publishes what there is to know, and a
-//! request copies it. HTTP/1.1, GET only, one request a connection, with limits on everything a stranger can stretch.
+//! request copies it. HTTP/1.1, one request a connection, with limits on everything a stranger can stretch.
+
+mod ingest;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::limits;
+pub use ingest::{Door, Posted, Reply, Take};
 
 /// What there is to know at the moment.
 #[derive(Clone, Default, Debug)]
@@ -27,60 +31,107 @@ pub struct Published {
 
 /// From connecting to the end of the request's head, and for taking the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Connections that wait to be accepted. One more is tried again by its client a second later, which is long for a question
+/// about health.
+const BACKLOG: u32 = 4096;
+/// Of what a client still sends after its answer, so much is read and thrown away.
+const REST_BYTES_MAX: usize = 16 << 20;
 
 /// Opens the listener. Only loopback: there is no authentication.
 pub async fn bind(listen: &str) -> Result<TcpListener, String> {
-    let listener = TcpListener::bind(listen).await.map_err(|it| format!("web {listen}: cannot listen: {it}"))?;
-    let address = listener.local_addr().map_err(|it| format!("web {listen}: {it}"))?;
+    let cannot = |it: std::io::Error| format!("web {listen}: cannot listen: {it}");
+    let address = tokio::net::lookup_host(listen).await.map_err(cannot)?.next();
+    let address = address.ok_or_else(|| format!("web {listen}: is no address"))?;
     if !address.ip().is_loopback() {
         return Err(format!("web {listen}: only loopback addresses, such as 127.0.0.1:7172, are served"));
     }
-    Ok(listener)
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(cannot)?;
+    socket.set_reuseaddr(true).map_err(cannot)?;
+    socket.bind(address).map_err(cannot)?;
+    socket.listen(BACKLOG).map_err(cannot)
 }
 
 /// Answers until the task is dropped. Where all places are taken, the connection that has been here longest gives up its own:
-/// who means it sends his request at once, and a crowd that only holds on cannot keep him out.
-pub async fn serve(listener: TcpListener, published: watch::Receiver<Arc<Published>>) {
+/// who means it sends his request at once, and a crowd that only holds on cannot keep him out. Only a body that was taken
+/// whole keeps its place: its sender would send it again.
+pub async fn serve(listener: TcpListener, published: watch::Receiver<Arc<Published>>, door: Option<Door>) {
     let mut tasks = tokio::task::JoinSet::new();
-    let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
+    let mut oldest_first: VecDeque<(AbortHandle, Arc<AtomicBool>)> = VecDeque::new();
+    let door = door.map(Arc::new);
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         while tasks.try_join_next().is_some() {}
-        oldest_first.retain(|it| !it.is_finished());
-        if oldest_first.len() >= limits::WEB_CONNECTIONS_MAX
-            && let Some(oldest) = oldest_first.pop_front()
+        oldest_first.retain(|it| !it.0.is_finished());
+        if oldest_first.len() >= limits::WEB_CONNECTIONS_MAX + limits::INGEST_WAITING_MAX
+            && let Some(oldest) = oldest_first.iter().position(|it| !it.1.load(Ordering::Relaxed))
+            && let Some((oldest, _)) = oldest_first.remove(oldest)
         {
             oldest.abort();
         }
-        let published = published.clone();
-        oldest_first.push_back(tasks.spawn(async move {
-            // A client that is too slow, or gone, is its own problem.
-            let _ = timeout(PATIENCE * 2, answer(stream, published)).await;
-        }));
+        let (published, door, stays) = (published.clone(), door.clone(), Arc::new(AtomicBool::new(false)));
+        let task = tasks.spawn({
+            let stays = stays.clone();
+            async move {
+                // A client that is too slow, or gone, is its own problem.
+                let _ = answer(stream, published, door, &stays).await;
+            }
+        });
+        oldest_first.push_back((task, stays));
+        // Its request is often there already: whoever came must have had a turn before others take his place.
+        tokio::task::yield_now().await;
     }
 }
 
-async fn answer(mut stream: TcpStream, published: watch::Receiver<Arc<Published>>) -> std::io::Result<()> {
+async fn answer(
+    mut stream: TcpStream,
+    published: watch::Receiver<Arc<Published>>,
+    door: Option<Arc<Door>>,
+    stays: &AtomicBool,
+) -> std::io::Result<()> {
     let mut head = Vec::with_capacity(1024);
+    let mut end = None;
     let read = timeout(PATIENCE, async {
-        while !head.windows(4).any(|it| it == b"\r\n\r\n") && head.len() <= limits::WEB_HEAD_BYTES_MAX {
+        while end.is_none() && head.len() <= limits::WEB_HEAD_BYTES_MAX {
+            let before = head.len();
             if stream.read_buf(&mut head).await? == 0 {
                 break;
+            }
+            let from = before.saturating_sub(3);
+            end = head[from..].windows(4).position(|it| it == b"\r\n\r\n").map(|it| from + it + 4);
+        }
+        std::io::Result::Ok(())
+    });
+    let read = read.await;
+    let known = published.borrow().clone();
+    let reply = match (read, end) {
+        (Err(_), _) => response(408, "text/plain", "the request did not come\n"),
+        (Ok(Err(error)), _) => return Err(error),
+        (Ok(Ok(())), None) if head.len() > limits::WEB_HEAD_BYTES_MAX => {
+            response(431, "text/plain", "the head is too long\n")
+        }
+        (Ok(Ok(())), Some(end)) if ingest::is_for(&head) => {
+            let reply = match &door {
+                Some(door) => door.answer(&mut stream, &head[..end], &head[end..], &known, stays).await?,
+                None => Reply::refused(404, "lines are not taken here"),
+            };
+            reply.text()
+        }
+        (Ok(Ok(())), _) => reply_to(&head, &known),
+    };
+    let said = timeout(PATIENCE, async {
+        stream.write_all(reply.as_bytes()).await?;
+        stream.shutdown().await?;
+        // Closing on what was sent and not read would take the answer back.
+        let (mut rest, mut left) = ([0; 4096], REST_BYTES_MAX);
+        while left > 0 {
+            match stream.read(&mut rest).await? {
+                0 => break,
+                len => left = left.saturating_sub(len),
             }
         }
         std::io::Result::Ok(())
     });
-    let reply = match read.await {
-        Err(_) => response(408, "text/plain", "the request did not come\n"),
-        Ok(Err(error)) => return Err(error),
-        Ok(Ok(())) if head.len() > limits::WEB_HEAD_BYTES_MAX => response(431, "text/plain", "the head is too long\n"),
-        Ok(Ok(())) => {
-            let known = published.borrow().clone();
-            reply_to(&head, &known)
-        }
-    };
-    stream.write_all(reply.as_bytes()).await?;
-    stream.shutdown().await
+    said.await.unwrap_or(Ok(()))
 }
 
 /// The answer to a request's head. Pure.
@@ -101,23 +152,34 @@ fn reply_to(head: &[u8], published: &Published) -> String {
         ("GET", "/metrics") => response(200, "text/plain; version=0.0.4; charset=utf-8", &published.metrics),
         _ if known => response(405, "text/plain", "only GET\n"),
         ("", _) => response(400, "text/plain", "this is no HTTP request\n"),
-        _ => response(404, "text/plain", "there are /health, /ready and /metrics\n"),
+        _ if path == "/ingest" => response(405, "text/plain", "only POST\n"),
+        _ => response(404, "text/plain", "there are /health, /ready, /metrics and /ingest\n"),
     }
 }
 
 fn response(code: u16, kind: &str, body: &str) -> String {
+    response_with(code, kind, "", body)
+}
+
+/// `more`: header lines of its own, each with its end.
+fn response_with(code: u16, kind: &str, more: &str, body: &str) -> String {
     let reason = match code {
         200 => "OK",
         400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
         431 => "Request Header Fields Too Large",
         _ => "Service Unavailable",
     };
     format!(
         "HTTP/1.1 {code} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n\
-         X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n{body}",
+         X-Content-Type-Options: nosniff\r\n{more}Connection: close\r\n\r\n{body}",
         body.len()
     )
 }
@@ -140,8 +202,9 @@ mod tests {
         check("GET /ready?x=1 HTTP/1.1\r\n\r\n", "200", "ready\n");
         check("GET /metrics HTTP/1.1\r\n\r\n", "200", "tripline_x 1\n");
         check("POST /metrics HTTP/1.1\r\n\r\n", "405", "only GET\n");
-        check("GET /etc/passwd HTTP/1.1\r\n\r\n", "404", "/metrics\n");
-        check("\u{0}\r\n\r\n", "404", "/metrics\n");
+        check("GET /etc/passwd HTTP/1.1\r\n\r\n", "404", "/ingest\n");
+        check("\u{0}\r\n\r\n", "404", "/ingest\n");
+        check("GET /ingest HTTP/1.1\r\n\r\n", "405", "only POST\n");
         check("", "400", "request\n");
     }
 
@@ -150,7 +213,7 @@ mod tests {
         let listener = bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (_publish, published) = watch::channel(Arc::new(Published { ready: true, ..Published::default() }));
-        let server = tokio::spawn(serve(listener, published));
+        let server = tokio::spawn(serve(listener, published, None));
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         let mut reply = String::new();
@@ -158,7 +221,7 @@ mod tests {
         assert!(reply.ends_with("{\"status\":\"ok\",\"reasons\":[]}\n"), "{reply}");
         // A crowd that holds on and says nothing, twice as many as there are places.
         let mut crowd = Vec::new();
-        for _ in 0..2 * limits::WEB_CONNECTIONS_MAX {
+        for _ in 0..2 * (limits::WEB_CONNECTIONS_MAX + limits::INGEST_WAITING_MAX) {
             crowd.push(TcpStream::connect(address).await.unwrap());
         }
         let mut stream = TcpStream::connect(address).await.unwrap();

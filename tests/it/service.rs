@@ -449,6 +449,145 @@ fn a_changed_file_is_taken_up_without_a_signal() {
     running.wait().succeeds();
 }
 
+#[test]
+fn receivers_and_routes_change_while_messages_are_on_their_way() {
+    let folder = Folder::new();
+    let (mut first, second) = (Hook::start(), Hook::start());
+    let (kept, taken_out) = (folder.path("kept.ndjson"), folder.path("out.ndjson"));
+    let config = |hook: &Hook, more: &str| {
+        let hook = format!(r#"Webhook(url: "http://{}/", allow_destinations: ["127.0.0.0/8"])"#, hook.address);
+        let receivers = format!(r#"{{"hook": {hook}, "kept": JsonFile(path: "{kept}"){more}}}"#);
+        let text = format!(
+            r#"(sources: [Tcp(listen: "127.0.0.1:0", ack: true)], receivers: {receivers}, routes: [(to: ["hook", "kept"])], state: Dir("state"))"#
+        );
+        folder.write("tripline.ron", text.as_bytes())
+    };
+    let path = config(&first, &format!(r#", "out": JsonFile(path: "{taken_out}")"#));
+    let running = Running::start(&["run", "--config", &path, "--rule", "repeated-login-failures"]);
+    let mut client = connect(&running.address());
+    let mut say = |user: &str| {
+        client.write_all(failures(user).as_bytes()).unwrap();
+        // Kept is told in the commit that makes it the hook's, too.
+        wait_for(user, || std::fs::read_to_string(&kept).is_ok_and(|it| it.contains(user)).then_some(()));
+    };
+    say("ann@example.com");
+    wait_for("the first alert", || (!first.taken().is_empty()).then_some(()));
+    first.go_away();
+    say("bob@example.com");
+    // A receiver that cannot be is refused, and everything stays.
+    let broken = std::fs::read_to_string(&path).unwrap().replace("http://", "htp://");
+    folder.write("tripline.ron", broken.as_bytes());
+    running.complains("a refusal", |it| it.contains("begins with neither https:// nor http://"));
+    config(&second, "");
+    running.complains("a reload", |it| it.contains("reloaded: 1 rules"));
+    say("cid@example.com");
+    let users = |hook: &Hook| {
+        let bodies = hook.taken().into_iter().map(|it| serde_json::from_str::<Value>(&it.body).unwrap());
+        let firing = bodies.filter(|it| it["state"] == "firing");
+        // The refusal is told, too, and has no user.
+        firing.filter_map(|it| it["entity"]["user.name"].as_str().map(str::to_string)).collect::<Vec<_>>()
+    };
+    wait_for("what waited and what is new", || (users(&second).len() >= 2).then_some(()));
+    running.signal("TERM");
+    running.wait().succeeds();
+    let mut told = users(&second);
+    told.sort();
+    assert_eq!(told, ["bob@example.com", "cid@example.com"], "each once, at the new place");
+    assert_eq!(users(&first), ["ann@example.com"]);
+    let status = tripline(&["state", "status", &folder.path("state")]).succeeds().stdout;
+    assert!(status.contains("pending 0 + suppressed 0 + expired 0"), "{status}");
+}
+
+#[test]
+fn what_waits_for_a_receiver_that_was_taken_out_is_kept_until_it_is_back() {
+    let folder = Folder::new();
+    let mut hook = Hook::start();
+    let config = |receivers: &str| {
+        let text = format!(
+            r#"(sources: [Tcp(listen: "127.0.0.1:0", ack: true)], receivers: {{{receivers}}}, state: Dir("state"))"#
+        );
+        folder.write("tripline.ron", text.as_bytes())
+    };
+    let receiver = format!(r#""hook": Webhook(url: "http://{}/", allow_destinations: ["127.0.0.0/8"])"#, hook.address);
+    let run = |path: &str| Running::start(&["run", "--config", path, "--rule", "repeated-login-failures"]);
+    hook.go_away();
+    let running = run(&config(&receiver));
+    let mut client = connect(&running.address());
+    client.write_all(failures("ann@example.com").as_bytes()).unwrap();
+    running.complains("its trouble", |it| it.contains("receiver `hook` is failing"));
+    running.signal("TERM");
+    running.wait().succeeds();
+    let running = run(&config(""));
+    running.complains("who waits", |it| it.contains("1 notifications wait for the receiver `hook`"));
+    running.signal("TERM");
+    running.wait().succeeds();
+    hook.come_back();
+    let running = run(&config(&receiver));
+    wait_for("the alert", || (!hook.taken().is_empty()).then_some(()));
+    running.signal("TERM");
+    running.wait().succeeds();
+}
+
+// ---- lines by HTTP
+
+/// Posts a body; the status code and the answer's body.
+fn post(address: &str, more: &str, body: &[u8]) -> (u16, Value) {
+    let mut stream = connect(address);
+    let head = format!("POST /ingest HTTP/1.1\r\nHost: x\r\n{more}Content-Length: {}\r\n\r\n", body.len());
+    stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
+}
+
+#[test]
+fn lines_by_http_are_answered_when_they_would_survive() {
+    let folder = Folder::new();
+    let config = folder.write(
+        "tripline.ron",
+        br#"(sources: [Http()], web: (listen: "127.0.0.1:0", token: "k3y"), receivers: {"file": JsonFile(path: Env("ALERTS"))}, state: Dir("state"))"#,
+    );
+    let alerts = folder.path("alerts.ndjson");
+    let text = std::fs::read_to_string(&config).unwrap().replace(r#"Env("ALERTS")"#, &format!("{alerts:?}"));
+    folder.write("tripline.ron", text.as_bytes());
+    let start = || {
+        let running = Running::start(&["run", "--config", &config, "--rule", "repeated-login-failures"]);
+        let said = running.complains("an address", |it| it.contains("metrics on http://") && it.ends_with('\n'));
+        let address = said.split("http://").nth(1).unwrap().split_whitespace().next().unwrap().to_string();
+        (running, address)
+    };
+    let (running, address) = start();
+    let key = "Authorization: Bearer k3y\r\n";
+    let lines = failures("ann@example.com");
+    let (all, half) = (lines.lines().count(), lines.lines().count() / 2);
+    let part = |from: usize, to: usize| {
+        lines.lines().skip(from).take(to - from).map(|it| format!("{it}\n")).collect::<String>()
+    };
+    wait_for("it to be ready", || (post(&address, key, b"").0 == 200).then_some(()));
+    assert_eq!(post(&address, "", lines.as_bytes()).0, 401);
+    assert_eq!(post(&address, &format!("{key}Origin: http://evil.test\r\n"), lines.as_bytes()).0, 403);
+    let (code, said) = post(&address, key, format!("{}{{\"broken\": \n", part(0, half)).as_bytes());
+    assert_eq!(
+        (code, said["accepted"].as_u64(), said["rejected"].as_u64()),
+        (200, Some(half as u64), Some(1)),
+        "{said}"
+    );
+    running.signal("KILL");
+    running.wait();
+    let (running, address) = start();
+    wait_for("it to be ready", || (post(&address, key, b"").0 == 200).then_some(()));
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(part(half, all).as_bytes()).unwrap();
+    let (code, said) = post(&address, &format!("{key}Content-Encoding: gzip\r\n"), &packed.finish().unwrap());
+    assert_eq!((code, said["accepted"].as_u64()), (200, Some((all - half) as u64)), "{said}");
+    wait_for("the alert of both halves", || {
+        std::fs::read_to_string(&alerts).is_ok_and(|it| it.contains("ann@example.com")).then_some(())
+    });
+    running.signal("TERM");
+    running.wait().succeeds();
+}
+
 // ---- what every command answers
 
 #[test]

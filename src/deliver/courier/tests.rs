@@ -159,7 +159,7 @@ impl Bench {
     }
 
     fn counts(&self) -> [u64; 4] {
-        let it = self.handle.counters(0);
+        let it = self.handle.counters()[0].clone();
         [it.accepted.load(Relaxed), it.delivered.load(Relaxed), it.pending(), it.expired.load(Relaxed)]
     }
 }
@@ -189,7 +189,7 @@ async fn failures_then_success() {
     let expected = Receipt { receiver: 0, key: "a-firing".into(), fate: Fate::Delivered, tries: 4, remark: None };
     assert_eq!(receipt, expected);
     assert_eq!(bench.counts(), [1, 1, 0, 0]);
-    assert_eq!(bench.handle.counters(0).retried.load(Relaxed), 3);
+    assert_eq!(bench.handle.counters()[0].retried.load(Relaxed), 3);
     assert!(bench.start.elapsed() < Duration::from_secs(8));
 }
 
@@ -268,11 +268,11 @@ async fn trouble_is_told_once_and_its_end_too() {
     while ended < 20 {
         match bench.reports.recv().await.unwrap() {
             Report::Ended(_) => ended += 1,
-            other @ (Report::Failing { .. } | Report::Well { .. }) => told.push(other),
+            other @ (Report::Failing { .. } | Report::Well { .. } | Report::Retired { .. }) => told.push(other),
         }
     }
     assert_eq!(told, [Report::Failing { receiver: 0, why: "answered 500".into() }, Report::Well { receiver: 0 }]);
-    assert_eq!(bench.handle.counters(0).failures_in_a_row.load(Relaxed), 0);
+    assert_eq!(bench.handle.counters()[0].failures_in_a_row.load(Relaxed), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -385,7 +385,43 @@ async fn an_offer_to_a_full_inbox_comes_back() {
     );
     let taken = (0..1000).take_while(|it| handle.offer(0, firing(&it.to_string())).is_ok()).count();
     assert_eq!(taken, INBOX_NOTES);
-    assert_eq!(handle.counters(0).pending(), INBOX_NOTES as u64);
+    assert_eq!(handle.counters()[0].pending(), INBOX_NOTES as u64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retired_receiver_lands_what_is_in_flight_and_leaves_the_rest_to_the_outbox() {
+    let pace = Pace { behind: Behind::Outbox, ..Pace::default() };
+    let mut bench = bench(pace, vec![(Duration::from_secs(5), Box::new(|_, _, _| ok()))]);
+    bench.send((0..30).map(|it| it.to_string())).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bench.handle.retire(0);
+    let in_flight = bench.receipts(limits::DELIVERIES_IN_FLIGHT_MAX).await;
+    assert!(in_flight.iter().all(|it| it.fate == Fate::Delivered));
+    assert_eq!(bench.reports.recv().await, Some(Report::Retired { receiver: 0 }));
+    assert!(bench.handle.offer(0, firing("late")).is_err());
+    assert_eq!(bench.dead().len(), 0);
+    let (desk, work) = bench.handle.add(
+        "r0",
+        Told {
+            seen: Arc::default(),
+            start: bench.start,
+            takes: Duration::ZERO,
+            answer: Box::new(|_, _, _| ok()),
+            tempo: None,
+        },
+    );
+    tokio::spawn(work);
+    bench.handle.offer(desk, firing("new")).unwrap();
+    let receipts = bench.receipts(1).await;
+    assert_eq!((receipts[0].receiver, receipts[0].key.as_str()), (1, "new-firing"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_outbox_a_retired_receiver_ends_when_it_has_told_everything() {
+    let mut bench = one(|_, at, _| if at < 60.0 { failed() } else { ok() });
+    bench.send((0..30).map(|it| it.to_string())).await;
+    bench.handle.retire(0);
+    assert!(bench.receipts(30).await.iter().all(|it| it.fate == Fate::Delivered));
 }
 
 #[tokio::test(start_paused = true)]
