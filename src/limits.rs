@@ -49,9 +49,9 @@ pub const AT_LEAST_MAX: u32 = 10_000;
 pub const EVIDENCE_LINES_MAX: usize = 10;
 /// Bytes of a raw line kept as evidence. More: cut between characters.
 pub const EVIDENCE_TEXT_BYTES_MAX: usize = 2048;
-/// Recent hit lines kept a partition for the evidence of alerts to come. Full: the oldest text is forgotten; its time,
-/// place and hash are still listed. 128 partitions: 32 MiB.
-pub const EVIDENCE_RING_BYTES_MAX: usize = 256 << 10;
+/// Recent lines with hits, kept for the evidence of alerts to come: a minute at a thousand of them a second. Full: the oldest is
+/// forgotten, and not listed.
+pub const EVIDENCE_RING_BYTES_MAX: usize = 16 << 20;
 /// Logical partitions of the entities. Fixed for ever: quotas and results must not depend on cores or machines.
 pub const PARTITIONS: usize = 128;
 /// A field's value in an alert, a title or a key. More: cut.
@@ -135,7 +135,7 @@ pub const DETECTORS_PERCENT: u64 = 60;
 pub const WEIGHT_AT_ONCE: u64 = 12;
 /// What a rule may remember at least, unless the whole memory is less than 32 times that.
 pub const RULE_BYTES_MIN: u64 = 4 << 20;
-/// Of the rest, in hundredths: lines kept for evidence, and the same for rules that compare everybody with everybody.
+/// Of the rest, in hundredths: lines kept for evidence.
 pub const EVIDENCE_PERCENT: u64 = 5;
 /// Of the rest, in hundredths: open alerts. Full: the one that would resolve next is resolved early, and counted.
 pub const OPEN_ALERTS_PERCENT: u64 = 8;
@@ -171,8 +171,6 @@ pub const ALERTS_KNOWN_MAX: usize = 4096;
 pub const GEO_CACHE_ENTRIES: usize = 1 << 16;
 /// People an impossible-travel rule remembers, about 1 KiB each. More: newcomers are not judged until somebody is forgotten.
 pub const TRAVEL_PEOPLE_MAX: usize = 200_000;
-/// Lines kept for the evidence of a rule that compares everybody with everybody.
-pub const EVIDENCE_SHARED_RING_BYTES_MAX: usize = 8 << 20;
 /// Addresses an impossible-travel rule knows of everybody, 88 bytes each. More: those not seen for longest are forgotten.
 pub const TRAVEL_ADDRESSES_MAX: usize = 200_000;
 /// Networks (by number) of the same rule, at most 500 bytes each. More: those not seen for longest are forgotten.

@@ -511,7 +511,7 @@ impl Open {
 
     /// Adds the line of a hit, into the text of the line that gives way.
     fn add_line(&mut self, batch: &HitBatch, hit: u32, sources: &[Arc<str>]) {
-        let it = &batch.hits[hit as usize];
+        let it = batch.event_of(hit);
         // The source is compared last: mostly the number of the line differs already.
         let is_known = |known: &Proof| {
             known.line == it.line && known.hash == it.line_hash && known.source == sources[usize::from(it.source)]

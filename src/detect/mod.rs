@@ -16,6 +16,8 @@ mod growth;
 pub mod habit;
 mod hours;
 mod door;
+pub mod due;
+pub mod evidence;
 mod overdue;
 mod places;
 pub mod promise;
@@ -37,6 +39,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use self::due::{Due, Said};
 use self::promise::Rate;
 use crate::expr::Expr;
 use crate::limits;
@@ -655,6 +658,11 @@ impl Pressure {
 pub trait Detector: Send {
     /// Takes a hit in; appends what it completes.
     fn observe(&mut self, seen: &Seen<'_>, found: &mut Vec<Trip>);
+    /// Takes in hits that are due, and lets time pass before each. There is no reason to do it in another way than this one; it
+    /// stands here so that each kind has it as code of its own.
+    fn take(&mut self, due: &Due<'_>, say: &mut dyn FnMut(Said<'_>)) {
+        due::take(self, due, say);
+    }
     /// Lets time pass to `now`, inclusive: appends what the passing of time alone completes, in the order of its due times.
     /// Called before a hit of a later time is observed.
     fn lapse(&mut self, _now: Timestamp, _found: &mut Vec<Lapse>) {}

@@ -18,8 +18,8 @@ use crate::limits;
 use crate::matcher::Scratch;
 use crate::model::canonical::canonical_into;
 use crate::model::{
-    Carried, Event, EventBuf, FieldId, Hit, HitBatch, List, Place, RuleIndex, Slot, TextRange, Timestamp, Value, Zone,
-    json, text,
+    Carried, Event, EventBuf, FieldId, HitBatch, HitEvent, HitRule, List, Place, RuleIndex, Slot, TextRange, Timestamp,
+    Value, Zone, json, text,
 };
 use crate::schema::{Arrival, Memo, SchemaIndex};
 use crate::source::batch::LineBatch;
@@ -125,6 +125,8 @@ pub struct Read<'a> {
     pub schema: Option<SchemaIndex>,
     /// How often it happened.
     pub repeat: u32,
+    /// Whether its geo fields are filled in.
+    pub has_geo: bool,
 }
 
 impl Reader {
@@ -239,9 +241,9 @@ impl Reader {
         repeat: u32,
         each: &mut dyn FnMut(&Read<'_>, &mut Enricher),
     ) {
-        if self.set.geo_before_match
-            && let Some(geo) = &self.set.geo
-        {
+        let asks = self.set.geo_first.asks(Event { record, buf: &self.buf });
+        let geo = self.set.geo.as_ref().filter(|_| asks);
+        if let Some(geo) = geo {
             self.enricher.fill(geo, record, &mut self.buf);
         }
         if let Some(field) = self.set.every_value {
@@ -249,7 +251,7 @@ impl Reader {
             json::scalars(record, &mut self.buf.scratch);
             self.buf.set(field, Slot::list(Place::Scratch, start, self.buf.scratch.len() - start));
         }
-        let read = Read { event: Event { record, buf: &self.buf }, schema, repeat };
+        let read = Read { event: Event { record, buf: &self.buf }, schema, repeat, has_geo: geo.is_some() };
         each(&read, &mut self.enricher);
     }
 }
@@ -309,14 +311,6 @@ impl Front {
     }
 }
 
-/// Whose hit it is: the parts of a [`Hit`] that say so.
-struct Owner {
-    entity: TextRange,
-    entity_hash: u64,
-    entity_stable: u64,
-    partition: u8,
-}
-
 /// What the rules that an event satisfies have in common: many ask whose it is in the same way, and take the same values
 /// along. Found once an event, for the first of them.
 struct Known {
@@ -326,18 +320,19 @@ struct Known {
     entities: Vec<(u64, Option<KnownEntity>)>,
     /// By field: of which event, and the value.
     values: Vec<(u64, Carried)>,
-    /// Canonical forms of the event's entities, with a mark before each value.
+    /// By the number of the list of what hits take along: of which event, and where the values of such a hit begin.
+    carries: Vec<(u64, u32)>,
+    /// A buffer: the canonical form of an entity, with a mark before each value.
     canonical: Vec<u8>,
-    /// A buffer.
-    key: Vec<u8>,
 }
 
 #[derive(Clone, Copy)]
 struct KnownEntity {
     entity: TextRange,
+    /// Keyed, of its canonical form.
     hash: u64,
-    /// Where its canonical form stands.
-    canonical: (u32, u32),
+    /// XXH3-64 of it.
+    stable: u64,
 }
 
 impl Known {
@@ -346,15 +341,20 @@ impl Known {
             event: 0,
             entities: vec![(0, None); set.distinct_by],
             values: vec![(0, Carried::Absent); set.fields.len()],
+            carries: vec![(0, 0); set.distinct_carry],
             canonical: Vec::new(),
-            key: Vec::new(),
         }
     }
 
     fn start(&mut self) {
         self.event += 1;
-        self.canonical.clear();
     }
+}
+
+/// What is the same for a rule and an entity in every process. Each half is a hash by itself, so mixing them is enough.
+fn stable(rule: u64, entity: u64) -> u64 {
+    let mixed = (rule ^ entity.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ mixed >> 32
 }
 
 /// Writes the hits of one line.
@@ -382,6 +382,7 @@ impl Writer<'_> {
         counts: &mut Counts,
     ) {
         self.known.start();
+        let before = batch.hits.len();
         let mut at = 0;
         while at < matched.len() {
             let (rule, mut steps) = self.set.owners[matched[at] as usize];
@@ -391,61 +392,44 @@ impl Writer<'_> {
                 at += 1;
             }
             let compiled = &self.set.rules[rule.index()];
-            let Some(Owner { entity, entity_hash, entity_stable, partition }) = self.owner(compiled, read.event, batch)
-            else {
+            let Some(KnownEntity { entity, hash, stable: of_entity }) = self.owner(compiled, read.event, batch) else {
                 counts.without_entity += 1;
                 continue;
             };
-            let values = batch.values.len() as u32;
-            self.carry(compiled, read.event, enricher, batch);
-            let text =
-                *self.text.get_or_insert_with(|| batch.push(text::cut(self.line, limits::EVIDENCE_TEXT_BYTES_MAX)));
-            let line_hash = *self.hash.get_or_insert_with(|| XxHash3_64::oneshot(self.line.as_bytes()));
-            for _ in 0..read.repeat {
-                track.hit(time);
-                batch.hits.push(Hit {
-                    rule,
-                    steps,
-                    partition,
-                    entity_hash,
-                    entity_stable,
-                    entity,
-                    time: time.unwrap_or(Timestamp::MIN),
-                    release: Timestamp::MIN,
-                    line_hash,
-                    line: self.number,
-                    source,
-                    text,
-                    values,
-                    late: false,
-                    suspect: false,
-                });
-            }
+            let entity_stable = stable(compiled.hash, of_entity);
+            let owner = if compiled.sees_everybody { compiled.hash } else { entity_stable };
+            let values = self.carry(compiled, read, enricher, batch);
+            let partition = (owner % limits::PARTITIONS as u64) as u8;
+            let hit = HitRule::new(rule, steps as u16, partition);
+            batch.push_hit(HitRule { entity_hash: hash, entity_stable, entity, values, ..hit });
+        }
+        if batch.hits.len() == before {
+            return;
+        }
+        let text = *self.text.get_or_insert_with(|| batch.push(text::cut(self.line, limits::EVIDENCE_TEXT_BYTES_MAX)));
+        let line_hash = *self.hash.get_or_insert_with(|| XxHash3_64::oneshot(self.line.as_bytes()));
+        batch.push_event(HitEvent::new(time.unwrap_or(Timestamp::MIN), source, self.number, line_hash, text));
+        track.event(time);
+        for _ in 1..read.repeat {
+            batch.repeat_event();
+            track.event(time);
         }
     }
 
-    /// Whose hit it is. None when a field of the entity is missing.
-    fn owner(&mut self, rule: &Compiled, event: Event<'_>, batch: &mut HitBatch) -> Option<Owner> {
+    /// Whose hit of the rule it is. None when a field of the entity is missing.
+    fn owner(&mut self, rule: &Compiled, event: Event<'_>, batch: &mut HitBatch) -> Option<KnownEntity> {
         if self.known.entities[rule.by_number].0 != self.known.event {
             let entity = self.entity(rule, event, batch);
             self.known.entities[rule.by_number] = (self.known.event, entity);
         }
-        let KnownEntity { entity, hash, canonical } = self.known.entities[rule.by_number].1?;
-        let Known { key, canonical: all, .. } = &mut *self.known;
-        // Hashed at once from one buffer: the hasher that takes it in pieces allocates (120 ns against 15).
-        key.clear();
-        key.extend_from_slice(rule.rule.id.as_bytes());
-        key.extend_from_slice(&all[canonical.0 as usize..canonical.1 as usize]);
-        let entity_stable = XxHash3_64::oneshot(key);
-        let owner = if rule.sees_everybody { rule.hash } else { entity_stable };
-        Some(Owner { entity, entity_hash: hash, entity_stable, partition: (owner % limits::PARTITIONS as u64) as u8 })
+        self.known.entities[rule.by_number].1
     }
 
     /// The entity of an event, for all rules with that `by`.
     fn entity(&mut self, rule: &Compiled, event: Event<'_>, batch: &mut HitBatch) -> Option<KnownEntity> {
         let start = batch.text.len();
-        let all = &mut self.known.canonical;
-        let canonical = all.len() as u32;
+        let canonical = &mut self.known.canonical;
+        canonical.clear();
         let mut keyed = SipHasher13::new_with_keys(self.keys.0, self.keys.1);
         for (number, (field, compare)) in rule.by.iter().enumerate() {
             let Some(value) = event.text(*field).filter(|it| !it.is_empty()) else {
@@ -461,24 +445,32 @@ impl Writer<'_> {
                 true => batch.text.extend(value.chars().map(|it| if it == List::SEPARATOR { ' ' } else { it })),
                 false => batch.text.push_str(value),
             }
-            all.push(0xff);
-            let from = all.len();
-            canonical_into(value, *compare, all);
-            keyed.write(&all[from..]);
+            canonical.push(0xff);
+            let from = canonical.len();
+            canonical_into(value, *compare, canonical);
+            keyed.write(&canonical[from..]);
             keyed.write_u8(0xff);
         }
         Some(KnownEntity {
             entity: TextRange { start: start as u32, len: (batch.text.len() - start) as u32 },
             hash: keyed.finish(),
-            canonical: (canonical, all.len() as u32),
+            // At once from one buffer: the hasher that takes it in pieces allocates (120 ns against 15).
+            stable: XxHash3_64::oneshot(canonical),
         })
     }
 
-    /// Appends the values that a hit of the rule takes along.
-    fn carry(&mut self, rule: &Compiled, event: Event<'_>, enricher: &mut Enricher, batch: &mut HitBatch) {
-        let Known { event: number, values, .. } = &mut *self.known;
+    /// Where the values begin that a hit of the rule takes along.
+    fn carry(&mut self, rule: &Compiled, read: &Read<'_>, enricher: &mut Enricher, batch: &mut HitBatch) -> u32 {
+        let event = read.event;
+        let Known { event: number, values, carries, .. } = &mut *self.known;
+        let (of, known) = &mut carries[rule.carry_number];
+        if of == number {
+            return *known;
+        }
+        let start = batch.values.len() as u32;
+        (*of, *known) = (*number, start);
         let is_known = |field: &FieldId| values[field.index()].0 == *number;
-        let geo = self.set.geo.as_ref().filter(|_| !self.set.geo_before_match && rule.carries_geo);
+        let geo = self.set.geo.as_ref().filter(|_| !read.has_geo && rule.carries_geo);
         // Looked up once for all of them: nine times over, it was half of what the whole pack cost.
         let geo = geo.filter(|_| !rule.carry.iter().all(is_known));
         let found = geo.map(|it| enricher.whereabouts(it, event));
@@ -490,6 +482,7 @@ impl Writer<'_> {
             }
             batch.values.push(*known);
         }
+        start
     }
 }
 

@@ -77,7 +77,7 @@ struct Waits {
 impl Waits {
     /// None: there are no hits in it.
     fn of(batch: &HitBatch) -> Option<Waits> {
-        let latest = batch.hits.iter().max_by_key(|it| it.release)?;
+        let latest = batch.events.iter().max_by_key(|it| it.release)?;
         Some(Waits { source: latest.source, release: latest.release, bytes: batch.bytes() })
     }
 }

@@ -28,13 +28,13 @@ pub struct Stretch {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Track {
     pub stretches: Vec<Stretch>,
-    /// For each hit of the batch: its stretch, and the newest time of that stretch before its line.
-    pub hits: Vec<(u32, Timestamp)>,
+    /// For each event of the batch: its stretch, and the newest time of that stretch before its line.
+    pub events: Vec<(u32, Timestamp)>,
     /// Live: the wall clock when the batch arrived.
     pub received: Option<Timestamp>,
 }
 
-/// Stands for the stretch of a hit without time before any line with one.
+/// Stands for the stretch of an event without time before any line with one.
 const NO_STRETCH: u32 = u32::MAX;
 /// A jump between lines that needs confirmation.
 pub const JUMP: Span = Span::from_secs(86_400);
@@ -45,7 +45,7 @@ impl Track {
     /// Forgets the last batch, keeps the memory.
     pub fn start(&mut self, received: Option<Timestamp>) {
         self.stretches.clear();
-        self.hits.clear();
+        self.events.clear();
         self.received = received;
     }
 
@@ -67,8 +67,8 @@ impl Track {
         }
     }
 
-    /// Where a hit of the line about to be noted stands; called before [`Track::line`].
-    pub fn hit(&mut self, time: Option<Timestamp>) {
+    /// Where an event with hits, of the line about to be noted, stands; called before [`Track::line`].
+    pub fn event(&mut self, time: Option<Timestamp>) {
         let last = self.stretches.last();
         let stays = match (time, last) {
             (Some(time), Some(last)) => belongs(time, last, self.received),
@@ -76,9 +76,9 @@ impl Track {
             (_, None) => false,
         };
         match last {
-            Some(last) if stays => self.hits.push((self.stretches.len() as u32 - 1, last.newest)),
-            _ if time.is_none() => self.hits.push((NO_STRETCH, Timestamp::MIN)),
-            _ => self.hits.push((self.stretches.len() as u32, Timestamp::MIN)),
+            Some(last) if stays => self.events.push((self.stretches.len() as u32 - 1, last.newest)),
+            _ if time.is_none() => self.events.push((NO_STRETCH, Timestamp::MIN)),
+            _ => self.events.push((self.stretches.len() as u32, Timestamp::MIN)),
         }
     }
 }
@@ -139,25 +139,9 @@ struct Waiting {
     verdicts: Vec<Option<Verdict>>,
 }
 
-impl Waiting {
-    /// Drops hits of rules that are gone, and what the track says of them.
-    fn renumber(&mut self, numbers: &[Option<RuleIndex>]) {
-        renumber(&mut self.batch, &mut self.track, numbers);
-    }
-}
-
-/// Gives hits the numbers of the rules in force; hits of rules that are gone are dropped, and what the track says of them.
-pub fn renumber(batch: &mut HitBatch, track: &mut Track, numbers: &[Option<RuleIndex>]) {
-    let number = |it: RuleIndex| numbers.get(it.index()).copied().flatten();
-    let mut kept = batch.hits.iter().map(|it| number(it.rule).is_some()).collect::<Vec<_>>().into_iter();
-    track.hits.retain(|_| kept.next().unwrap_or(false));
-    batch.hits.retain_mut(|hit| match number(hit.rule) {
-        Some(now) => {
-            hit.rule = now;
-            true
-        }
-        None => false,
-    });
+/// Gives hits the numbers of the rules in force; hits of rules that are gone are dropped.
+pub fn renumber(batch: &mut HitBatch, numbers: &[Option<RuleIndex>]) {
+    batch.renumber(|it| numbers.get(it.index()).copied().flatten());
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -201,7 +185,7 @@ impl SourceClock {
     /// From a snapshot; `numbers` are those of the rules in force.
     pub fn restored(saved: SavedClock, numbers: &[Option<RuleIndex>]) -> SourceClock {
         let mut waiting: VecDeque<Waiting> = saved.waiting.into();
-        waiting.iter_mut().for_each(|it| it.renumber(numbers));
+        waiting.iter_mut().for_each(|it| renumber(&mut it.batch, numbers));
         SourceClock {
             lateness: saved.lateness,
             newest: saved.newest,
@@ -342,24 +326,26 @@ impl SourceClock {
     fn release(&mut self, ready: &mut Vec<HitBatch>) {
         while self.newest.is_some() && self.waiting.front().is_some_and(|it| it.verdicts.iter().all(Option::is_some)) {
             let Some(Waiting { mut batch, track, verdicts }) = self.waiting.pop_front() else { return };
-            for (hit, (stretch, newest_before)) in batch.hits.iter_mut().zip(&track.hits) {
+            for (number, (stretch, newest_before)) in track.events.iter().enumerate() {
+                let hits = batch.hits_of(number).len() as u64;
+                let event = &mut batch.events[number];
                 let verdict = verdicts.get(*stretch as usize).copied().flatten();
                 let Verdict { believed, before } = verdict.unwrap_or(Verdict { believed: true, before: self.standing });
                 let standing = if believed { before.max(*newest_before) } else { before };
                 if !believed {
-                    hit.suspect = true;
-                    self.suspect += 1;
+                    event.suspect = true;
+                    self.suspect += hits;
                 }
-                if !believed || hit.time == Timestamp::MIN {
-                    hit.time = if standing == Timestamp::MIN { self.origin } else { standing };
+                if !believed || event.time == Timestamp::MIN {
+                    event.time = if standing == Timestamp::MIN { self.origin } else { standing };
                 }
                 let watermark = if standing == Timestamp::MIN { standing } else { standing.minus(self.lateness) };
-                hit.late = hit.time < watermark;
-                if hit.late {
-                    self.late += 1;
-                    self.latest = self.latest.max(standing.since(hit.time));
+                event.late = event.time < watermark;
+                if event.late && hits > 0 {
+                    self.late += hits;
+                    self.latest = self.latest.max(standing.since(event.time));
                 }
-                hit.release = hit.time.max(watermark);
+                event.release = event.time.max(watermark);
             }
             for (stretch, verdict) in track.stretches.iter().zip(verdicts) {
                 if verdict.is_some_and(|it| it.believed) {
@@ -374,32 +360,12 @@ impl SourceClock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Hit, TextRange};
+    use crate::model::{HitEvent, HitRule, TextRange};
 
     const DAY: i64 = 86_400;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_micros(second * 1_000_000)
-    }
-
-    fn hit(time: Option<Timestamp>, line: u64) -> Hit {
-        Hit {
-            rule: RuleIndex(0),
-            steps: 1,
-            partition: 0,
-            entity_hash: 0,
-            entity_stable: 0,
-            entity: TextRange::default(),
-            time: time.unwrap_or(Timestamp::MIN),
-            release: Timestamp::MIN,
-            line_hash: line,
-            line,
-            source: 0,
-            text: TextRange::default(),
-            values: 0,
-            late: false,
-            suspect: false,
-        }
     }
 
     /// Times in seconds (None: no stamp), cut into batches of that size; every line is a hit. What comes out: time,
@@ -412,19 +378,21 @@ mod tests {
             track.start(received.map(at));
             for (index, time) in part.iter().enumerate() {
                 let time = time.map(at);
-                track.hit(time);
+                track.event(time);
                 track.line(time);
-                batch.hits.push(hit(time, (number * batch_lines + index) as u64));
+                let (time, line) = (time.unwrap_or(Timestamp::MIN), (number * batch_lines + index) as u64);
+                batch.push_hit(HitRule::new(RuleIndex(0), 1, 0));
+                batch.push_event(HitEvent::new(time, 0, line, line, TextRange::default()));
             }
             clock.observe(batch, track, &mut ready);
         }
         clock.finish(&mut ready);
-        let shown = |it: &Hit| {
+        let shown = |it: &HitEvent| {
             let flags = [(it.late, "l"), (it.suspect, "s")];
             let flags: String = flags.iter().filter(|it| it.0).map(|it| it.1).collect();
             (it.time.micros() / 1_000_000, it.release.micros() / 1_000_000, flags)
         };
-        ready.iter().flat_map(|it| &it.hits).map(shown).collect()
+        ready.iter().flat_map(|it| &it.events).map(shown).collect()
     }
 
     fn check(times: &[Option<i64>], expected: &[(i64, i64, &str)]) {

@@ -19,9 +19,8 @@ use crate::model::{Alert, Severity, Span, Timestamp};
 pub struct Shares {
     /// Each rule's detector.
     pub rules: Vec<u64>,
-    /// The kept lines of a partition, and of a rule that keeps its own.
+    /// Kept lines.
     pub ring: usize,
-    pub shared_ring: usize,
     /// Open alerts.
     pub open: usize,
     /// Hits that wait for their time.
@@ -33,13 +32,10 @@ impl Shares {
         let memory = memory - limits::PROGRAM_BYTES.min(memory / 3);
         let weights = || set.rules.iter().map(|it| budget::weight(&it.rule.detect));
         let all = weights().sum();
-        let keep = set.rules.iter().filter(|it| it.sees_everybody).count();
         let percent = |it: u64| usize::try_from(memory / 100 * it).unwrap_or(usize::MAX);
-        let evidence = percent(limits::EVIDENCE_PERCENT);
         Shares {
             rules: weights().map(|it| budget::of_rule(memory, it, all)).collect(),
-            ring: limits::EVIDENCE_RING_BYTES_MAX.min(evidence / limits::PARTITIONS),
-            shared_ring: limits::EVIDENCE_SHARED_RING_BYTES_MAX.min(evidence / keep.max(1)),
+            ring: limits::EVIDENCE_RING_BYTES_MAX.min(percent(limits::EVIDENCE_PERCENT)),
             open: percent(limits::OPEN_ALERTS_PERCENT),
             waiting: percent(limits::WAITING_PERCENT),
         }

@@ -10,13 +10,13 @@ use twox_hash::XxHash3_64;
 
 use crate::alert::RuleCard;
 use crate::enrich::{self, GeoFields};
-use crate::expr::Expr;
+use crate::expr::{Expr, Literal};
 use crate::format::Paths;
 use crate::limits;
 use crate::matcher::{Lists, Matcher};
 use crate::model::canonical::Compare;
 use crate::model::title::Template;
-use crate::model::{FieldId, Fields, RuleIndex, stands_for};
+use crate::model::{Event, FieldId, Fields, RuleIndex, Value, stands_for};
 use crate::rule::file::{By, Rule};
 use crate::schema::Schemas;
 use crate::schema::file::Schema;
@@ -34,12 +34,13 @@ pub struct RuleSet {
     pub owners: Vec<(RuleIndex, u32)>,
     /// Geo fields that something wants; None when nothing does.
     pub geo: Option<GeoFields>,
-    /// Whether a condition reads them, so that they must be there before matching.
-    pub geo_before_match: bool,
+    /// Of which events conditions read them, so that they must be there before matching.
+    pub geo_first: GeoFirst,
     /// Where every value of a record goes as one list (`record.values`); None when no rule asks.
     pub every_value: Option<FieldId>,
-    /// How many different `by` there are.
+    /// How many different `by` there are, and how many different lists of what hits take along.
     pub distinct_by: usize,
+    pub distinct_carry: usize,
 }
 
 /// Every value of the record, whatever its key: for words that may stand anywhere.
@@ -53,10 +54,75 @@ pub struct Compiled {
     pub by_number: usize,
     /// What each hit takes along: the detector's fields first, then the title's.
     pub carry: Vec<FieldId>,
+    /// Which of the distinct lists that is.
+    pub carry_number: usize,
     pub carries_geo: bool,
     pub sees_everybody: bool,
     /// XXH3-64 of the id.
     pub hash: u64,
+}
+
+/// Which events have their geo fields filled in before they are matched. Looking them up for every line was a tenth of what
+/// reading and matching cost, for the sake of one condition about sign-ins.
+pub enum GeoFirst {
+    None,
+    /// Those with one of these texts in the field: every condition that reads geo fields asks for one of them as well.
+    With(FieldId, Vec<String>),
+    All,
+}
+
+impl GeoFirst {
+    /// Whether this event is one of them.
+    pub fn asks(&self, event: Event<'_>) -> bool {
+        match self {
+            GeoFirst::None => false,
+            GeoFirst::All => true,
+            GeoFirst::With(field, texts) => match event.get(*field) {
+                None => false,
+                Some(Value::Text(text)) => texts.iter().any(|it| it == text),
+                Some(_) => true,
+            },
+        }
+    }
+
+    fn of(exprs: &[Expr], fields: &mut Fields) -> GeoFirst {
+        let mut all = Some(Vec::new());
+        for expr in exprs {
+            let mut reads = false;
+            expr.fields(&mut |it| reads |= enrich::is_geo_field(it));
+            if reads {
+                all = all.zip(needed(expr, ACTIVITY)).map(|(mut all, mut more)| {
+                    all.append(&mut more);
+                    all
+                });
+            }
+        }
+        match all {
+            None => GeoFirst::All,
+            Some(texts) if texts.is_empty() => GeoFirst::None,
+            Some(texts) => GeoFirst::With(fields.named_by_rule(ACTIVITY), texts),
+        }
+    }
+}
+
+const ACTIVITY: &str = "activity";
+
+/// Texts of which the field must have one, or the expression does not hold. None: nothing of the kind is certain.
+fn needed(expr: &Expr, field: &str) -> Option<Vec<String>> {
+    let text = |it: &Literal| match it {
+        Literal::Text(it) => Some(it.clone()),
+        Literal::Int(_) | Literal::Float(_) | Literal::Bool(_) => None,
+    };
+    match expr {
+        Expr::Eq(name, value) if name == field => Some(vec![text(value)?]),
+        Expr::OneOf(name, values) if name == field => values.iter().map(text).collect(),
+        Expr::All(all) => all.iter().find_map(|it| needed(it, field)),
+        Expr::Any(any) => {
+            let each: Option<Vec<Vec<String>>> = any.iter().map(|it| needed(it, field)).collect();
+            each.map(|it| it.concat())
+        }
+        _ => None,
+    }
 }
 
 /// Which mapped fields are computed for every event.
@@ -105,14 +171,15 @@ impl RuleSet {
         let (exprs, owners) = expressions(&rules);
         let matcher = Matcher::compile(&exprs, &mut fields, lists)
             .map_err(|it| CompileError { rule: rules[owners[it.expr].0.index()].id.clone(), problem: it.problem })?;
-        let mut geo_before_match = wanted == Wanted::All;
-        exprs.iter().for_each(|it| it.fields(&mut |name| geo_before_match |= enrich::is_geo_field(name)));
-        let by_names = rules.iter().flat_map(|it| &it.by);
-        geo_before_match |= by_names.clone().any(|it| enrich::is_geo_field(it.field()));
+        let mut by_names = rules.iter().flat_map(|it| &it.by);
+        let geo_first = match wanted == Wanted::All || by_names.any(|it| enrich::is_geo_field(it.field())) {
+            true => GeoFirst::All,
+            false => GeoFirst::of(&exprs, &mut fields),
+        };
         let cards = rules.iter().zip(&titles).map(|(rule, title)| card(rule, title)).collect();
         let mut rules: Vec<Compiled> =
             rules.into_iter().zip(&titles).map(|(rule, title)| Compiled::new(rule, title, &mut fields)).collect();
-        let distinct_by = number_by(&mut rules);
+        let (distinct_by, distinct_carry) = number_alike(&mut rules);
         if fields.len() > limits::FIELDS_MAX {
             let problem = format!("{} field names; at most {} can be used", fields.len(), limits::FIELDS_MAX);
             return Err(CompileError { rule: String::new(), problem });
@@ -127,9 +194,10 @@ impl RuleSet {
             matcher,
             owners,
             geo,
-            geo_before_match,
+            geo_first,
             every_value,
             distinct_by,
+            distinct_carry,
         })
     }
 }
@@ -148,6 +216,7 @@ impl Compiled {
             by,
             by_number: 0,
             carry,
+            carry_number: 0,
         }
     }
 
@@ -171,14 +240,16 @@ fn title_fields(rule: &Rule, title: &Template) -> Vec<String> {
     names.into_iter().map(str::to_string).collect()
 }
 
-/// Numbers the different `by`, so that whose a hit is, is asked once for all rules with the same. Says how many there are.
-fn number_by(rules: &mut [Compiled]) -> usize {
-    let mut numbers: HashMap<Vec<(FieldId, Compare)>, usize> = HashMap::new();
+/// Numbers the different `by`, so that whose a hit is, is asked once for all rules with the same, and what hits take along.
+/// Says how many there are of each.
+fn number_alike(rules: &mut [Compiled]) -> (usize, usize) {
+    let (mut by, mut carry) = (HashMap::new(), HashMap::new());
     for rule in rules {
-        let next = numbers.len();
-        rule.by_number = *numbers.entry(rule.by.clone()).or_insert(next);
+        let (next_by, next_carry) = (by.len(), carry.len());
+        rule.by_number = *by.entry(rule.by.clone()).or_insert(next_by);
+        rule.carry_number = *carry.entry(rule.carry.clone()).or_insert(next_carry);
     }
-    numbers.len()
+    (by.len(), carry.len())
 }
 
 fn compare(by: &By) -> Compare {
@@ -248,4 +319,28 @@ fn expressions(rules: &[Rule]) -> (Vec<Expr>, Vec<(RuleIndex, u32)>) {
         }
     }
     (exprs, owners)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_field_must_be() {
+        let check = |expr: &str, expected: Option<&[&str]>| {
+            let expr: Expr = ron::from_str(expr).unwrap();
+            let found = needed(&expr, ACTIVITY);
+            let found: Option<Vec<&str>> = found.as_ref().map(|it| it.iter().map(String::as_str).collect());
+            assert_eq!(found.as_deref(), expected, "{expr:?}");
+        };
+        check(r#"Eq("activity", "login.success")"#, Some(&["login.success"]));
+        check(r#"All([Exists("source.as.number"), OneOf("activity", ["a", "b"])])"#, Some(&["a", "b"]));
+        check(r#"Any([Eq("activity", "a"), All([Eq("activity", "b"), Exists("f")])])"#, Some(&["a", "b"]));
+        check(r#"Any([Eq("activity", "a"), Exists("source.as.number")])"#, None);
+        check(r#"Any([])"#, Some(&[]));
+        check(r#"Not(Eq("activity", "a"))"#, None);
+        check(r#"NoCase(Eq("activity", "a"))"#, None);
+        check(r#"Eq("activity", 5)"#, None);
+        check(r#"Eq("other", "a")"#, None);
+    }
 }

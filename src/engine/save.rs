@@ -9,23 +9,26 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::order::{self, SavedClock, Track};
+use super::order::{self, SavedClock};
 use super::pressure::Watch;
-use super::shard::SavedRing;
 use super::{Engine, RuleSet, Waits};
 use crate::alert::desk::SavedDesk;
+use crate::detect::evidence::EvidenceRing;
 use crate::detect::risk::Ledger;
 use crate::model::{Alert, HitBatch, RuleIndex, Timestamp};
 
 /// A rule as journals and snapshots name it: its id and the fingerprint of what it says.
 pub type RuleName = (String, u64);
 
+/// How snapshots begin. Another layout, another number; none is a number of rules, with which they began once.
+const LAYOUT: u32 = 0x7269_0002;
+
 #[derive(Serialize, Deserialize)]
-struct Saved {
+struct Saved<R> {
     rules: Vec<RuleName>,
-    /// For each rule, what its detector wrote, and its own evidence.
-    detectors: Vec<(Vec<u8>, Option<SavedRing>)>,
-    rings: Vec<SavedRing>,
+    /// For each rule, what its detector wrote.
+    detectors: Vec<Vec<u8>>,
+    ring: R,
     waiting: Vec<HitBatch>,
     sources: Vec<(String, SavedClock, bool)>,
     desk: SavedDesk,
@@ -93,14 +96,14 @@ impl Engine {
     /// Everything it remembers. For engines of one shard, which services have.
     pub fn save(&self) -> Vec<u8> {
         let shard = &self.shards[0];
-        let (mut detectors, rings, waiting) = shard.save();
+        let (mut detectors, ring, waiting) = shard.save();
         for ledger in &self.ledgers {
-            detectors[ledger.rule().index()].0 = ledger.save();
+            detectors[ledger.rule().index()] = ledger.save();
         }
         let saved = Saved {
             rules: self.set.names(),
             detectors,
-            rings,
+            ring,
             waiting,
             sources: (0..self.sources.len())
                 .map(|it| (self.sources[it].to_string(), self.clocks[it].save(), self.closed[it]))
@@ -111,32 +114,35 @@ impl Engine {
             watch: self.watch.clone(),
         };
         // In one piece: a list that doubles would take the memory thrice.
-        let rings =
-            saved.rings.iter().chain(saved.detectors.iter().filter_map(|it| it.1.as_ref())).map(SavedRing::bytes);
-        let bytes = saved.detectors.iter().map(|it| it.0.len()).sum::<usize>() + rings.sum::<usize>() + (1 << 20);
-        postcard::to_extend(&saved, Vec::with_capacity(bytes)).expect("memories are plain data, and memory is there")
+        let bytes = saved.detectors.iter().map(Vec::len).sum::<usize>() + ring.bytes() + (1 << 20);
+        postcard::to_extend(&(LAYOUT, saved), Vec::with_capacity(bytes))
+            .expect("memories are plain data, and memory is there")
     }
 
     /// Takes back what [`Engine::save`] wrote, into an engine that remembers nothing. Alerts of rules that are gone or say
     /// something else now are resolved and appended to `told`. The error says what about the bytes is wrong.
     pub fn restore(&mut self, bytes: &[u8], told: &mut Vec<Alert>) -> Result<(), String> {
-        let saved: Saved = postcard::from_bytes(bytes).map_err(|it| it.to_string())?;
+        let (layout, bytes) = postcard::take_from_bytes::<u32>(bytes).map_err(|it| it.to_string())?;
+        if layout != LAYOUT {
+            return Err("it was written by another version of tripline".into());
+        }
+        let saved: Saved<EvidenceRing> = postcard::from_bytes(bytes).map_err(|it| it.to_string())?;
         let numbers = self.set.numbers_of(&saved.rules);
         let shard = &mut self.shards[0];
-        for ((bytes, ring), number) in saved.detectors.into_iter().zip(&numbers) {
+        for (bytes, number) in saved.detectors.into_iter().zip(&numbers) {
             if let Some(number) = number
                 && let Some(ledger) = self.ledgers.iter_mut().find(|it| it.rule() == *number)
             {
                 ledger.restore(&bytes)?;
             } else if let Some(number) = number {
-                shard.restore_rule(*number, &bytes, ring)?;
+                shard.restore_rule(*number, &bytes)?;
             }
         }
-        shard.restore_rings(saved.rings);
+        shard.restore_ring(saved.ring);
         for mut batch in saved.waiting {
-            order::renumber(&mut batch, &mut Track::default(), &numbers);
+            order::renumber(&mut batch, &numbers);
             self.waiting.extend(Waits::of(&batch));
-            shard.observe(&Arc::new(batch), 0, 1);
+            shard.observe(&Arc::new(batch));
         }
         for (name, clock, closed) in saved.sources {
             Arc::make_mut(&mut self.sources).push(name.into());

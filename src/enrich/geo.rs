@@ -151,20 +151,6 @@ impl Network {
         self.0 == 0
     }
 
-    /// The one property that says most: who hides is hidden, wherever the address is hosted.
-    pub fn foremost(self) -> Option<&'static str> {
-        const HIDES: [Network; 6] = [
-            Network::TOR,
-            Network::VPN,
-            Network::RELAY,
-            Network::PROXY,
-            Network::RESIDENTIAL_PROXY,
-            Network::ANONYMOUS,
-        ];
-        let hides = HIDES.into_iter().find(|it| self.is_any(*it)).unwrap_or(self);
-        hides.names().next()
-    }
-
     /// Names of the properties, always in the same order.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES.iter().enumerate().filter(move |(bit, _)| self.0 & 1 << bit != 0).map(|(_, name)| *name)

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use geo::{Cache, Geo, Place};
 
 use crate::model::country::Country;
-use crate::model::{Carried, Event, EventBuf, FieldId, Fields, HitBatch, Slot, address};
+use crate::model::{Carried, Event, EventBuf, FieldId, Fields, HitBatch, Slot, TextRange, address};
 
 /// The fields of this stage. Their names are ECS, but `radius_km` (how far the place may be off) and `source.network`.
 #[derive(Clone, Copy, Debug)]
@@ -137,7 +137,7 @@ impl Enricher {
             if let Some(number) = number {
                 let start = buf.scratch.len();
                 // Writing to a String cannot fail.
-                let _ = write!(buf.scratch, "{}", (number * 1e4).round() / 1e4);
+                let _ = write!(buf.scratch, "{}", rounded(number));
                 let len = buf.scratch.len() - start;
                 buf.set(field, Slot::number(crate::model::Place::Scratch, start, len));
             }
@@ -148,6 +148,11 @@ impl Enricher {
     pub fn whereabouts<'a>(&'a mut self, fields: &GeoFields, event: Event<'a>) -> Whereabouts<'a> {
         whereabouts(&self.geo, &mut self.cache, fields, event)
     }
+}
+
+/// To ten metres or so.
+fn rounded(degrees: f64) -> f64 {
+    (degrees * 1e4).round() / 1e4
 }
 
 fn whereabouts<'a>(geo: &Geo, cache: &'a mut Cache, fields: &GeoFields, event: Event<'a>) -> Whereabouts<'a> {
@@ -179,11 +184,12 @@ fn whereabouts<'a>(geo: &Geo, cache: &'a mut Cache, fields: &GeoFields, event: E
 }
 
 impl Whereabouts<'_> {
-    /// One geo field, as a hit carries it; None when the field is not of this stage.
+    /// One geo field, as a hit carries it: the same as [`Enricher::fill`] writes, for rules do not know which of the two was
+    /// done. None when the field is not of this stage.
     pub fn value(&self, fields: &GeoFields, field: FieldId, batch: &mut HitBatch) -> Option<Carried> {
         let text =
             |it: Option<&str>, batch: &mut HitBatch| it.map_or(Carried::Absent, |it| Carried::Text(batch.push(it)));
-        let number = |it: Option<f64>| it.map_or(Carried::Absent, Carried::Number);
+        let number = |it: Option<f64>| it.map_or(Carried::Absent, |it| Carried::Number(rounded(it)));
         Some(match field {
             it if it == fields.country_iso_code => text(self.code(), batch),
             it if it == fields.country_name => text(self.name(), batch),
@@ -194,7 +200,14 @@ impl Whereabouts<'_> {
             // Of networks, what the record says stands where no database knows better.
             it if it == fields.as_number => Carried::Number(f64::from(self.place?.asn?)),
             it if it == fields.as_name => text(Some(self.place?.as_org.as_deref()?), batch),
-            it if it == fields.network => text(Some(self.place?.network.foremost()?), batch),
+            it if it == fields.network => {
+                let start = batch.text.len();
+                for name in self.place.filter(|it| !it.network.is_empty())?.network.names() {
+                    batch.text.push_str(if batch.text.len() > start { "," } else { "" });
+                    batch.text.push_str(name);
+                }
+                Carried::Text(TextRange { start: start as u32, len: (batch.text.len() - start) as u32 })
+            }
             _ => return None,
         })
     }

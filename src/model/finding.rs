@@ -105,18 +105,18 @@ impl Because {
 impl Proof {
     /// The line of a hit, in place of what this was.
     pub fn set(&mut self, batch: &HitBatch, hit: u32, sources: &[Arc<str>]) {
-        let hit = &batch.hits[hit as usize];
-        let source = &sources[usize::from(hit.source)];
-        (self.time, self.line, self.hash) = (hit.time, hit.line, hit.line_hash);
+        let event = batch.event_of(hit);
+        let source = &sources[usize::from(event.source)];
+        (self.time, self.line, self.hash) = (event.time, event.line, event.line_hash);
         if self.source != *source {
             self.source = source.clone();
         }
         self.text.clear();
-        self.text.push_str(batch.str(hit.text));
+        self.text.push_str(batch.str(event.text));
     }
 
     pub fn of(batch: &HitBatch, hit: u32, sources: &[Arc<str>]) -> Proof {
-        let source = sources[usize::from(batch.hits[hit as usize].source)].clone();
+        let source = sources[usize::from(batch.event_of(hit).source)].clone();
         let mut proof = Proof { time: Timestamp::MIN, source, line: 0, hash: 0, text: String::new() };
         proof.set(batch, hit, sources);
         proof

@@ -2,6 +2,8 @@
 //!
 //! Hits travel in batches: one text arena a batch, so that a hit costs no allocation of its own.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
@@ -31,8 +33,8 @@ pub enum Carried {
     Number(f64),
 }
 
-/// One line that satisfies one rule.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// One line that satisfies one rule: what a batch keeps of it in two places, put together for who looks at it.
+#[derive(Clone, Copy, Debug)]
 pub struct Hit {
     pub rule: RuleIndex,
     /// Which of the rule's step conditions the line satisfies, one bit a step; bit 0 for rules without steps.
@@ -41,7 +43,7 @@ pub struct Hit {
     pub partition: u8,
     /// Keyed 64-bit hash of the canonical entity; differs between processes.
     pub entity_hash: u64,
-    /// XXH3-64 of the rule and the canonical entity; the same in every process, so never a key of a table.
+    /// Made of the rule's XXH3-64 and the canonical entity's; the same in every process, so never a key of a table.
     pub entity_stable: u64,
     /// The entity's values as the line has them, in the order of the rule's `by`, joined by [`super::List::SEPARATOR`].
     pub entity: TextRange,
@@ -65,12 +67,60 @@ pub struct Hit {
     pub suspect: bool,
 }
 
+/// An event that satisfies some rule: what its hits have in common. Most satisfy ten or none, so it is kept, stamped and put in
+/// order once for all of them. For the meaning of each field see [`Hit`].
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct HitEvent {
+    pub time: Timestamp,
+    pub release: Timestamp,
+    pub line_hash: u64,
+    pub line: u64,
+    pub text: TextRange,
+    pub source: u16,
+    pub late: bool,
+    pub suspect: bool,
+    /// The first of its hits; those up to the next event's are its.
+    first: u32,
+}
+
+/// What a hit has for itself.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct HitRule {
+    pub entity_hash: u64,
+    pub entity_stable: u64,
+    pub entity: TextRange,
+    pub values: u32,
+    /// Its event.
+    pub event: u32,
+    pub rule: RuleIndex,
+    pub steps: u16,
+    pub partition: u8,
+}
+
+impl HitEvent {
+    /// An event that stands nowhere yet: when and where it happened.
+    pub fn new(time: Timestamp, source: u16, line: u64, line_hash: u64, text: TextRange) -> HitEvent {
+        let release = Timestamp::MIN;
+        HitEvent { time, release, line_hash, line, text, source, late: false, suspect: false, first: 0 }
+    }
+}
+
+impl HitRule {
+    /// A hit of no event yet.
+    pub fn new(rule: RuleIndex, steps: u16, partition: u8) -> HitRule {
+        let entity = TextRange::default();
+        HitRule { entity_hash: 0, entity_stable: 0, entity, values: 0, event: 0, rule, steps, partition }
+    }
+}
+
 /// Hits of one batch of lines, with the texts they point to.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct HitBatch {
     pub text: String,
     pub values: Vec<Carried>,
-    pub hits: Vec<Hit>,
+    pub events: Vec<HitEvent>,
+    /// Those of an event stand together.
+    pub hits: Vec<HitRule>,
 }
 
 impl HitBatch {
@@ -102,31 +152,179 @@ impl HitBatch {
         }
     }
 
-    /// Copies a hit of another batch with its texts and its `carried` values.
-    pub fn copy_hit(&mut self, from: &HitBatch, hit: &Hit, carried: usize) {
-        let mut copy = hit.clone();
-        copy.entity = self.push(from.str(hit.entity));
-        copy.text = self.push(from.str(hit.text));
-        copy.values = self.values.len() as u32;
-        for index in hit.values as usize..hit.values as usize + carried {
-            let value = match from.values[index] {
-                Carried::Text(range) => Carried::Text(self.push(from.str(range))),
-                other => other,
-            };
-            self.values.push(value);
+    /// A hit as a whole.
+    pub fn hit(&self, index: u32) -> Hit {
+        let it = &self.hits[index as usize];
+        let event = &self.events[it.event as usize];
+        Hit {
+            rule: it.rule,
+            steps: u32::from(it.steps),
+            partition: it.partition,
+            entity_hash: it.entity_hash,
+            entity_stable: it.entity_stable,
+            entity: it.entity,
+            time: event.time,
+            release: event.release,
+            line_hash: event.line_hash,
+            line: event.line,
+            source: event.source,
+            text: event.text,
+            values: it.values,
+            late: event.late,
+            suspect: event.suspect,
         }
-        self.hits.push(copy);
+    }
+
+    /// The event of a hit.
+    pub fn event_of(&self, hit: u32) -> &HitEvent {
+        &self.events[self.hits[hit as usize].event as usize]
+    }
+
+    /// Where the hits of an event stand.
+    pub fn hits_of(&self, event: usize) -> Range<usize> {
+        let end = self.events.get(event + 1).map_or(self.hits.len(), |it| it.first as usize);
+        self.events[event].first as usize..end
+    }
+
+    /// Appends a hit of the event that is appended next.
+    pub fn push_hit(&mut self, hit: HitRule) {
+        self.hits.push(HitRule { event: self.events.len() as u32, ..hit });
+    }
+
+    /// Appends an event: that of the hits since the last one.
+    pub fn push_event(&mut self, event: HitEvent) {
+        let mut first = self.hits.len();
+        while first > 0 && self.hits[first - 1].event as usize == self.events.len() {
+            first -= 1;
+        }
+        self.events.push(HitEvent { first: first as u32, ..event });
+    }
+
+    /// The last event happened once more.
+    pub fn repeat_event(&mut self) {
+        let Some(last) = self.events.len().checked_sub(1) else { return };
+        for at in self.hits_of(last) {
+            self.push_hit(self.hits[at]);
+        }
+        self.push_event(self.events[last]);
+    }
+
+    /// Gives hits the numbers that their rules have now; those of rules that are gone are dropped. Their events stay.
+    pub fn renumber(&mut self, number: impl Fn(RuleIndex) -> Option<RuleIndex>) {
+        let mut kept = 0;
+        for event in 0..self.events.len() {
+            let hits = self.hits_of(event);
+            self.events[event].first = kept as u32;
+            for at in hits {
+                if let Some(rule) = number(self.hits[at].rule) {
+                    self.hits[kept] = HitRule { rule, ..self.hits[at] };
+                    kept += 1;
+                }
+            }
+        }
+        self.hits.truncate(kept);
+    }
+
+    /// Copies an event of another batch with its hits and all their texts. `carried`: how many values a rule's hits carry.
+    pub fn copy_event(&mut self, from: &HitBatch, event: usize, carried: impl Fn(RuleIndex) -> usize) {
+        for hit in &from.hits[from.hits_of(event)] {
+            let copy = HitRule { entity: self.push(from.str(hit.entity)), values: self.values.len() as u32, ..*hit };
+            for value in &from.values[hit.values as usize..hit.values as usize + carried(hit.rule)] {
+                let value = match value {
+                    Carried::Text(range) => Carried::Text(self.push(from.str(*range))),
+                    other => *other,
+                };
+                self.values.push(value);
+            }
+            self.push_hit(copy);
+        }
+        let event = from.events[event];
+        let text = self.push(from.str(event.text));
+        self.push_event(HitEvent { text, ..event });
     }
 
     /// Memory in use, near enough for a budget: with what lists that grow leave free, and what a shard notes of each hit.
     pub fn bytes(&self) -> usize {
         let values = self.values.len() * size_of::<Carried>();
-        (self.text.len() + values + self.hits.len() * (size_of::<Hit>() + 64)) / 2 * 3
+        let events = self.events.len() * (size_of::<HitEvent>() + 64);
+        (self.text.len() + values + events + self.hits.len() * (size_of::<HitRule>() + 32)) / 2 * 3
     }
 
     pub fn clear(&mut self) {
         self.text.clear();
         self.values.clear();
+        self.events.clear();
         self.hits.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Events with so many hits each, of rules 0, 1, 2 …; every hit carries its rule's number of values.
+    fn batch(hits: &[u16]) -> HitBatch {
+        let mut batch = HitBatch::default();
+        for (number, hits) in hits.iter().enumerate() {
+            for rule in 0..*hits {
+                let (entity, values) = (batch.push(&format!("e{number}-{rule}")), batch.values.len() as u32);
+                for value in 0..rule {
+                    let text = Carried::Text(batch.push(&format!("v{number}-{rule}-{value}")));
+                    batch.values.push(text);
+                }
+                batch.push_hit(HitRule { entity, values, ..HitRule::new(RuleIndex(rule), 1, 0) });
+            }
+            let text = batch.push(&format!("line {number}"));
+            batch.push_event(HitEvent::new(Timestamp::from_micros(number as i64), 0, number as u64, 0, text));
+        }
+        batch
+    }
+
+    /// All that can be told of the hits of an event.
+    fn shown(batch: &HitBatch, event: usize) -> Vec<String> {
+        let hit = |at: usize| {
+            let hit = batch.hit(at as u32);
+            let carried = usize::from(hit.rule.0);
+            let values: Vec<_> = (0..carried).map(|it| batch.carried_text(&hit, it).unwrap_or("?")).collect();
+            format!("{} {} {} {values:?} {:?}", hit.rule.0, batch.str(hit.entity), batch.str(hit.text), hit.time)
+        };
+        batch.hits_of(event).map(hit).collect()
+    }
+
+    #[test]
+    fn a_copy_says_the_same() {
+        let from = batch(&[2, 0, 3, 1]);
+        let mut copy = batch(&[1]);
+        for event in [2, 1, 3] {
+            copy.copy_event(&from, event, |it| usize::from(it.0));
+        }
+        for (number, event) in [2, 1, 3].into_iter().enumerate() {
+            assert_eq!(shown(&copy, number + 1), shown(&from, event));
+        }
+    }
+
+    #[test]
+    fn what_happened_twice_has_its_hits_twice() {
+        let mut batch = batch(&[1, 3]);
+        batch.repeat_event();
+        assert_eq!((batch.events.len(), batch.hits.len()), (3, 7));
+        assert_eq!(shown(&batch, 2), shown(&batch, 1));
+    }
+
+    #[test]
+    fn hits_of_rules_that_are_gone_are_dropped() {
+        let before = batch(&[3, 1, 0, 2]);
+        let mut after = before.clone();
+        after.renumber(|it| (it.0 != 0).then(|| RuleIndex(it.0 + 1)));
+        let left: Vec<Vec<u16>> =
+            (0..4).map(|it| after.hits_of(it).map(|it| after.hits[it].rule.0).collect()).collect();
+        assert_eq!(left, [vec![2, 3], vec![], vec![], vec![2]]);
+        for event in 0..4 {
+            let entities = |batch: &HitBatch| -> Vec<String> {
+                batch.hits_of(event).map(|it| batch.str(batch.hit(it as u32).entity).to_string()).collect()
+            };
+            let expected: Vec<String> = entities(&before).into_iter().filter(|it| !it.ends_with("-0")).collect();
+            assert_eq!(entities(&after), expected);
+        }
     }
 }

@@ -21,13 +21,8 @@ pub enum Entry {
         name: String,
         lateness: Span,
     },
-    Batch {
-        source: u16,
-        now: Timestamp,
-        batch: HitBatch,
-        track: Track,
-        events: u64,
-    },
+    /// A batch as earlier versions wrote it. What follows cannot be read any more.
+    Earlier,
     Idle {
         source: u16,
         now: Timestamp,
@@ -39,6 +34,13 @@ pub enum Entry {
     /// Time passed, and something came of it.
     Time {
         now: Timestamp,
+    },
+    Batch {
+        source: u16,
+        now: Timestamp,
+        batch: HitBatch,
+        track: Track,
+        events: u64,
     },
 }
 
@@ -137,12 +139,13 @@ fn replay(store: &Store, first: u64, engine: &mut Engine, complaints: &mut Vec<S
             {
                 skipped += 1;
             }
+            Entry::Earlier => skipped += 1,
             Entry::Rules(names) => numbers = engine.rule_numbers(&names),
             Entry::Source { name, lateness } => {
                 engine.add_source(&name, lateness);
             }
-            Entry::Batch { source, now, mut batch, mut track, events } => {
-                renumber(&mut batch, &mut track, &numbers);
+            Entry::Batch { source, now, mut batch, track, events } => {
+                renumber(&mut batch, &numbers);
                 engine.pass_time(now, &mut told);
                 let counts = Counts { events, ..Counts::default() };
                 let mut judged = Judged { source, batch, track, counts, ..Judged::default() };

@@ -1,0 +1,71 @@
+//! The hits of one rule whose time has come, in their order.
+//!
+//! A detector gets them together: what it remembers of the next of them is on its way through the caches while it looks at
+//! the first, and whatever it does is done by code that knows its kind, without a call through a table of functions for each hit.
+
+use std::sync::Arc;
+
+use super::{Detector, Lapse, Mark, Seen, Trip};
+use crate::model::{HitBatch, HitRule, Timestamp};
+
+/// A hit that is due.
+#[derive(Clone, Copy)]
+pub struct DueHit {
+    pub release: Timestamp,
+    /// The number of its line among the kept lines.
+    pub evidence: u64,
+    /// Its batch among [`Due::batches`], and its place there.
+    pub batch: u32,
+    pub index: u32,
+    /// The first of its rule's steps that it satisfies.
+    pub step: u8,
+}
+
+/// Hits in the order (release time, step, line hash), and the batches that they stand in.
+pub struct Due<'a> {
+    pub hits: &'a [DueHit],
+    pub batches: &'a [Arc<HitBatch>],
+}
+
+/// What a detector says when hits come.
+pub enum Said<'a> {
+    /// The hit completed something.
+    Trip(&'a DueHit, Trip),
+    /// Time alone did, before the hit.
+    Lapse(Lapse),
+}
+
+/// So many memories are asked for at once: more than a processor has misses under way, few enough to stay in its cache.
+const WARM_AT_ONCE: usize = 64;
+
+impl Due<'_> {
+    fn rule(&self, it: &DueHit) -> &HitRule {
+        &self.batches[it.batch as usize].hits[it.index as usize]
+    }
+}
+
+/// Gives a detector its hits, and lets time pass before each.
+pub(super) fn take<D: Detector + ?Sized>(detector: &mut D, due: &Due<'_>, say: &mut dyn FnMut(Said<'_>)) {
+    let (mut trips, mut lapses) = (Vec::new(), Vec::new());
+    for few in due.hits.chunks(WARM_AT_ONCE) {
+        // Each memory is a miss of the caches. Asked for one after the other, without a look at the answer, they come
+        // at the same time.
+        for it in few {
+            let hit = due.rule(it);
+            detector.warm(hit.partition, hit.entity_hash);
+        }
+        for it in few {
+            let batch = &due.batches[it.batch as usize];
+            let hit = batch.hit(it.index);
+            detector.lapse(Timestamp::from_micros(hit.release.micros() - 1), &mut lapses);
+            if !lapses.is_empty() {
+                lapses.drain(..).for_each(|it| say(Said::Lapse(it)));
+            }
+            let mark = Mark { time: hit.time, evidence: it.evidence };
+            detector.observe(&Seen { mark, hit: &hit, batch }, &mut trips);
+            if !trips.is_empty() {
+                trips.drain(..).for_each(|trip| say(Said::Trip(it, trip)));
+            }
+        }
+    }
+}
