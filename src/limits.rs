@@ -86,21 +86,21 @@ pub const CLIENTS_MAX: usize = 10_000;
 pub const DISTINCT_EXACT_MAX: usize = 1024;
 /// Events of one entity of a `Sum` rule kept one by one, 48 bytes each. More: those of the same thousandth of the window are kept as one.
 pub const SUM_EVENTS_MAX: usize = 4096;
-/// Entities whose values a `FirstSeen` or `Rare` rule remembers, 72 bytes each. More: newcomers are not judged until somebody is forgotten.
+/// Entities whose values a `FirstSeen`, `Rare` or `Unfamiliar` rule remembers, 72 bytes each. More: who came more often has the place.
 pub const FIRSTS_PEOPLE_MAX: usize = 1_000_000;
 /// Values of one entity of such a rule, 16 bytes each. More: those not seen for longest are forgotten.
 pub const FIRSTS_VALUES_EACH_MAX: usize = 4096;
 /// Values of all entities of such a rule. More: an entity's new value takes the place of its old ones.
 pub const FIRSTS_VALUES_MAX: usize = 4_000_000;
-/// Entities whose rate a `Spike` or `Drop` rule remembers, 100 bytes each. More: newcomers are not judged until somebody is forgotten.
+/// Entities whose rate a `Spike` rule remembers, 80 bytes each, and as many of other kinds that learn. More: who came more often has the place.
 pub const HABITS_MAX: usize = 500_000;
 /// Of those, how many have a profile of the day and the week, 1.5 KiB each. More: the others are judged by their level alone.
 pub const HABIT_PROFILES_MAX: usize = 4096;
 /// Values of one entity of an `Unfamiliar` rule, 8 bytes each. More: those not seen for longest are forgotten.
 pub const UNFAMILIAR_VALUES_EACH_MAX: usize = 24;
-/// Values of one entity of a `FanOut` rule in a day, 12 bytes each. More: the oldest is forgotten; by then it was told.
+/// Values of one entity of a `FanOut` rule in a day, 8 bytes each. More: the oldest is forgotten; by then it was told.
 pub const FAN_OUT_VALUES_MAX: usize = 64;
-/// Entities whose rhythm a `Beacon` rule follows, 100 bytes each, for three days. More: newcomers are not followed.
+/// Entities whose rhythm a `Beacon` rule follows, 56 bytes each and their lines, for three days. More: who came more often has the place.
 pub const BEACONS_MAX: usize = 500_000;
 /// Groups of peers with a budget of their own, 40 bytes each. More: they share that of the rule.
 pub const GROUPS_MAX: usize = 100_000;

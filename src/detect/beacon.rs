@@ -11,10 +11,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::door::{Door, Room};
 use super::firsts::group as owner;
 use super::gate::{Gate, Map, day, round};
 use super::promise::{Budget, PER_DEVIATION, Rate};
-use super::{Detector, Lapse, Mark, Seen, Trip, few};
+use super::{Detector, Lapse, Mark, Pressure, Seen, Trip};
 use crate::limits;
 use crate::model::{Span, Timestamp};
 
@@ -23,16 +24,21 @@ pub struct Beacon {
     promise: Rate,
     gate: Gate,
     state: State,
+    bytes_max: usize,
 }
 
 #[derive(Default, Serialize, Deserialize)]
 struct State {
     pairs: Map<Pair>,
     owners: Map<Owner>,
+    /// Marks of all pairs.
+    marks: usize,
     swept: i64,
+    door: Door,
+    owners_door: Door,
 }
 
-/// The rhythm of one entity, 64 bytes.
+/// The rhythm of one entity, 48 bytes, and its marks once it has come twice.
 #[derive(Serialize, Deserialize)]
 struct Pair {
     last: Timestamp,
@@ -45,7 +51,8 @@ struct Pair {
     logs: f32,
     /// The run was judged, and the tail knows of it.
     judged: bool,
-    marks: Vec<Mark>,
+    #[expect(clippy::box_collection, reason = "most have none, and a place in the table is dear")]
+    marks: Option<Box<Vec<Mark>>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -54,6 +61,8 @@ struct Owner {
     last: Timestamp,
     /// It has kept time while it was learned, or ever since it was told.
     machine_until: Timestamp,
+    /// How often it came.
+    hits: u32,
 }
 
 const GAPS_MIN: f32 = 32.0;
@@ -66,10 +75,14 @@ const GAP_MIN: f32 = 1.0;
 /// A gap of so many means ends a run.
 const BREAK: f32 = 20.0;
 const FORGET_DAYS: i64 = 3;
+/// With what tables that have just doubled take, and a list and its marks.
+const PAIR_BYTES: usize = 2 * (size_of::<Pair>() + 9);
+const OWNER_BYTES: usize = 2 * (size_of::<Owner>() + 9);
+const MARK_BYTES: usize = 2 * size_of::<Mark>() + size_of::<Vec<Mark>>();
 
 impl Beacon {
     pub fn new(learn: Span, promise: Rate, quiet: Span) -> Beacon {
-        Beacon { learn, promise, gate: Gate::new(promise, quiet), state: State::default() }
+        Beacon { learn, promise, gate: Gate::new(promise, quiet), state: State::default(), bytes_max: usize::MAX }
     }
 
     fn sweep(&mut self, now: Timestamp) {
@@ -79,18 +92,33 @@ impl Beacon {
         }
         self.state.swept = today;
         self.gate.sweep(now);
-        self.state.pairs.retain(|_, it| day(it.last) + FORGET_DAYS > today);
+        let State { pairs, marks, .. } = &mut self.state;
+        pairs.retain(|_, it| {
+            let stays = day(it.last) + FORGET_DAYS > today;
+            *marks -= if stays { 0 } else { it.marks() };
+            stays
+        });
         self.state.owners.retain(|_, it| now.since(it.last) < KNOWN);
+    }
+}
+
+impl Owner {
+    fn new(time: Timestamp) -> Owner {
+        Owner { first: time, last: time, machine_until: Timestamp::MIN, hits: 0 }
     }
 }
 
 impl Pair {
     fn new(time: Timestamp) -> Pair {
-        Pair { last: time, since: time, events: 1, gaps: 0.0, sum: 0.0, logs: 0.0, judged: false, marks: Vec::new() }
+        Pair { last: time, since: time, events: 1, gaps: 0.0, sum: 0.0, logs: 0.0, judged: false, marks: None }
     }
 
-    /// Takes a beat in. The deviations below random, when there are enough gaps to tell.
-    fn beat(&mut self, time: Timestamp, mark: Mark) -> Option<f64> {
+    fn marks(&self) -> usize {
+        self.marks.as_ref().map_or(0, |it| it.len())
+    }
+
+    /// Takes a beat in, and its mark if that is given. The deviations below random, when there are enough gaps to tell.
+    fn beat(&mut self, time: Timestamp, mark: Option<Mark>) -> Option<f64> {
         if time <= self.last {
             return None; // late, and its gaps are gone
         }
@@ -105,9 +133,13 @@ impl Pair {
         }
         self.last = time;
         self.events = self.events.saturating_add(1);
-        self.marks.push(mark);
-        if self.marks.len() > limits::EVIDENCE_LINES_MAX {
-            self.marks = few(std::mem::take(&mut self.marks).into_iter());
+        if let Some(mark) = mark {
+            let marks = self.marks.get_or_insert_default();
+            marks.push(mark);
+            if marks.len() > limits::EVIDENCE_LINES_MAX {
+                // The first and the latest are shown.
+                marks.remove(limits::EVIDENCE_LINES_MAX / 2);
+            }
         }
         let beats = (gap / mean.max(GAP_MIN)).round();
         let missed = self.gaps >= 8.0 && (2.0..=6.0).contains(&beats) && (gap - beats * mean).abs() < 0.15 * mean;
@@ -142,19 +174,37 @@ impl Detector for Beacon {
         self.sweep(seen.hit.release);
         let (key, time, release) = (seen.hit.entity_hash, seen.time(), seen.hit.release);
         let whose = owner(seen.entity());
-        let State { pairs, owners, .. } = &mut self.state;
-        let full = !pairs.contains_key(&key) && pairs.len() >= limits::BEACONS_MAX;
-        if full || !owners.contains_key(&whose) && owners.len() >= limits::HABITS_MAX {
-            return;
+        let Beacon { gate, state, bytes_max, .. } = self;
+        let State { pairs, owners, marks, door, owners_door, .. } = state;
+        let eighth = *bytes_max / 8;
+        if !pairs.contains_key(&key) {
+            let people_max = limits::BEACONS_MAX.min(3 * eighth / PAIR_BYTES).max(1);
+            let room = Room { people_max, sketch_bytes: eighth };
+            let leave = |it: (u64, Pair)| *marks -= it.1.marks();
+            if !door.admits(seen.from(), key, pairs, room, |it| it.events, leave) {
+                return;
+            }
         }
-        let owner = owners.entry(whose).or_insert(Owner { first: time, last: time, machine_until: Timestamp::MIN });
+        if !owners.contains_key(&whose) {
+            let people_max = limits::HABITS_MAX.min(2 * eighth / OWNER_BYTES).max(1);
+            let room = Room { people_max, sketch_bytes: eighth };
+            if !owners_door.admits(seen.from(), whose, owners, room, |it| it.hits, drop) {
+                return;
+            }
+        }
+        let owner = owners.entry(whose).or_insert(Owner::new(time));
         owner.last = owner.last.max(time);
-        self.gate.begin(0, release);
+        owner.hits = owner.hits.saturating_add(1);
+        gate.begin(0, release);
         let Some(pair) = pairs.get_mut(&key) else {
             pairs.insert(key, Pair::new(time));
             return;
         };
-        let Some(deviations) = pair.beat(time, seen.mark) else { return };
+        let before = pair.marks();
+        let has_room = before >= limits::EVIDENCE_LINES_MAX || *marks < eighth / MARK_BYTES;
+        let deviations = pair.beat(time, has_room.then_some(seen.mark));
+        *marks = *marks - before + pair.marks();
+        let Some(deviations) = deviations else { return };
         let raw = raw(deviations);
         if !pair.judged {
             pair.judged = true;
@@ -172,7 +222,8 @@ impl Detector for Beacon {
             return;
         }
         let mean = pair.mean();
-        let mut trip = Trip::exact(u64::from(pair.events), pair.since, pair.marks.clone())
+        let marks = pair.marks.as_ref().map_or_else(|| vec![seen.mark], |it| it.to_vec());
+        let mut trip = Trip::exact(u64::from(pair.events), pair.since, marks)
             .because("observed_s", (mean * 10.0).round() / 10.0)
             .because("gaps", pair.gaps.round())
             .because("deviations", (deviations * 10.0).round() / 10.0)
@@ -213,6 +264,25 @@ impl Detector for Beacon {
 
     fn entities(&self) -> usize {
         self.state.pairs.len()
+    }
+
+    fn bytes(&self) -> usize {
+        let State { pairs, owners, marks, door, owners_door, .. } = &self.state;
+        let people = pairs.len() * PAIR_BYTES + owners.len() * OWNER_BYTES + marks * MARK_BYTES;
+        people + door.bytes() + owners_door.bytes()
+    }
+
+    fn limit(&mut self, bytes: u64) {
+        self.bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+
+    fn is_strained(&self) -> bool {
+        self.state.door.is_strained() || self.state.owners_door.is_strained()
+    }
+
+    fn pressures(&mut self, now: Timestamp, each: &mut dyn FnMut(Pressure)) {
+        let State { door, owners_door, .. } = &mut self.state;
+        door.pressure(now).into_iter().chain(owners_door.pressure(now)).for_each(each);
     }
 
     fn looks_back(&self) -> bool {

@@ -9,12 +9,16 @@
 //! What fails within the same ten minutes counts once. Fast guessing has rules of its own, with thresholds; a thousand addresses
 //! that guess fast would use up the promise, and the slow one among them would not be told.
 
+use std::hint::black_box;
+
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use twox_hash::XxHash3_64;
 
+use super::door::{Door, Room};
 use super::gate::{Gate, Map, day, group, round};
 use super::promise::{Budget, Rate};
-use super::{Detector, Lapse, Mark, Seen, Trip, few};
+use super::{Detector, Lapse, Mark, Pressure, Seen, Trip, few};
 use crate::limits;
 use crate::model::{Span, Timestamp};
 
@@ -30,31 +34,42 @@ pub struct FanOut {
     settings: Settings,
     gate: Gate,
     state: State,
+    bytes_max: usize,
 }
 
 #[derive(Default, Serialize, Deserialize)]
 struct State {
     people: Map<Person>,
+    /// What they take beyond their places.
+    heap: usize,
     swept: i64,
+    door: Door,
 }
 
+/// 56 bytes, and more for whoever fails.
 #[derive(Default, Serialize, Deserialize)]
 struct Person {
     /// When each value was first seen in the last day.
-    values: Vec<Value>,
+    values: SmallVec<[Value; VALUES_INLINE]>,
+    #[expect(clippy::box_collection, reason = "most have none, and a place in the table is dear")]
+    marks: Option<Box<Vec<Mark>>>,
     /// The most that the last day had.
     most: f32,
-    marks: Vec<Mark>,
+    /// How often it came, to some number.
+    visits: u8,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
 struct Value {
     hash: u32,
-    /// Minutes since 1970.
+    /// Minutes since 1970, doubled; one more if it succeeded.
     at: u32,
-    succeeded: bool,
 }
 
+/// As many as can be told of: who has no room for more can still be told.
+const VALUES_INLINE: usize = 4;
+/// With what tables that have just doubled take.
+const PERSON_BYTES: usize = 2 * (size_of::<Person>() + 9);
 const WINDOW_MINUTES: u32 = 24 * 60;
 /// Fewer are what a family shares.
 const VALUES_MIN: f64 = 4.0;
@@ -65,7 +80,7 @@ const HOLD: Span = Span::from_secs(2 * 3600);
 impl FanOut {
     pub fn new(settings: Settings) -> FanOut {
         let gate = Gate::new(settings.promise, settings.quiet);
-        FanOut { settings, gate, state: State::default() }
+        FanOut { settings, gate, state: State::default(), bytes_max: usize::MAX }
     }
 
     /// Teaches what each entity came to, once a day at a fixed time.
@@ -77,11 +92,15 @@ impl FanOut {
         self.state.swept = today;
         self.gate.sweep(now);
         let edge = minutes(now).saturating_sub(WINDOW_MINUTES);
-        let mut most: Vec<f32> = Vec::with_capacity(self.state.people.len());
-        self.state.people.retain(|_, person| {
+        let State { people, heap, .. } = &mut self.state;
+        let mut most: Vec<f32> = Vec::with_capacity(people.len());
+        people.retain(|_, person| {
+            *heap -= person.heap();
             most.push(std::mem::take(&mut person.most));
-            person.values.retain(|it| it.at > edge);
-            person.marks.clear();
+            person.keep_since(edge);
+            person.values.shrink_to_fit();
+            person.marks = None;
+            *heap += person.heap();
             !person.values.is_empty()
         });
         // Which entity it was must not matter, for they come in the order of their hashes.
@@ -90,30 +109,67 @@ impl FanOut {
     }
 }
 
+impl Value {
+    fn new(hash: u32, at: u32, succeeded: bool) -> Value {
+        Value { hash, at: at << 1 | u32::from(succeeded) }
+    }
+
+    fn at(self) -> u32 {
+        self.at >> 1
+    }
+
+    fn succeeded(self) -> bool {
+        self.at & 1 == 1
+    }
+}
+
+/// How the values of the last day fared.
+#[derive(Debug, PartialEq)]
+struct Fared {
+    /// Failed, and did not succeed since.
+    bad: usize,
+    /// In how many slots of time those began to.
+    slots: usize,
+    fine: usize,
+}
+
 impl Person {
-    /// Notes how the value fared. Values that failed and did not succeed in the last day, in how many slots of time they
-    /// began to, and values that did succeed.
-    fn note(&mut self, hash: u32, at: u32, succeeded: bool) -> (usize, usize, usize) {
-        let edge = at.saturating_sub(WINDOW_MINUTES);
-        self.values.retain(|it| it.at > edge);
-        match self.values.iter_mut().find(|it| it.hash == hash) {
-            Some(value) => {
-                value.succeeded |= succeeded;
-            }
-            None => {
-                if self.values.len() >= limits::FAN_OUT_VALUES_MAX {
-                    let oldest = (0..self.values.len()).min_by_key(|it| (self.values[*it].at, self.values[*it].hash));
-                    oldest.map(|it| self.values.swap_remove(it));
-                }
-                self.values.push(Value { hash, at, succeeded });
-            }
+    /// Bytes beyond its place; a function of what it holds.
+    fn heap(&self) -> usize {
+        let values = if self.values.len() > VALUES_INLINE { self.values.len() * 2 * size_of::<Value>() } else { 0 };
+        let marks = self.marks.as_ref().map_or(0, |it| size_of::<Vec<Mark>>() + it.len() * 2 * size_of::<Mark>());
+        values + marks
+    }
+
+    fn keep_since(&mut self, edge: u32) {
+        // Nearly always nothing is that old.
+        if self.values.iter().any(|it| it.at() <= edge) {
+            self.values.retain(|it| it.at() > edge);
         }
-        let fine = self.values.iter().filter(|it| it.succeeded).count();
-        let mut slots: Vec<u32> =
-            self.values.iter().filter(|it| !it.succeeded).map(|it| it.at / SLOT_MINUTES).collect();
+    }
+
+    /// Notes how the value fared, among at most so many.
+    fn note(&mut self, value: Value, values_max: usize) {
+        self.visits = self.visits.saturating_add(1);
+        self.keep_since(value.at().saturating_sub(WINDOW_MINUTES));
+        if let Some(known) = self.values.iter_mut().find(|it| it.hash == value.hash) {
+            known.at |= value.at & 1;
+            return;
+        }
+        while self.values.len() >= values_max {
+            let oldest = (0..self.values.len()).min_by_key(|it| (self.values[*it].at(), self.values[*it].hash));
+            oldest.map(|it| self.values.swap_remove(it));
+        }
+        self.values.push(value);
+    }
+
+    fn fared(&self) -> Fared {
+        let mut slots: SmallVec<[u32; limits::FAN_OUT_VALUES_MAX]> =
+            self.values.iter().filter(|it| !it.succeeded()).map(|it| it.at() / SLOT_MINUTES).collect();
+        let bad = slots.len();
         slots.sort_unstable();
         slots.dedup();
-        (self.values.len() - fine, slots.len(), fine)
+        Fared { bad, slots: slots.len(), fine: self.values.len() - bad }
     }
 }
 
@@ -122,29 +178,46 @@ impl Detector for FanOut {
         let Some(value) = seen.text(0) else { return };
         self.sweep(seen.hit.release);
         let key = seen.hit.entity_hash;
-        if !self.state.people.contains_key(&key) && self.state.people.len() >= limits::HABITS_MAX {
-            return;
-        }
-        let group = group(seen, (!self.settings.peers.is_empty()).then_some(1));
-        self.gate.begin(group, seen.hit.release);
+        let FanOut { settings, gate, state, bytes_max } = self;
+        let State { people, heap, door, .. } = state;
+        let person = match people.get_mut(&key) {
+            Some(person) => person,
+            None => {
+                // Half of what people take may be beyond their places.
+                let room = Room::of(*bytes_max, *bytes_max / 8 * 3, PERSON_BYTES, limits::HABITS_MAX);
+                let visits = |it: &Person| u32::from(it.visits);
+                if !door.admits(seen.from(), key, people, room, visits, |it| *heap -= it.1.heap()) {
+                    return;
+                }
+                people.entry(key).or_default()
+            }
+        };
+        let group = group(seen, (!settings.peers.is_empty()).then_some(1));
+        gate.begin(group, seen.hit.release);
         let failed = seen.hit.steps & 1 == 1;
-        let hash = XxHash3_64::oneshot(value.as_bytes()) as u32;
-        let person = self.state.people.entry(key).or_default();
-        let before = person.values.len();
-        let (bad, slots, fine) = person.note(hash, minutes(seen.time()), !failed);
+        let value = Value::new(XxHash3_64::oneshot(value.as_bytes()) as u32, minutes(seen.time()), !failed);
+        let (heap_before, before) = (person.heap(), person.values.len());
+        let is_full = *heap >= *bytes_max / 8 * 3;
+        let values_max = if is_full { VALUES_INLINE } else { limits::FAN_OUT_VALUES_MAX };
+        person.note(value, values_max);
+        if failed && person.values.len() > before && !is_full {
+            let marks = person.marks.get_or_insert_default();
+            marks.push(seen.mark);
+            if marks.len() > limits::EVIDENCE_LINES_MAX {
+                **marks = few(std::mem::take(&mut **marks).into_iter());
+            }
+        }
+        *heap = *heap - heap_before + person.heap();
         if !failed {
             return;
         }
-        if person.values.len() > before {
-            person.marks.push(seen.mark);
-            person.marks = few(std::mem::take(&mut person.marks).into_iter());
-        }
+        let Fared { bad, slots, fine } = person.fared();
         let net = slots as f64 - fine as f64;
         person.most = person.most.max(net as f32);
         if net < VALUES_MIN {
             return;
         }
-        let marks = person.marks.clone();
+        let marks = person.marks.as_ref().map_or_else(|| vec![seen.mark], |it| it.to_vec());
         let score = self.gate.score(net);
         if score <= Budget::LEAST {
             return;
@@ -183,8 +256,28 @@ impl Detector for FanOut {
         Ok(())
     }
 
+    fn warm(&self, _partition: u8, entity: u64) {
+        black_box(self.state.people.get(&entity).is_some_and(|it| it.visits > 0));
+    }
+
     fn entities(&self) -> usize {
         self.state.people.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.state.people.len() * PERSON_BYTES + self.state.heap + self.state.door.bytes()
+    }
+
+    fn limit(&mut self, bytes: u64) {
+        self.bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+
+    fn is_strained(&self) -> bool {
+        self.state.door.is_strained()
+    }
+
+    fn pressures(&mut self, now: Timestamp, each: &mut dyn FnMut(Pressure)) {
+        self.state.door.pressure(now).into_iter().for_each(each);
     }
 
     fn looks_back(&self) -> bool {
@@ -225,5 +318,27 @@ mod tests {
         check(&(0..40).map(|it| login(it / 20, it, true)).collect::<Vec<_>>(), 0);
         // Three a day never are many.
         check(&(0..40).map(|it| login(it * 480, it, true)).collect::<Vec<_>>(), 0);
+    }
+
+    proptest::proptest! {
+        /// Against the plain form: all events of the last day, looked through.
+        #[test]
+        fn equals_looking_back(events in proptest::collection::vec((0u32..200, 0u32..12, proptest::bool::ANY), 1..80)) {
+            let (mut person, mut all, mut at) = (Person::default(), Vec::<(u32, u32, bool)>::new(), 100_000);
+            for (gap, hash, succeeded) in events {
+                at += gap;
+                person.note(Value::new(hash, at, succeeded), limits::FAN_OUT_VALUES_MAX);
+                // A value is known for a day from when it was first seen.
+                all.retain(|it| it.1 > at - WINDOW_MINUTES);
+                match all.iter_mut().find(|it| it.0 == hash) {
+                    Some(known) => known.2 |= succeeded,
+                    None => all.push((hash, at, succeeded)),
+                }
+                let bad: Vec<u32> = all.iter().filter(|it| !it.2).map(|it| it.1 / SLOT_MINUTES).collect();
+                let slots = bad.iter().collect::<std::collections::BTreeSet<_>>().len();
+                let fared = Fared { bad: bad.len(), slots, fine: all.len() - bad.len() };
+                proptest::prop_assert_eq!(person.fared(), fared);
+            }
+        }
     }
 }

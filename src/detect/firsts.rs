@@ -11,21 +11,18 @@
 //! Peers are the entities that share all values of `by` but the last: `by: ["organization.name", "user.name"]` compares users
 //! within their organisation. One owner sees all hits of the rule.
 
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 use std::hint::black_box;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use twox_hash::XxHash3_64;
 
-use super::door::{Door, Place, VISITS_MAX};
+use super::door::{Door, Room};
+use super::gate::Map;
 use super::promise::{Budget, Rate, STEP};
-use super::table::AlreadyHashed;
 use super::{Detector, Pressure, SCORE_MAX, Seen, Trip, brief, restored, saved};
 use crate::limits;
 use crate::model::{List, Span, Timestamp};
-
-type Map<T> = HashMap<u64, T, BuildHasherDefault<AlreadyHashed>>;
 
 /// What the rule says.
 pub struct Settings {
@@ -57,17 +54,19 @@ struct State {
     door: Door,
 }
 
+/// 72 bytes, and 16 for each value beyond the second.
 #[derive(Serialize, Deserialize)]
 struct Person {
     group: u64,
     first: Timestamp,
-    last: Timestamp,
-    /// Sorted by hash.
-    values: Vec<Value>,
-    /// Decayed to `faded`: events, and how many of them showed something new.
+    /// In minutes since 1970.
+    last: u32,
+    /// Decayed to the day `faded`: events, and how many of them showed something new.
     events: f32,
     firsts: f32,
-    faded: i64,
+    faded: u16,
+    /// Sorted by hash.
+    values: SmallVec<[Value; VALUES_INLINE]>,
 }
 
 /// 16 bytes. Times in minutes since 1970.
@@ -87,8 +86,9 @@ struct Group {
 }
 
 /// How a value stands with an entity.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum Standing {
+    #[default]
     Known,
     New,
     /// Seen on one day so far, and that was another day.
@@ -101,6 +101,8 @@ enum Standing {
 const PERSON_BYTES: usize = 2 * (size_of::<Person>() + 9);
 /// In the person's list, and in the group's count.
 const VALUE_BYTES: usize = 2 * size_of::<Value>() + 26;
+/// Most have one country, and a browser and another.
+const VALUES_INLINE: usize = 2;
 const DAY_MINUTES: u32 = 1440;
 /// An entity is remembered for so long beyond the time after which its values are new again.
 const KEEP: Span = Span::from_secs(365 * 86_400);
@@ -123,104 +125,97 @@ impl Firsts {
         let keep = Span::from_micros(self.settings.forget.micros() + KEEP.micros());
         let State { people, groups, values, .. } = &mut self.state;
         people.retain(|_, person| {
-            let stays = now.since(person.last) < keep;
-            if !stays && let Some(group) = groups.get_mut(&person.group) {
-                person.values.iter().for_each(|it| group.lose(it.hash));
-                group.people = group.people.saturating_sub(1);
-                *values -= person.values.len();
+            let stays = now.since(Timestamp::from_micros(i64::from(person.last) * 60_000_000)) < keep;
+            if !stays {
+                person.leave(groups, values);
             }
             stays
         });
     }
 
-    /// Whether the entity is known, or can be.
-    fn has_place(&mut self, seen: &Seen<'_>) -> bool {
+    /// How the value stands with the person, which then has shown it; None when the person has no place.
+    fn show(&mut self, seen: &Seen<'_>, value: u64) -> Option<Shown> {
+        let time = seen.time();
         let State { people, groups, values, door, .. } = &mut self.state;
-        if people.contains_key(&seen.hit.entity_hash) {
-            return true;
-        }
-        let most = limits::FIRSTS_PEOPLE_MAX.min(self.bytes_max / 8 * 3 / PERSON_BYTES).max(1);
-        let all = || people.iter().map(|(key, it)| ((it.events as u32).min(VISITS_MAX), *key)).collect();
-        let place = door.knock(seen, people.len(), most, self.bytes_max / 4, all);
-        if let Place::Of(leaving) = &place {
-            for person in leaving.iter().filter_map(|it| people.remove(it)) {
-                *values -= person.values.len();
-                if let Some(group) = groups.get_mut(&person.group) {
-                    person.values.iter().for_each(|it| group.lose(it.hash));
-                    group.people = group.people.saturating_sub(1);
+        let rate = self.settings.promise;
+        let sink = |it: &mut Group| rate.map(|rate| it.budget.threshold(rate, seen.hit.release, STEP));
+        let person = match people.get_mut(&seen.hit.entity_hash) {
+            Some(person) => {
+                rate.and_then(|_| groups.get_mut(&person.group).and_then(sink));
+                person
+            }
+            None => {
+                let (key, half) = (seen.hit.entity_hash, self.bytes_max / 8 * 3);
+                let room = Room::of(self.bytes_max, half, PERSON_BYTES, limits::FIRSTS_PEOPLE_MAX);
+                let visits = |it: &Person| it.events as u32;
+                if !door.admits(seen.from(), key, people, room, visits, |it| it.1.leave(groups, values)) {
+                    return None;
                 }
+                let group = group(seen.entity());
+                groups.get_mut(&group).and_then(sink);
+                groups.entry(group).or_default().people += 1;
+                people.entry(key).or_insert(Person::new(group, time))
             }
-        }
-        !matches!(place, Place::None)
-    }
-
-    /// How the value stands with the person, which then has shown it.
-    fn show(&mut self, entity: u64, group: u64, value: u64, time: Timestamp) -> Shown {
-        let values_max = limits::FIRSTS_VALUES_MAX.min(self.bytes_max / 8 * 3 / VALUE_BYTES);
-        let State { people, groups, values, .. } = &mut self.state;
-        let group = (group, groups.entry(group).or_default());
-        let person = people.entry(entity).or_insert_with(|| {
-            group.1.people += 1;
-            Person {
-                group: group.0,
-                first: time,
-                last: time,
-                values: Vec::new(),
-                events: 0.0,
-                firsts: 0.0,
-                faded: time.micros().div_euclid(86_400_000_000),
-            }
-        });
+        };
         person.first = person.first.min(time);
-        person.last = person.last.max(time);
-        person.fade(time);
         let at = minutes(time);
+        person.last = person.last.max(at);
+        person.fade(time);
         let learned = person.first.plus(self.settings.learn);
         let place = person.values.binary_search_by_key(&value, |it| it.hash);
         let standing = match place {
             Ok(place) => person.values[place].standing(at, minutes(learned), &self.settings),
             Err(_) => Standing::New,
         };
+        // Nearly always it is known, and then nobody's peers matter.
+        if let (Standing::Known, Ok(place)) = (standing, place) {
+            person.values[place].show(at);
+            person.events += 1.0;
+            return Some(Shown { standing, ..Shown::default() });
+        }
+        let group = groups.entry(person.group).or_default();
         let shown = Shown {
             standing,
+            group: person.group,
             learned: time >= learned,
             days: time.since(person.first),
             known: person.values.len() as u64,
             events: person.events.round() as u64,
             chance_own: f64::from((person.firsts + 0.5) / (person.events + 1.0)),
-            peers: group.1.people - 1,
-            peers_with: group.1.values.get(&value).map_or(0, |it| *it - u32::from(place.is_ok())),
+            peers: group.people - 1,
+            peers_with: group.values.get(&value).map_or(0, |it| *it - u32::from(place.is_ok())),
         };
-        if standing != Standing::Known && person.events > 0.0 {
+        if person.events > 0.0 {
             person.firsts += 1.0;
         }
         person.events += 1.0;
         match place {
             Ok(place) => {
-                let value = &mut person.values[place];
                 if matches!(standing, Standing::Returned(_)) {
-                    value.first = at;
+                    person.values[place].first = at;
                 }
-                value.first = value.first.min(at);
-                value.last = value.last.max(at);
+                person.values[place].show(at);
             }
             Err(place) => {
                 person.values.insert(place, Value { hash: value, first: at, last: at });
-                *group.1.values.entry(value).or_default() += 1;
+                *group.values.entry(value).or_default() += 1;
                 *values += 1;
+                let values_max = limits::FIRSTS_VALUES_MAX.min(self.bytes_max / 8 * 3 / VALUE_BYTES);
                 let most = if *values > values_max { 1 } else { limits::FIRSTS_VALUES_EACH_MAX };
                 if person.values.len() > most {
-                    *values -= person.lose_oldest(group.1);
+                    *values -= person.lose_oldest(group);
                 }
             }
         }
-        shown
+        Some(shown)
     }
 }
 
 /// What is known at the time a value is shown.
+#[derive(Default)]
 struct Shown {
     standing: Standing,
+    group: u64,
     learned: bool,
     days: Span,
     known: u64,
@@ -251,13 +246,36 @@ impl Value {
             Standing::Again
         }
     }
+
+    fn show(&mut self, at: u32) {
+        self.first = self.first.min(at);
+        self.last = self.last.max(at);
+    }
+}
+
+/// Days since 1970; enough until 2149.
+fn day(time: Timestamp) -> u16 {
+    time.micros().div_euclid(86_400_000_000).clamp(0, i64::from(u16::MAX)) as u16
 }
 
 impl Person {
+    fn new(group: u64, time: Timestamp) -> Person {
+        let (last, faded) = (minutes(time), day(time));
+        Person { group, first: time, last, events: 0.0, firsts: 0.0, faded, values: SmallVec::new() }
+    }
+
+    fn leave(&self, groups: &mut Map<Group>, values: &mut usize) {
+        *values -= self.values.len();
+        if let Some(group) = groups.get_mut(&self.group) {
+            self.values.iter().for_each(|it| group.lose(it.hash));
+            group.people = group.people.saturating_sub(1);
+        }
+    }
+
     fn fade(&mut self, time: Timestamp) {
-        let day = time.micros().div_euclid(86_400_000_000);
+        let day = day(time);
         if day > self.faded {
-            let factor = 0.5f32.powf((day - self.faded) as f32 / HALF_LIFE_DAYS);
+            let factor = 0.5f32.powf(f32::from(day - self.faded) / HALF_LIFE_DAYS);
             self.events *= factor;
             self.firsts *= factor;
             self.faded = day;
@@ -294,15 +312,8 @@ impl Detector for Firsts {
     fn observe(&mut self, seen: &Seen<'_>, found: &mut Vec<Trip>) {
         let Some(value) = seen.text(0) else { return };
         self.sweep(seen.hit.release);
-        let group = group(seen.entity());
         let hash = XxHash3_64::oneshot(value.as_bytes());
-        if let (Some(rate), Some(group)) = (self.settings.promise, self.state.groups.get_mut(&group)) {
-            group.budget.threshold(rate, seen.hit.release, STEP);
-        }
-        if !self.has_place(seen) {
-            return;
-        }
-        let shown = self.show(seen.hit.entity_hash, group, hash, seen.time());
+        let Some(shown) = self.show(seen, hash) else { return };
         let settings = &self.settings;
         let told = settings.only.is_empty() || settings.only.iter().any(|it| **it == *value);
         if shown.standing == Standing::Known || !shown.learned || !told {
@@ -314,7 +325,7 @@ impl Detector for Firsts {
             return;
         }
         if let Some(rate) = settings.promise {
-            let Some(group) = self.state.groups.get_mut(&group) else { return };
+            let Some(group) = self.state.groups.get_mut(&shown.group) else { return };
             if !group.budget.admits(score, rate, seen.hit.release) {
                 return;
             }
@@ -533,7 +544,7 @@ mod tests {
         again.restore(&firsts.save()).unwrap();
         assert_eq!(again.save().len(), firsts.save().len());
         assert!(again.restore(&[255; 9]).is_err());
-        assert!(std::mem::size_of::<Person>() <= 72 && std::mem::size_of::<Value>() == 16);
+        assert!(std::mem::size_of::<Person>() == 72 && std::mem::size_of::<Value>() == 16);
     }
 
     proptest::proptest! {

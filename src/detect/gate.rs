@@ -34,6 +34,8 @@ pub struct Gate {
     promise: Rate,
     quiet: Span,
     state: State,
+    /// The group that began last: nearly always the next one's.
+    begun: Option<u64>,
     /// When suspicions held are over. Entities decide among equals: hashes differ from process to process.
     due: BTreeSet<(Timestamp, Box<str>, u64)>,
 }
@@ -71,7 +73,7 @@ struct Held {
 
 impl Gate {
     pub fn new(promise: Rate, quiet: Span) -> Gate {
-        Gate { promise, quiet, state: State::default(), due: BTreeSet::new() }
+        Gate { promise, quiet, state: State::default(), begun: None, due: BTreeSet::new() }
     }
 
     /// Learns how large a raw score was. What happens on one day is not many things: forty addresses of one attack must not
@@ -97,6 +99,9 @@ impl Gate {
 
     /// The group is there from now on: its budget begins.
     pub fn begin(&mut self, group: u64, now: Timestamp) {
+        if self.begun.replace(group) == Some(group) {
+            return;
+        }
         if self.state.groups.len() < limits::GROUPS_MAX && !self.state.groups.contains_key(&group) {
             let rate = self.promise.share(self.state.groups.len() as f64 + 1.0);
             self.state.groups.entry(group).or_default().threshold(rate, now, STEP);
@@ -153,11 +158,9 @@ impl Gate {
         let ready = self.state.refused.partition_point(|it| it.due <= now);
         self.state.kept_back += ready as u64;
         found.extend(self.state.refused.drain(..ready).map(|it| it.lapse(true)));
-        while let Some((due, entity, key)) = self.due.pop_first() {
-            if due > now {
-                self.due.insert((due, entity, key));
-                return;
-            }
+        while self.due.first().is_some_and(|it| it.0 <= now)
+            && let Some((due, _, key)) = self.due.pop_first()
+        {
             let Some(held) = self.state.held.remove(&key) else { continue };
             let admitted = self.admits(held.group, held.score, due);
             if admitted {
@@ -200,6 +203,7 @@ impl Gate {
     pub fn restore_with<T: DeserializeOwned>(&mut self, bytes: &[u8]) -> Result<T, String> {
         let (memory, state): (T, Vec<u8>) = restored(bytes)?;
         self.state = restored(&state)?;
+        self.begun = None;
         self.due = self.state.held.iter().map(|(key, it)| (it.due, it.entity.clone(), *key)).collect();
         Ok(memory)
     }

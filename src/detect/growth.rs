@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::door::{Door, Room};
 use super::gate::{Gate, Map, alone, day, group, round, with_rarity};
 use super::promise::{Budget, Rate};
 use super::sum::number;
-use super::{Detector, Lapse, Seen, Trip, shown};
+use super::{Detector, Lapse, Pressure, Seen, Trip, shown};
 use crate::limits;
 use crate::model::{Span, Timestamp};
 
@@ -27,6 +28,7 @@ pub struct Growth {
     settings: Settings,
     gate: Gate,
     state: State,
+    bytes_max: usize,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -35,6 +37,7 @@ struct State {
     /// The day that is being filled.
     day: i64,
     swept: i64,
+    door: Door,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,6 +58,8 @@ struct Person {
     high: u8,
     since: i64,
     told: bool,
+    /// How often it came.
+    hits: u32,
 }
 
 const SLACK: f32 = 0.75;
@@ -63,6 +68,8 @@ const DAYS_MIN: u32 = 6;
 /// Above this the days teach nothing.
 const FROZEN: f32 = 2.0;
 const FORGET_DAYS: i64 = 60;
+/// With its name, and what tables that have just doubled take.
+const PERSON_BYTES: usize = 2 * (size_of::<Person>() + 9) + 64;
 
 impl Settings {
     /// Bytes differ by orders of magnitude; counts by their root.
@@ -90,7 +97,7 @@ impl Settings {
 impl Growth {
     pub fn new(settings: Settings) -> Growth {
         let gate = Gate::new(settings.promise, settings.quiet);
-        Growth { settings, gate, state: State::default() }
+        Growth { settings, gate, state: State::default(), bytes_max: usize::MAX }
     }
 
     /// Closes all days before `today`, in the order of entities.
@@ -229,7 +236,8 @@ impl Detector for Growth {
             self.state.day = today;
         }
         if !self.state.people.contains_key(&key) {
-            if self.state.people.len() >= limits::HABITS_MAX {
+            let room = Room::of(self.bytes_max, 0, PERSON_BYTES, limits::HABITS_MAX);
+            if !self.state.door.admits(seen.from(), key, &mut self.state.people, room, |it| it.hits, drop) {
                 return;
             }
             let group =
@@ -249,6 +257,7 @@ impl Detector for Growth {
                 high: 0,
                 since: 0,
                 told: false,
+                hits: 0,
             };
             self.state.people.insert(key, person);
         }
@@ -256,6 +265,7 @@ impl Detector for Growth {
         // A late event counts on the day on which it came: what was closed stays closed.
         person.day = today;
         person.amount += amount;
+        person.hits = person.hits.saturating_add(1);
         person.line_hash = seen.hit.line_hash;
     }
 
@@ -284,6 +294,22 @@ impl Detector for Growth {
 
     fn entities(&self) -> usize {
         self.state.people.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.state.people.len() * PERSON_BYTES + self.state.door.bytes()
+    }
+
+    fn limit(&mut self, bytes: u64) {
+        self.bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+
+    fn is_strained(&self) -> bool {
+        self.state.door.is_strained()
+    }
+
+    fn pressures(&mut self, now: Timestamp, each: &mut dyn FnMut(Pressure)) {
+        self.state.door.pressure(now).into_iter().for_each(each);
     }
 
     fn looks_back(&self) -> bool {

@@ -15,7 +15,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::door::{Door, Place, VISITS_MAX};
+use super::door::{Door, Room};
 use super::gate::{Gate, Map, day, group, round};
 use super::promise::{Budget, PER_DEVIATION, Rate};
 use super::{Detector, Lapse, Pressure, Seen, Trip};
@@ -106,7 +106,7 @@ impl Hours {
 
 impl Person {
     fn visits(&self) -> u32 {
-        self.counts.iter().map(|it| u32::from(*it)).sum::<u32>().min(VISITS_MAX)
+        self.counts.iter().map(|it| u32::from(*it)).sum()
     }
 }
 
@@ -160,16 +160,9 @@ impl Detector for Hours {
         let key = seen.hit.entity_hash;
         let State { people, groups, door, .. } = &mut self.state;
         if !people.contains_key(&key) {
-            let most = limits::HABITS_MAX.min(self.bytes_max / 4 * 3 / PERSON_BYTES).max(1);
-            let all = || people.iter().map(|(key, it)| (it.visits(), *key)).collect();
-            match door.knock(seen, people.len(), most, self.bytes_max / 4, all) {
-                Place::Free => {}
-                Place::None => return,
-                Place::Of(leaving) => {
-                    for key in &leaving {
-                        people.remove(key);
-                    }
-                }
+            let room = Room::of(self.bytes_max, 0, PERSON_BYTES, limits::HABITS_MAX);
+            if !door.admits(seen.from(), key, people, room, Person::visits, drop) {
+                return;
             }
             let group = group(seen, (!self.settings.peers.is_empty()).then_some(0));
             self.gate.begin(group, seen.hit.release);

@@ -504,6 +504,11 @@ impl Seen<'_> {
         self.mark.time
     }
 
+    /// When it came, and of which source.
+    fn from(&self) -> (Timestamp, u16) {
+        (self.hit.release, self.hit.source)
+    }
+
     /// The entity's values as the line has them, joined.
     pub fn entity(&self) -> &str {
         self.batch.str(self.hit.entity)

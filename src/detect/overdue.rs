@@ -10,10 +10,11 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::count::seconds;
+use super::door::{Door, Room};
 use super::firsts::group;
 use super::gate::{Gate, Map, day, round};
 use super::promise::Rate;
-use super::{Detector, Lapse, Seen, Trip};
+use super::{Detector, Lapse, Pressure, Seen, Trip};
 use crate::limits;
 use crate::model::{Span, Timestamp};
 
@@ -21,13 +22,17 @@ pub struct Overdue {
     promise: Rate,
     gate: Gate,
     state: State,
-    deadlines: BTreeSet<(Timestamp, Box<str>, u64)>,
+    deadlines: BTreeSet<Deadline>,
+    bytes_max: usize,
 }
+
+type Deadline = (Timestamp, Box<str>, u64);
 
 #[derive(Default, Serialize, Deserialize)]
 struct State {
     feeds: Map<Feed>,
     swept: i64,
+    door: Door,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -58,10 +63,13 @@ const GAP_MIN: f64 = 600.0;
 /// The longest gap is forgotten by this share a day.
 const FADES: f64 = 0.99;
 const FORGET: Span = Span::from_secs(30 * 86_400);
+/// With its name, its deadlines, and what tables that have just doubled take.
+const FEED_BYTES: usize = 2 * (size_of::<Feed>() + 9 + size_of::<Deadline>()) + 128;
 
 impl Overdue {
     pub fn new(promise: Rate, quiet: Span) -> Overdue {
-        Overdue { promise, gate: Gate::new(promise, quiet), state: State::default(), deadlines: BTreeSet::new() }
+        let (gate, state) = (Gate::new(promise, quiet), State::default());
+        Overdue { promise, gate, state, deadlines: BTreeSet::new(), bytes_max: usize::MAX }
     }
 
     fn sweep(&mut self, now: Timestamp) {
@@ -133,6 +141,12 @@ impl Feed {
         }
     }
 
+    /// What of it stands in the queue.
+    fn deadlines(&self, key: u64) -> impl Iterator<Item = Deadline> {
+        let waits = (!self.told).then_some(self.queued);
+        waits.into_iter().chain(self.over).map(move |at| (at, self.entity.clone(), key))
+    }
+
     fn lapse(&self, due: Timestamp, trip: Trip, over: bool) -> Lapse {
         Lapse {
             due,
@@ -172,7 +186,15 @@ impl Detector for Overdue {
             feed.line_hash = seen.hit.line_hash;
             return;
         }
-        if self.state.feeds.len() >= limits::HABITS_MAX {
+        let room = Room::of(self.bytes_max, 0, FEED_BYTES, limits::HABITS_MAX);
+        let deadlines = &mut self.deadlines;
+        let visits = |it: &Feed| u32::try_from(it.gaps).unwrap_or(u32::MAX);
+        let leave = |(key, feed): (u64, Feed)| {
+            for deadline in feed.deadlines(key) {
+                deadlines.remove(&deadline);
+            }
+        };
+        if !self.state.door.admits(seen.from(), key, &mut self.state.feeds, room, visits, leave) {
             return;
         }
         let group = group(seen.entity());
@@ -196,11 +218,9 @@ impl Detector for Overdue {
     }
 
     fn lapse(&mut self, now: Timestamp, found: &mut Vec<Lapse>) {
-        while let Some((due, entity, key)) = self.deadlines.pop_first() {
-            if due > now {
-                self.deadlines.insert((due, entity, key));
-                return;
-            }
+        while self.deadlines.first().is_some_and(|it| it.0 <= now)
+            && let Some((due, entity, key)) = self.deadlines.pop_first()
+        {
             let Some(feed) = self.state.feeds.get_mut(&key) else { continue };
             let lapse = Overdue::due(feed, key, &mut self.gate, self.promise, due);
             // A feed whose refusal was not told is not over either.
@@ -220,17 +240,28 @@ impl Detector for Overdue {
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.state = self.gate.restore_with(bytes)?;
         let feeds = self.state.feeds.iter();
-        self.deadlines = feeds
-            .flat_map(|(key, it)| {
-                let waits = (!it.told).then_some(it.queued);
-                waits.into_iter().chain(it.over).map(|at| (at, it.entity.clone(), *key))
-            })
-            .collect();
+        self.deadlines = feeds.flat_map(|(key, it)| it.deadlines(*key)).collect();
         Ok(())
     }
 
     fn entities(&self) -> usize {
         self.state.feeds.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.state.feeds.len() * FEED_BYTES + self.state.door.bytes()
+    }
+
+    fn limit(&mut self, bytes: u64) {
+        self.bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+
+    fn is_strained(&self) -> bool {
+        self.state.door.is_strained()
+    }
+
+    fn pressures(&mut self, now: Timestamp, each: &mut dyn FnMut(Pressure)) {
+        self.state.door.pressure(now).into_iter().for_each(each);
     }
 
     fn looks_back(&self) -> bool {

@@ -1,12 +1,9 @@
 //! Impossible travel, on hits: what [`travel`](super::travel) knows of people is kept here, by user.
 
-use std::hash::BuildHasherDefault;
-
-use hashbrown::HashMap;
 use twox_hash::XxHash3_64;
 
-use super::door::{Door, Place, VISITS_MAX};
-use super::table::AlreadyHashed;
+use super::door::{Door, Room};
+use super::gate::Map;
 use super::travel::{Found, Memory, NetworkClass, Organisation, Sighting, Travel};
 use super::{Detector, Pressure, Seen, Trip, restored, saved};
 use crate::limits;
@@ -31,7 +28,7 @@ pub struct Places {
     /// The rule's: how long after a finding the alert is open for sure.
     quiet: Span,
     travel: Travel,
-    people: HashMap<u64, (Timestamp, Memory), BuildHasherDefault<AlreadyHashed>>,
+    people: Map<(Timestamp, Memory)>,
     organisation: Organisation,
     next_sweep: Timestamp,
     door: Door,
@@ -48,7 +45,7 @@ impl Places {
         Places {
             quiet,
             travel: Travel::default(),
-            people: HashMap::default(),
+            people: Map::default(),
             organisation: Organisation::default(),
             next_sweep: Timestamp::MIN,
             door: Door::default(),
@@ -80,12 +77,11 @@ impl Detector for Places {
             evidence: seen.mark.evidence,
         };
         if !self.people.contains_key(&seen.hit.entity_hash) {
-            let most = limits::TRAVEL_PEOPLE_MAX.min(self.bytes_max / 8 * 5 / PERSON_BYTES).max(1);
-            let all = || self.people.iter().map(|(key, it)| (it.1.sightings().min(VISITS_MAX), *key)).collect();
-            match self.door.knock(seen, self.people.len(), most, self.bytes_max / 8, all) {
-                Place::Free => {}
-                Place::None => return,
-                Place::Of(leaving) => leaving.iter().for_each(|it| drop(self.people.remove(it))),
+            let people_max = limits::TRAVEL_PEOPLE_MAX.min(self.bytes_max / 8 * 5 / PERSON_BYTES).max(1);
+            let room = Room { people_max, sketch_bytes: self.bytes_max / 8 };
+            let key = seen.hit.entity_hash;
+            if !self.door.admits(seen.from(), key, &mut self.people, room, |it| it.1.sightings(), drop) {
+                return;
             }
         }
         let (last, memory) = self.people.entry(seen.hit.entity_hash).or_default();

@@ -14,6 +14,8 @@
 //! one does not silence the others; a threshold for all, whose steps are smaller by the root of their number, still bounds
 //! the whole.
 
+use std::cell::Cell;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::SCORE_MAX;
@@ -196,11 +198,15 @@ pub struct Tail {
     above: f64,
     /// Scores learned since that count.
     since: u32,
+    /// Shape and scale, as the excesses have it; worked out when somebody asks.
+    #[serde(skip)]
+    fitted: Cell<Option<(f64, f64)>>,
 }
 
 const BINS: usize = 176;
-/// The lower edge of the first bin, in binary orders.
+/// The lower edge of the first bin, in binary orders, and as it is.
 const LOWEST: f64 = -5.0;
+const LEAST: f64 = 1.0 / 32.0;
 const PER_OCTAVE: f64 = 12.0;
 const EXCESSES: usize = 64;
 /// Before so many scores, and mixed in with their weight, the tail is taken to be that of the prior.
@@ -248,7 +254,9 @@ impl Tail {
             self.bins = vec![0.0; BINS];
         }
         let raw = if raw.is_finite() { raw } else { f64::from(f32::MAX) };
-        let raw = raw.min(self.largest_taught());
+        // Nearly all are below the quantile, and no cut lies there.
+        let is_ordinary = raw <= 0.0 || raw <= self.threshold && self.total >= WARM;
+        let raw = if is_ordinary { raw } else { raw.min(self.largest_taught()) };
         self.bins[bin(raw)] += 1.0;
         self.total += 1.0;
         if self.total > MEMORY {
@@ -261,6 +269,7 @@ impl Tail {
         }
         if raw > self.threshold {
             self.seen += 1.0;
+            self.fitted.set(None);
             let excess = (raw - self.threshold) as f32;
             if self.excesses.len() < EXCESSES {
                 self.excesses.push(excess);
@@ -334,6 +343,9 @@ impl Tail {
 
     /// Shape and scale by probability-weighted moments; the shape is drawn to 0.2 with the weight of ten excesses.
     fn pareto(&self) -> (f64, f64) {
+        if let Some(fitted) = self.fitted.get() {
+            return fitted;
+        }
         let mut sorted: Vec<f64> = self.excesses.iter().map(|it| f64::from(*it)).collect();
         sorted.sort_by(f64::total_cmp);
         let n = sorted.len() as f64;
@@ -342,11 +354,17 @@ impl Tail {
             sorted.iter().enumerate().map(|(at, it)| it * (n - 1.0 - at as f64) / (n - 1.0).max(1.0)).sum::<f64>() / n;
         let fitted = 2.0 - mean / (mean - 2.0 * weighted).max(1e-9 * mean);
         let shape = ((fitted.clamp(-1.0, 2.0) * n + 0.2 * 10.0) / (n + 10.0)).clamp(-0.2, 0.8);
-        (shape, mean * (1.0 - shape))
+        let fitted = (shape, mean * (1.0 - shape));
+        self.fitted.set(Some(fitted));
+        fitted
     }
 }
 
 fn bin(raw: f64) -> usize {
+    // Most teach that nothing happened, and a logarithm costs more than all the rest.
+    if raw <= LEAST {
+        return 0;
+    }
     ((raw.max(1e-9).log2() - LOWEST) * PER_OCTAVE).clamp(0.0, BINS as f64 - 1.0) as usize
 }
 
@@ -408,6 +426,34 @@ mod tests {
     fn uniform(seed: &mut u64) -> f64 {
         *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((*seed >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    }
+
+    /// Learning as it reads, without a look at what can be left out.
+    fn learn_plainly(tail: &mut Tail, raw: f64) {
+        tail.fitted.set(None);
+        let raw = if raw.is_finite() { raw } else { f64::from(f32::MAX) };
+        let cut = raw.min(tail.largest_taught());
+        assert_eq!(bin(cut), ((cut.max(1e-9).log2() - LOWEST) * PER_OCTAVE).clamp(0.0, BINS as f64 - 1.0) as usize);
+        tail.learn(cut);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_left_out_changes_nothing(raws in proptest::collection::vec((0u8..10, -1.0f64..30.0), 0..900), seed: u64) {
+            let (mut tail, mut plain, mut seed) = (Tail::default(), Tail::default(), seed);
+            for (kind, raw) in raws {
+                let raw = match kind {
+                    0..6 => 0.0,
+                    6..9 => -uniform(&mut seed).ln(),
+                    _ => raw,
+                };
+                proptest::prop_assert_eq!(tail.score(raw), plain.score(raw));
+                tail.learn(raw);
+                learn_plainly(&mut plain, raw);
+            }
+            plain.fitted.set(tail.fitted.get());
+            proptest::prop_assert_eq!(format!("{tail:?}"), format!("{plain:?}"));
+        }
     }
 
     #[test]

@@ -12,16 +12,18 @@
 //! rule has no chance, only a severity, and counts with what that is worth. What is extraordinary, the pooled risks of all
 //! entities say, and the promise holds the rate.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use smallvec::SmallVec;
 use twox_hash::XxHash3_64;
 
+use super::door::{Door, Room};
 use super::gate::{day, round};
 use super::promise::{Budget, PER_DEVIATION, Rate, Tail};
-use super::{Detector, SCORE_MAX, Seen, Trip, restored, saved};
+use super::{Detector, Pressure, SCORE_MAX, Seen, Trip, restored, saved};
 use crate::limits;
 use crate::model::canonical::{Compare, canonical};
 use crate::model::{Because, Finding, List, Proof, RuleIndex, Severity, Span, Timestamp, Words};
@@ -46,20 +48,29 @@ pub struct Ledger {
     promise: Rate,
     quiet: Span,
     state: State,
+    bytes_max: usize,
 }
 
 #[derive(Default, Serialize, Deserialize)]
 struct State {
-    people: HashMap<String, Person>,
+    /// By the hash of the name. Names are chosen by strangers, so the table hashes once more, with a secret.
+    people: HashMap<u64, Person>,
+    /// What they take beyond their places.
+    heap: usize,
+    /// Who was told of, and when.
+    told: BTreeMap<u64, Timestamp>,
+    /// Ids of the rules that left traces, by their hashes.
+    rules: BTreeMap<u32, Box<str>>,
     tail: Tail,
     budget: Budget,
     swept: i64,
+    door: Door,
 }
 
+/// 64 bytes, and 24 for each trace beyond the second.
 #[derive(Default, Serialize, Deserialize)]
 struct Person {
-    traces: Vec<Trace>,
-    told: Option<Timestamp>,
+    traces: SmallVec<[Trace; TRACES_INLINE]>,
     /// The most that the day came to, for the tail.
     most: f64,
 }
@@ -67,13 +78,17 @@ struct Person {
 /// The strongest of one kind.
 #[derive(Clone, Serialize, Deserialize)]
 struct Trace {
-    kind: u32,
     at: Timestamp,
+    kind: u32,
+    rule: u32,
     decades: f32,
     /// Of an exact rule, which told of it by itself.
     exact: bool,
-    rule: String,
 }
+
+const TRACES_INLINE: usize = 2;
+/// With what tables that have just doubled take.
+const PERSON_BYTES: usize = 2 * (size_of::<Person>() + 9);
 
 /// Fainter traces count for nothing.
 const DECADES_MIN: f64 = 1.0;
@@ -89,7 +104,15 @@ const KINDS_MAX: usize = 8;
 
 impl Ledger {
     pub fn new(rule: RuleIndex, field: &str, half_life: Span, promise: Rate, quiet: Span) -> Ledger {
-        Ledger { rule, field: field.to_string(), half_life, promise, quiet, state: State::default() }
+        Ledger {
+            rule,
+            field: field.to_string(),
+            half_life,
+            promise,
+            quiet,
+            state: State::default(),
+            bytes_max: usize::MAX,
+        }
     }
 
     /// Takes a finding in; what the entity's traces come to, if that is worth an alert.
@@ -102,34 +125,65 @@ impl Ledger {
         }
         let place = origin.by.iter().position(|it| *it == self.field)?;
         let value = finding.entity().split(List::SEPARATOR).nth(place)?;
-        let key = canonical(value, *origin.compare.get(place)?).into_owned();
-        if !self.state.people.contains_key(&key) && self.state.people.len() >= limits::HABITS_MAX {
-            return None;
+        let key = XxHash3_64::oneshot(canonical(value, *origin.compare.get(place)?).as_bytes());
+        let State { people, heap, told, rules, door, tail, budget, .. } = &mut self.state;
+        if !people.contains_key(&key) {
+            let from = (now, source(finding));
+            let room = Room::of(self.bytes_max, self.bytes_max / 4, PERSON_BYTES, limits::HABITS_MAX);
+            // Whoever showed two things is nearer to an alert than who showed one a hundred times.
+            let visits = |it: &Person| if it.traces.len() < KINDS_MIN { 1 } else { 60 * it.traces.len() as u32 };
+            if !door.admits(from, key, people, room, visits, |it| *heap -= it.1.heap()) {
+                return None;
+            }
         }
-        let person = self.state.people.entry(key.clone()).or_default();
-        person.leave(
-            Trace {
-                kind: XxHash3_64::oneshot(origin.kind.as_bytes()) as u32,
-                at: now,
-                decades: worth(finding, origin) as f32,
-                exact: finding.score >= SCORE_MAX,
-                rule: origin.id.to_string(),
-            },
-            self.half_life,
-        );
+        let person = people.entry(key).or_default();
+        let rule = XxHash3_64::oneshot(origin.id.as_bytes()) as u32;
+        rules.entry(rule).or_insert_with(|| origin.id.into());
+        *heap -= person.heap();
+        // Who has no room for more keeps the strongest.
+        let most = if *heap < self.bytes_max / 4 { KINDS_MAX } else { TRACES_INLINE };
+        let trace = Trace {
+            at: now,
+            kind: XxHash3_64::oneshot(origin.kind.as_bytes()) as u32,
+            rule,
+            decades: worth(finding, origin) as f32,
+            exact: finding.score >= SCORE_MAX,
+        };
+        person.leave(trace, most, self.half_life);
+        *heap += person.heap();
         let (decades, kinds) = person.risk(now, self.half_life);
         person.most = person.most.max(decades);
-        let is_open = person.told.is_some_and(|it| now.since(it) < self.quiet);
+        let is_open = told.get(&key).is_some_and(|it| now.since(*it) < self.quiet);
         let small = |it: &Trace| !it.exact && it.now(now, self.half_life) >= SMALL_MIN;
         if kinds < KINDS_MIN || is_open || !person.traces.iter().any(small) {
             return None;
         }
-        let score = self.state.tail.score(decades / PER_DEVIATION);
-        if !self.state.budget.admits(score, self.promise, now) {
+        let score = tail.score(decades / PER_DEVIATION);
+        if !budget.admits(score, self.promise, now) {
             return None;
         }
-        person.told = Some(now);
-        Some(self.tell(&key, value, score, finding, sources))
+        told.insert(key, now);
+        let traces = person.traces.to_vec();
+        Some(self.tell(traces, value, score, finding, sources))
+    }
+
+    /// How many bytes it may remember.
+    pub fn limit(&mut self, bytes: u64) {
+        self.bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+
+    /// How many it does, at most.
+    pub fn bytes(&self) -> usize {
+        self.state.people.len() * PERSON_BYTES + self.state.heap + self.state.door.bytes()
+    }
+
+    pub fn is_strained(&self) -> bool {
+        self.state.door.is_strained()
+    }
+
+    /// That there are too many people, once.
+    pub fn pressure(&mut self, now: Timestamp) -> Option<Pressure> {
+        self.state.door.pressure(now)
     }
 
     pub fn save(&self) -> Vec<u8> {
@@ -157,34 +211,48 @@ impl Ledger {
         }
         self.state.swept = today;
         let (half_life, quiet) = (self.half_life, self.quiet);
-        let mut most = Vec::with_capacity(self.state.people.len());
-        self.state.people.retain(|_, person| {
-            let told = person.told.is_some_and(|it| now.since(it) < quiet);
+        let State { people, heap, told, rules, .. } = &mut self.state;
+        told.retain(|_, it| now.since(*it) < quiet);
+        let mut most = Vec::with_capacity(people.len());
+        let mut left = BTreeSet::new();
+        people.retain(|key, person| {
+            *heap -= person.heap();
             let high = std::mem::take(&mut person.most);
-            if !told && high > 0.0 {
+            if !told.contains_key(key) && high > 0.0 {
                 most.push(high);
             }
             person.traces.retain(|it| it.now(now, half_life) >= DECADES_MIN);
-            told || !person.traces.is_empty()
+            person.traces.shrink_to_fit();
+            left.extend(person.traces.iter().map(|it| it.rule));
+            *heap += person.heap();
+            told.contains_key(key) || !person.traces.is_empty()
         });
+        rules.retain(|it, _| left.contains(it));
         // Whose they were must not matter, for they come in the order of their hashes.
         most.sort_by(f64::total_cmp);
         most.into_iter().for_each(|it| self.state.tail.learn(it / PER_DEVIATION));
     }
 
-    fn tell(&self, key: &str, value: &str, score: f64, trigger: &Finding, sources: &[Arc<str>]) -> Finding {
+    fn tell(
+        &self,
+        mut traces: Vec<Trace>,
+        value: &str,
+        score: f64,
+        trigger: &Finding,
+        sources: &[Arc<str>],
+    ) -> Finding {
         let now = trigger.release;
-        let mut traces = self.state.people.get(key).map(|it| it.traces.clone()).unwrap_or_default();
+        let rule = |it: &Trace| self.state.rules.get(&it.rule).map_or("", |it| it);
         traces.retain(|it| it.now(now, self.half_life) >= DECADES_MIN);
-        traces.sort_by(|a, b| b.decades.total_cmp(&a.decades).then_with(|| a.rule.cmp(&b.rule)));
+        traces.sort_by(|a, b| b.decades.total_cmp(&a.decades).then_with(|| rule(a).cmp(rule(b))));
         let list: Vec<Value> = traces
             .iter()
             .map(|it| {
                 let now = it.now(now, self.half_life);
-                json!({"rule": it.rule, "at": it.at.to_string(), "decades": (f64::from(it.decades) * 10.0).round() / 10.0, "now": (now * 10.0).round() / 10.0})
+                json!({"rule": rule(it), "at": it.at.to_string(), "decades": (f64::from(it.decades) * 10.0).round() / 10.0, "now": (now * 10.0).round() / 10.0})
             })
             .collect();
-        let names: Vec<String> = traces.iter().map(|it| format!("{} ({})", it.rule, it.at)).collect();
+        let names: Vec<String> = traces.iter().map(|it| format!("{} ({})", rule(it), it.at)).collect();
         let mut because = serde_json::Map::new();
         because.insert("contributions".into(), list.into());
         because.insert("kinds".into(), traces.len().into());
@@ -212,6 +280,14 @@ impl Ledger {
     }
 }
 
+/// The source of the line that decided, where there is one.
+fn source(finding: &Finding) -> u16 {
+    match &finding.words {
+        Words::Hit(batch, hit) => batch.event_of(*hit).source,
+        Words::Entity(_) => 0,
+    }
+}
+
 /// How many decades a finding is worth: its own score, or what an expert gives its severity.
 fn worth(finding: &Finding, origin: &Origin<'_>) -> f64 {
     if finding.score < SCORE_MAX {
@@ -234,15 +310,21 @@ impl Trace {
 }
 
 impl Person {
-    /// Of each kind the strongest stays, as strong as it is now.
-    fn leave(&mut self, trace: Trace, half_life: Span) {
+    /// Bytes beyond its place; a function of what it holds.
+    fn heap(&self) -> usize {
+        if self.traces.len() > TRACES_INLINE { self.traces.len() * 2 * size_of::<Trace>() } else { 0 }
+    }
+
+    /// Of each kind the strongest stays, as strong as it is now; and of kinds at most so many.
+    fn leave(&mut self, trace: Trace, most: usize, half_life: Span) {
+        let now = trace.at;
         match self.traces.iter_mut().find(|it| it.kind == trace.kind) {
-            Some(old) if old.now(trace.at, half_life) <= f64::from(trace.decades) => *old = trace,
+            Some(old) if old.now(now, half_life) <= f64::from(trace.decades) => *old = trace,
             Some(_) => {}
             None => self.traces.push(trace),
         }
-        if self.traces.len() > KINDS_MAX {
-            let faintest = |it: &Trace| (it.now(self.traces[self.traces.len() - 1].at, half_life) * 1e6) as u64;
+        while self.traces.len() > most {
+            let faintest = |it: &Trace| (it.now(now, half_life) * 1e6) as u64;
             let index = (0..self.traces.len()).min_by_key(|it| (faintest(&self.traces[*it]), self.traces[*it].kind));
             index.map(|it| self.traces.remove(it));
         }

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::count::seconds;
-use super::door::{Door, Place, VISITS_MAX};
+use super::door::{Door, Room};
 use super::gate::{self, Gate, Map, alone, day, group};
 use super::habit::{Expected, Habit, WARM_UP};
 use super::promise::{Budget, PER_DEVIATION, Rate, Tail};
@@ -48,6 +48,8 @@ pub struct Rates {
 struct State {
     people: Map<Person>,
     groups: Map<Group>,
+    /// When who stands out, or did within a day, began to.
+    high: Map<Timestamp>,
     profiles: usize,
     swept: i64,
     /// `Drop`: whose bucket of that number is to be closed when it is over.
@@ -64,25 +66,30 @@ struct Group {
     high: Vec<Timestamp>,
 }
 
+/// 80 bytes, and a profile where it is worth that.
 #[derive(Serialize, Deserialize)]
 struct Person {
-    entity: Box<str>,
     group: u64,
-    partition: u8,
-    line_hash: u64,
     habit: Habit,
     /// The bucket being filled, and what is in it.
     bucket: i64,
     amount: f64,
     /// The largest bucket, slowly forgotten.
     most: f64,
-    /// When it last began to stand out.
-    high: Option<Timestamp>,
-    /// `Drop`: how low the last buckets were.
+    /// `Drop`: what is needed to speak of it when nothing comes.
+    feed: Option<Box<Feed>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Feed {
+    entity: Box<str>,
+    partition: u8,
+    line_hash: u64,
+    /// How low the last buckets were.
     run: Run,
-    /// `Drop`: the bucket before was low, and was told.
+    /// The bucket before was low, and was told.
     low: bool,
-    /// `Drop`: somebody will close its bucket.
+    /// Somebody will close its bucket.
     scheduled: bool,
 }
 
@@ -124,8 +131,10 @@ const DROP_EVENTS_MIN: f64 = 4.0;
 const DROP_WARM_UP: Span = Span::from_secs(2 * 86_400);
 /// After so many buckets without anything a habit has forgotten what was before.
 const EMPTY_MAX: i64 = 300;
-/// With its name, its place among those due, and what tables that have just doubled take.
-const PERSON_BYTES: usize = 2 * (size_of::<Person>() + 9) + 64;
+/// With what tables that have just doubled take.
+const PERSON_BYTES: usize = 2 * (size_of::<Person>() + 9);
+/// With its name, and its place among those due.
+const FEED_BYTES: usize = size_of::<Feed>() + 80;
 const PROFILE_BYTES: usize = 1600;
 const DAY: Span = Span::from_secs(86_400);
 const FORGET: Span = Span::from_secs(60 * 86_400);
@@ -156,6 +165,10 @@ impl Settings {
 
     fn second(&self, bucket: i64) -> i64 {
         self.start(bucket).micros().div_euclid(1_000_000)
+    }
+
+    fn person_bytes(&self) -> usize {
+        PERSON_BYTES + if self.down { FEED_BYTES } else { 0 }
     }
 
     fn warm_up(&self) -> u32 {
@@ -197,7 +210,7 @@ impl Rates {
         let off = value - expected.value;
         let deviations = if settings.down { -off } else { off } / expected.deviation;
         let raw = match (settings.field.is_empty(), settings.down) {
-            (true, true) => person.run.with(deviations).raw(),
+            (true, true) => person.run().with(deviations).raw(),
             (true, false) => deviations,
             (false, _) => {
                 // Of n buckets one is the largest, and few peers ever have so much.
@@ -215,14 +228,14 @@ impl Rates {
         settings: &Settings,
         gate: &mut Gate,
         groups: &mut Map<Group>,
-        profiles: &mut usize,
+        (profiles, profiles_max): (&mut usize, usize),
         key: u64,
         person: &mut Person,
         next: i64,
     ) {
         let floor = settings.floor();
         // What was told is no part of what is usual.
-        let told = person.low || gate.is_told(key, settings.start(person.bucket));
+        let told = person.feed.as_ref().is_some_and(|it| it.low) || gate.is_told(key, settings.start(person.bucket));
         let judged = Rates::judge(settings, groups, person, 1.0);
         if let Some(judged) = judged.filter(|it| it.deviations > 0.0 && !told) {
             gate.learn(judged.raw, settings.start(next));
@@ -251,12 +264,7 @@ impl Rates {
         let busy = person.habit.buckets >= WARM_UP
             && person.habit.expect(settings.second(next), floor).value >= settings.transformed(DROP_EVENTS_MIN);
         let short = settings.bucket.micros() <= 3_600_000_000;
-        if busy
-            && short
-            && settings.field.is_empty()
-            && !person.habit.has_profile()
-            && *profiles < limits::HABIT_PROFILES_MAX
-        {
+        if busy && short && settings.field.is_empty() && !person.habit.has_profile() && *profiles < profiles_max {
             person.habit.add_profile(24, 168);
             *profiles += 1;
         }
@@ -270,7 +278,7 @@ impl Rates {
         self.state.swept = today;
         self.gate.sweep(now);
         let settings = &self.settings;
-        let State { people, groups, profiles, .. } = &mut self.state;
+        let State { people, groups, profiles, high, .. } = &mut self.state;
         people.retain(|_, person| {
             let stays = now.since(settings.start(person.bucket)) < FORGET;
             *profiles -= usize::from(!stays && person.habit.has_profile());
@@ -280,6 +288,7 @@ impl Rates {
             stays
         });
         groups.retain(|_, it| it.people > 0);
+        high.retain(|_, it| now.since(*it) < DAY);
     }
 
     /// Takes the hit in. Whose bucket it is in, if it is known.
@@ -289,73 +298,68 @@ impl Rates {
         let key = seen.hit.entity_hash;
         if !state.people.contains_key(&key) {
             let State { people, groups, door, profiles, .. } = &mut *state;
-            let most = limits::HABITS_MAX.min(*bytes_max / 2 / PERSON_BYTES).max(1);
-            let all = || people.iter().map(|(key, it)| (it.habit.buckets.min(VISITS_MAX), *key)).collect();
-            match door.knock(seen, people.len(), most, *bytes_max / 4, all) {
-                Place::Free => {}
-                Place::None => return None,
-                Place::Of(leaving) => {
-                    for left in leaving.iter().filter_map(|it| people.remove(it)) {
-                        *profiles -= usize::from(left.habit.has_profile());
-                        if let Some(group) = groups.get_mut(&left.group) {
-                            group.people = group.people.saturating_sub(1);
-                        }
-                    }
+            let people_max = limits::HABITS_MAX.min(*bytes_max / 2 / settings.person_bytes()).max(1);
+            let room = Room { people_max, sketch_bytes: *bytes_max / 4 };
+            let leave = |(_, left): (u64, Person)| {
+                *profiles -= usize::from(left.habit.has_profile());
+                if let Some(group) = groups.get_mut(&left.group) {
+                    group.people = group.people.saturating_sub(1);
                 }
+            };
+            if !door.admits(seen.from(), key, people, room, |it| it.habit.buckets, leave) {
+                return None;
             }
             let peers = (!settings.peers.is_empty()).then_some(usize::from(!settings.field.is_empty()));
             let group = group(seen, peers);
             gate.begin(group, seen.hit.release);
             state.groups.entry(group).or_default().people += 1;
-            let person = Person {
-                entity: seen.entity().into(),
-                group,
-                partition: seen.hit.partition,
-                line_hash: 0,
-                habit: Habit::default(),
-                bucket: number,
-                amount: 0.0,
-                most: 0.0,
-                high: None,
-                run: Run::default(),
-                low: false,
-                scheduled: false,
-            };
+            let feed = settings.down.then(|| Box::new(Feed::new(seen)));
+            let habit = Habit::default();
+            let person = Person { group, habit, bucket: number, amount: 0.0, most: 0.0, feed };
             state.people.insert(key, person);
         }
         let person = state.people.get_mut(&key)?;
         if number > person.bucket {
-            Rates::close(settings, gate, &mut state.groups, &mut state.profiles, key, person, number);
+            let profiles = (&mut state.profiles, profiles_max(*bytes_max));
+            Rates::close(settings, gate, &mut state.groups, profiles, key, person, number);
         }
         // A late event counts where it can still be seen: who delays his lines must not be hidden by that.
         person.amount += amount;
-        person.line_hash = seen.hit.line_hash;
-        if settings.down && !person.scheduled {
-            person.scheduled = true;
-            state.due.entry(person.bucket).or_default().push(key);
+        if let Some(feed) = &mut person.feed {
+            feed.line_hash = seen.hit.line_hash;
+            if !feed.scheduled {
+                feed.scheduled = true;
+                state.due.entry(person.bucket).or_default().push(key);
+            }
         }
         Some(key)
     }
 
     fn close_all(&mut self, bucket: i64, keys: Vec<u64>, found: &mut Vec<Lapse>) {
         // The order decides who may spend the budget, so it must not depend on how keys are hashed.
-        let mut keys: Vec<(Box<str>, u64)> =
-            keys.into_iter().filter_map(|it| Some((self.state.people.get(&it)?.entity.clone(), it))).collect();
+        let mut keys: Vec<(Box<str>, u64)> = keys
+            .into_iter()
+            .filter_map(|it| Some((self.state.people.get(&it)?.feed.as_ref()?.entity.clone(), it)))
+            .collect();
         keys.sort();
         let left = self.left(bucket, &keys);
         for (_, key) in keys {
-            let Rates { settings, state, gate, .. } = self;
+            let Rates { settings, state, gate, bytes_max } = self;
             let Some(person) = state.people.get_mut(&key) else { continue };
             if person.bucket == bucket {
                 let judged = Rates::judge(settings, &state.groups, person, left.get(&key).copied().unwrap_or(1.0));
-                person.run = judged.as_ref().map_or(Run::default(), |it| person.run.with(it.deviations));
+                let run = judged.as_ref().map_or(Run::default(), |it| person.run().with(it.deviations));
+                person.feed.iter_mut().for_each(|it| it.run = run);
                 found.extend(judged.and_then(|it| low(settings, gate, key, person, &it)));
-                Rates::close(settings, gate, &mut state.groups, &mut state.profiles, key, person, bucket + 1);
+                let profiles = (&mut state.profiles, profiles_max(*bytes_max));
+                Rates::close(settings, gate, &mut state.groups, profiles, key, person, bucket + 1);
             }
             let second = settings.second(person.bucket);
             let missed = person.habit.expect(second, settings.floor()).value >= settings.transformed(DROP_EVENTS_MIN);
-            person.scheduled = missed || person.low || person.habit.has_profile();
-            if person.scheduled {
+            let has_profile = person.habit.has_profile();
+            let Some(feed) = &mut person.feed else { continue };
+            feed.scheduled = missed || feed.low || has_profile;
+            if feed.scheduled {
                 state.due.entry(person.bucket).or_default().push(key);
             }
         }
@@ -385,11 +389,11 @@ impl Rates {
     }
 
     /// How alone the person is in standing out.
-    fn alone(groups: &mut Map<Group>, person: &mut Person, now: Timestamp) -> f64 {
-        let Some(group) = groups.get_mut(&person.group) else { return 1.0 };
+    fn alone(state: &mut State, key: u64, group: u64, now: Timestamp) -> f64 {
+        let Some(group) = state.groups.get_mut(&group) else { return 1.0 };
         group.high.retain(|it| now.since(*it) < DAY);
-        if person.high.is_none_or(|it| now.since(it) >= DAY) {
-            person.high = Some(now);
+        if state.high.get(&key).is_none_or(|it| now.since(*it) >= DAY) {
+            state.high.insert(key, now);
             if group.high.len() < limits::HIGH_MAX {
                 group.high.push(now);
             }
@@ -398,31 +402,53 @@ impl Rates {
     }
 }
 
+impl Person {
+    fn run(&self) -> Run {
+        self.feed.as_ref().map_or(Run::default(), |it| it.run)
+    }
+}
+
+impl Feed {
+    fn new(seen: &Seen<'_>) -> Feed {
+        let (entity, partition) = (seen.entity().into(), seen.hit.partition);
+        Feed { entity, partition, line_hash: 0, run: Run::default(), low: false, scheduled: false }
+    }
+}
+
+/// How many may have a profile.
+fn profiles_max(bytes_max: usize) -> usize {
+    limits::HABIT_PROFILES_MAX.min(bytes_max / 4 / PROFILE_BYTES)
+}
+
 /// What a closed bucket of `Drop` has to say.
 fn low(settings: &Settings, gate: &mut Gate, key: u64, person: &mut Person, judged: &Judged) -> Option<Lapse> {
     let end = settings.start(person.bucket + 1);
-    let lapse = |person: &Person, trip, over| Lapse {
+    let run = person.run();
+    let lapse = |feed: &Feed, trip, over| Lapse {
         due: end,
-        entity: person.entity.clone(),
-        partition: person.partition,
-        line_hash: person.line_hash,
+        entity: feed.entity.clone(),
+        partition: feed.partition,
+        line_hash: feed.line_hash,
         trip,
         over,
         kept_back: false,
     };
     let usual = settings.amount(judged.expected.value);
-    if person.run.raw() < DEVIATIONS_MIN || judged.deviations < RUN_MIN || usual < DROP_EVENTS_MIN {
-        let over = std::mem::take(&mut person.low);
-        return over.then(|| lapse(person, Trip::exact(1, end, Vec::new()), true));
+    if run.raw() < DEVIATIONS_MIN || judged.deviations < RUN_MIN || usual < DROP_EVENTS_MIN {
+        let feed = person.feed.as_mut()?;
+        let over = std::mem::take(&mut feed.low);
+        return over.then(|| lapse(feed, Trip::exact(1, end, Vec::new()), true));
     }
-    let score = gate.score(person.run.raw());
-    let told = lapse(person, gate::with_rarity(tell(settings, person, judged, score, Vec::new())), false);
+    let score = gate.score(run.raw());
+    let trip = gate::with_rarity(tell(settings, person, judged, score, Vec::new()));
+    let feed = person.feed.as_mut()?;
+    let told = lapse(feed, trip, false);
     // While it lasts, it is the same alert and costs nothing more.
-    if person.low {
+    if feed.low {
         return Some(told);
     }
     let told = (score > Budget::LEAST).then(|| gate.tell_lapse(key, person.group, told))?;
-    person.low = !told.kept_back;
+    feed.low = !told.kept_back;
     Some(told)
 }
 
@@ -487,7 +513,9 @@ impl Detector for Rates {
         if !large {
             return;
         }
-        judged.raw *= 0.5 + 0.5 * Rates::alone(&mut state.groups, person, seen.time());
+        let group = person.group;
+        judged.raw *= 0.5 + 0.5 * Rates::alone(state, key, group, seen.time());
+        let Some(person) = state.people.get(&key) else { return };
         let score = gate.score(judged.raw);
         if score > Budget::LEAST {
             let trip = tell(settings, person, &judged, score, vec![seen.mark]);
@@ -528,7 +556,7 @@ impl Detector for Rates {
 
     fn bytes(&self) -> usize {
         let State { people, profiles, door, .. } = &self.state;
-        people.len() * PERSON_BYTES + profiles * PROFILE_BYTES + door.bytes()
+        people.len() * self.settings.person_bytes() + profiles * PROFILE_BYTES + door.bytes()
     }
 
     fn limit(&mut self, bytes: u64) {

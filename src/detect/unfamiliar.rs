@@ -15,14 +15,17 @@
 //!
 //! `whose` lets an alert be about more than whose habits are learned: a user *and* the address that used his name.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use twox_hash::XxHash3_64;
 
+use super::door::{Door, Room};
 use super::gate::{Gate, Map, day, group, round};
 use super::promise::{Budget, PER_DEVIATION, Rate};
-use super::{Detector, Lapse, Number, Seen, Trip, brief, called};
+use super::{Detector, Lapse, Number, Pressure, Seen, Trip, brief, called};
 use crate::limits;
 use crate::model::{Span, Timestamp};
 
@@ -41,19 +44,27 @@ pub struct Unfamiliar {
     settings: Settings,
     /// For each field, its aspect.
     aspects: Vec<usize>,
+    /// So many aspects must be new.
+    aspects_min: usize,
     gate: Gate,
     state: State,
+    bytes_max: usize,
+    /// Everything is looked at as if something might be new.
+    #[cfg(test)]
+    plain: bool,
 }
 
 #[derive(Default, Serialize, Deserialize)]
 struct State {
     people: Map<Person>,
     groups: Map<Group>,
-    values: usize,
+    /// What they take beyond their places.
+    heap: usize,
     swept: i64,
+    door: Door,
 }
 
-/// 80 bytes, and 8 for each value.
+/// 72 bytes, and 8 for each value beyond the fourth.
 #[derive(Serialize, Deserialize)]
 struct Person {
     group: u64,
@@ -63,7 +74,8 @@ struct Person {
     /// Decayed: events, and how many of them showed something new.
     events: f32,
     firsts: f32,
-    values: Vec<Value>,
+    /// Sorted by hash.
+    values: SmallVec<[Value; VALUES_INLINE]>,
 }
 
 /// Days since 1970. The hash is of the field and its value.
@@ -90,9 +102,16 @@ const HALF_LIFE_DAYS: f32 = 30.0;
 /// Of the aspects that a rule looks at, so many must be new.
 const ASPECTS_MIN: usize = 2;
 
+const VALUES_INLINE: usize = 4;
+/// In the group's count, with what tables that have just doubled take.
+const COUNT_BYTES: usize = 2 * (size_of::<(u64, u32)>() + 1);
+const PERSON_BYTES: usize = 2 * (size_of::<Person>() + 9) + VALUES_INLINE * COUNT_BYTES;
+/// Each beyond the fourth.
+const VALUE_BYTES: usize = 2 * size_of::<Value>() + COUNT_BYTES;
+
 /// What an event shows.
 struct Shown {
-    new: Vec<New>,
+    new: SmallVec<[New; VALUES_INLINE]>,
     /// That this person shows something new.
     chance: f64,
     peers: u32,
@@ -110,9 +129,19 @@ impl Unfamiliar {
     pub fn new(settings: Settings) -> Unfamiliar {
         let first = |it: &str| it.split('.').next().unwrap_or_default().to_string();
         let names: Vec<String> = settings.fields.iter().map(|it| first(it)).collect();
-        let aspects = names.iter().map(|it| names.iter().position(|name| name == it).unwrap_or_default()).collect();
+        let aspects: Vec<usize> =
+            names.iter().map(|it| names.iter().position(|name| name == it).unwrap_or_default()).collect();
         let gate = Gate::new(settings.promise, settings.quiet);
-        Unfamiliar { aspects, gate, settings, state: State::default() }
+        Unfamiliar {
+            aspects_min: ASPECTS_MIN.min(aspects.iter().collect::<BTreeSet<_>>().len()),
+            aspects,
+            gate,
+            settings,
+            state: State::default(),
+            bytes_max: usize::MAX,
+            #[cfg(test)]
+            plain: false,
+        }
     }
 
     fn sweep(&mut self, now: Timestamp) {
@@ -122,13 +151,11 @@ impl Unfamiliar {
         }
         self.state.swept = today;
         self.gate.sweep(now);
-        let State { people, groups, values, .. } = &mut self.state;
+        let State { people, groups, heap, .. } = &mut self.state;
         people.retain(|_, person| {
             let stays = i64::from(person.last) + i64::from(FORGET_DAYS) > today;
-            if !stays && let Some(group) = groups.get_mut(&person.group) {
-                person.values.iter().for_each(|it| group.lose(it.hash));
-                group.people = group.people.saturating_sub(1);
-                *values -= person.values.len();
+            if !stays {
+                person.leave(groups, heap);
             }
             stays
         });
@@ -140,7 +167,10 @@ impl Unfamiliar {
             return seen.hit.entity_hash;
         }
         let place = self.settings.fields.len() + usize::from(!self.settings.peers.is_empty());
-        XxHash3_64::oneshot(seen.text(place).unwrap_or_default().to_lowercase().as_bytes())
+        let text = seen.text(place).unwrap_or_default();
+        let is_lower = text.bytes().all(|it| it.is_ascii() && !it.is_ascii_uppercase());
+        let text = if is_lower { text } else { Cow::Owned(text.to_lowercase()) };
+        XxHash3_64::oneshot(text.as_bytes())
     }
 
     /// Takes the event in. What was new about it, if the person is known for long enough.
@@ -148,65 +178,86 @@ impl Unfamiliar {
         let key = self.key(seen);
         let time = seen.time();
         let today = u16::try_from(day(time).clamp(0, i64::from(u16::MAX))).unwrap_or(u16::MAX);
-        let State { people, groups, values, .. } = &mut self.state;
-        if !people.contains_key(&key) && people.len() >= limits::FIRSTS_PEOPLE_MAX {
-            return None;
-        }
-        let person = people.entry(key).or_insert_with(|| {
-            groups.entry(group).or_default().people += 1;
-            self.gate.begin(group, seen.hit.release);
-            Person { group, first: time, last: today, faded: today, events: 0.0, firsts: 0.0, values: Vec::new() }
-        });
-        let known_by = groups.entry(person.group).or_default();
+        let State { people, groups, heap, door, .. } = &mut self.state;
+        let person = match people.get_mut(&key) {
+            Some(person) => person,
+            None => {
+                let room = Room::of(self.bytes_max, self.bytes_max / 4, PERSON_BYTES, limits::FIRSTS_PEOPLE_MAX);
+                let visits = |it: &Person| it.events as u32;
+                if !door.admits(seen.from(), key, people, room, visits, |it| it.1.leave(groups, heap)) {
+                    return None;
+                }
+                groups.entry(group).or_default().people += 1;
+                self.gate.begin(group, seen.hit.release);
+                people.entry(key).or_insert(Person::new(group, time, today))
+            }
+        };
         person.first = person.first.min(time);
         person.last = person.last.max(today);
         person.fade(today);
-        let learned_at = day(person.first.plus(self.settings.learn));
-        let learned = time >= person.first.plus(self.settings.learn) && person.events >= EVENTS_MIN;
+        let learned_at = person.first.plus(self.settings.learn);
+        let learned = time >= learned_at && person.events >= EVENTS_MIN;
+        let learned_at = day(learned_at);
         let chance = f64::from((person.firsts + 0.5) / (person.events + 1.0)).min(1.0);
-        let alike = match self.settings.fields.len() {
-            1 => known_by.fewest(&person.values).min(known_by.people),
-            _ => known_by.people,
+        let values: SmallVec<[(usize, u32); VALUES_INLINE]> = (0..self.settings.fields.len())
+            .filter_map(|it| Some((it, XxHash3_64::oneshot_with_seed(it as u64, seen.text(it)?.as_bytes()) as u32)))
+            .collect();
+        let mut shown = Shown { new: SmallVec::new(), chance, peers: 0, alike: 0 };
+        #[cfg(test)]
+        let is_short = !self.plain;
+        #[cfg(not(test))]
+        let is_short = true;
+        // Nearly always nothing is new, and then nobody's peers matter.
+        if is_short && person.knows(&values, today, learned_at) {
+            person.events += 1.0;
+            return learned.then_some(shown);
+        }
+        let known_by = groups.entry(person.group).or_default();
+        shown.peers = known_by.people - 1;
+        shown.alike = match self.settings.fields.len() {
+            1 => known_by.fewest(&person.values).min(known_by.people) - 1,
+            _ => shown.peers,
         };
-        let mut new = Vec::new();
-        for field in 0..self.settings.fields.len() {
-            let Some(value) = seen.text(field) else { continue };
-            let hash = XxHash3_64::oneshot_with_seed(field as u64, value.as_bytes()) as u32;
+        *heap -= person.heap();
+        // Who has no room for more forgets the oldest, but not what one event shows.
+        let is_full = *heap + (VALUES_INLINE + values.len()) * VALUE_BYTES > self.bytes_max / 4;
+        let values_max = if is_full { VALUES_INLINE.max(values.len()) } else { usize::MAX };
+        for (field, hash) in values {
             let place = person.values.binary_search_by_key(&hash, |it| it.hash);
             let is_known = place.is_ok_and(|it| person.values[it].is_known(today, learned_at));
             if !is_known {
                 let with = known_by.values.get(&u64::from(hash)).copied().unwrap_or_default();
-                new.push(New { field, peers_with: with - u32::from(place.is_ok()) });
+                shown.new.push(New { field, peers_with: with - u32::from(place.is_ok()) });
             }
             match place {
                 Ok(place) => person.values[place].show(today),
-                Err(place) => {
-                    person.values.insert(place, Value { hash, first: today, last: today });
-                    *known_by.values.entry(u64::from(hash)).or_default() += 1;
-                    *values += 1;
-                    *values -= person.keep_few(known_by);
+                Err(_) => {
+                    person.keep_less(values_max, known_by);
+                    person.add(Value { hash, first: today, last: today }, known_by);
                 }
             }
         }
-        person.firsts += if new.is_empty() || person.events == 0.0 { 0.0 } else { 1.0 };
+        *heap += person.heap();
+        person.firsts += if shown.new.is_empty() || person.events == 0.0 { 0.0 } else { 1.0 };
         person.events += 1.0;
-        learned.then_some(Shown { new, chance, peers: known_by.people - 1, alike: alike - 1 })
+        learned.then_some(shown)
     }
 
     /// Decades of surprise.
     fn surprise(&self, shown: &Shown) -> f64 {
+        let is_strange = |aspect: &usize| shown.new.iter().any(|it| self.aspects[it.field] == *aspect);
+        if (0..self.aspects.len()).filter(is_strange).count() < self.aspects_min {
+            return 0.0;
+        }
         let rarity = |it: &New| -((f64::from(it.peers_with) + 0.5) / (f64::from(shown.alike) + 1.0)).min(1.0).log10();
         let mut sum = -shown.chance.log10();
-        let mut strange = 0;
         for aspect in 0..self.aspects.len() {
-            let mut rarities: Vec<f64> =
+            let mut rarities: SmallVec<[f64; VALUES_INLINE]> =
                 shown.new.iter().filter(|it| self.aspects[it.field] == aspect).map(&rarity).collect();
             rarities.sort_by(|a, b| b.total_cmp(a));
-            strange += usize::from(!rarities.is_empty());
             sum += rarities.iter().zip([1.0, 0.5, 0.25]).map(|(it, weight)| it * weight).sum::<f64>();
         }
-        let wanted = ASPECTS_MIN.min(self.aspects.iter().collect::<BTreeSet<_>>().len());
-        if strange < wanted { 0.0 } else { sum }
+        sum
     }
 
     fn tell(&self, seen: &Seen<'_>, shown: &Shown, score: f64) -> Trip {
@@ -260,6 +311,24 @@ impl Value {
 }
 
 impl Person {
+    fn new(group: u64, time: Timestamp, today: u16) -> Person {
+        Person { group, first: time, last: today, faded: today, events: 0.0, firsts: 0.0, values: SmallVec::new() }
+    }
+
+    /// Bytes beyond its place; a function of what it holds.
+    fn heap(&self) -> usize {
+        let len = self.values.len();
+        if len > VALUES_INLINE { len * VALUE_BYTES } else { 0 }
+    }
+
+    fn leave(&self, groups: &mut Map<Group>, heap: &mut usize) {
+        *heap -= self.heap();
+        if let Some(group) = groups.get_mut(&self.group) {
+            self.values.iter().for_each(|it| group.lose(it.hash));
+            group.people = group.people.saturating_sub(1);
+        }
+    }
+
     fn fade(&mut self, today: u16) {
         if today > self.faded {
             let factor = 0.5f32.powf(f32::from(today - self.faded) / HALF_LIFE_DAYS);
@@ -269,20 +338,39 @@ impl Person {
         }
     }
 
-    /// Forgets the values not seen for longest, all of one day together, so that their order does not matter. Says how many.
-    fn keep_few(&mut self, group: &mut Group) -> usize {
-        if self.values.len() <= limits::UNFAMILIAR_VALUES_EACH_MAX {
-            return 0;
-        }
-        let oldest = self.values.iter().map(|it| it.last).min().unwrap_or(0);
-        let before = self.values.len();
-        self.values.retain(|it| {
-            if it.last == oldest {
-                group.lose(it.hash);
+    /// Whether it knows all of them; then it has seen them again.
+    fn knows(&mut self, values: &[(usize, u32)], today: u16, learned_at: i64) -> bool {
+        let mut places: SmallVec<[u8; 2 * VALUES_INLINE]> = SmallVec::new();
+        for (_, hash) in values {
+            match self.values.iter().position(|it| it.hash == *hash) {
+                Some(place) if self.values[place].is_known(today, learned_at) => places.push(place as u8),
+                Some(_) | None => return false,
             }
-            it.last != oldest
-        });
-        before - self.values.len()
+        }
+        places.iter().for_each(|it| self.values[usize::from(*it)].show(today));
+        true
+    }
+
+    /// Learns a value. Too many: forgets those not seen for longest, all of one day together, so that their order does not
+    /// matter.
+    fn add(&mut self, value: Value, group: &mut Group) {
+        let place = self.values.partition_point(|it| it.hash < value.hash);
+        self.values.insert(place, value);
+        *group.values.entry(u64::from(value.hash)).or_default() += 1;
+        if self.values.len() > limits::UNFAMILIAR_VALUES_EACH_MAX {
+            let oldest = self.values.iter().map(|it| it.last).min().unwrap_or(0);
+            self.values.iter().filter(|it| it.last == oldest).for_each(|it| group.lose(it.hash));
+            self.values.retain(|it| it.last != oldest);
+        }
+    }
+
+    /// Makes room for one value, so that it has at most so many.
+    fn keep_less(&mut self, most: usize, group: &mut Group) {
+        while self.values.len() >= most {
+            let oldest = (0..self.values.len()).min_by_key(|it| (self.values[*it].last, self.values[*it].hash));
+            let Some(oldest) = oldest else { return };
+            group.lose(self.values.remove(oldest).hash);
+        }
     }
 }
 
@@ -339,6 +427,22 @@ impl Detector for Unfamiliar {
         self.state.people.len()
     }
 
+    fn bytes(&self) -> usize {
+        self.state.people.len() * PERSON_BYTES + self.state.heap + self.state.door.bytes()
+    }
+
+    fn limit(&mut self, bytes: u64) {
+        self.bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+
+    fn is_strained(&self) -> bool {
+        self.state.door.is_strained()
+    }
+
+    fn pressures(&mut self, now: Timestamp, each: &mut dyn FnMut(Pressure)) {
+        self.state.door.pressure(now).into_iter().for_each(each);
+    }
+
     fn looks_back(&self) -> bool {
         false
     }
@@ -347,6 +451,7 @@ impl Detector for Unfamiliar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::saved;
     use crate::detect::testing::{Event, told};
 
     const DAY: i64 = 86_400;
@@ -397,7 +502,38 @@ mod tests {
         }
         let person = detector.state.people.values().next().unwrap();
         assert!(person.values.len() <= limits::UNFAMILIAR_VALUES_EACH_MAX);
-        assert_eq!(detector.state.values, person.values.len());
+        assert_eq!(detector.state.heap, person.heap());
         assert!(size_of::<Person>() + limits::UNFAMILIAR_VALUES_EACH_MAX * size_of::<Value>() <= 272);
+    }
+
+    proptest::proptest! {
+        /// The short way for what is known gives what the long way gives.
+        #[test]
+        fn the_short_way_changes_nothing(
+            events in proptest::collection::vec((0i64..60, 0u8..4, 0u8..3, 0u8..3, 0u8..4), 1..300), late in 0usize..20,
+        ) {
+            let mut at = 0;
+            let mut events: Vec<Event> = events
+                .iter()
+                .map(|(hours, who, country, network, device)| {
+                    at += hours * 3600;
+                    Event::of(at, &format!("user{who}"), &format!("{country}|{network}|{device}"))
+                })
+                .collect();
+            if let Some(event) = events.get_mut(late) {
+                event.time = event.time.minus(Span::from_secs(9 * DAY));
+            }
+            let run = |plain: bool| {
+                let mut detector = Unfamiliar { plain, ..unfamiliar() };
+                let (mut trips, mut lapses) = (Vec::new(), Vec::new());
+                for (number, event) in events.iter().enumerate() {
+                    crate::detect::testing::feed(&mut detector, event, number as u64, &mut trips, &mut lapses);
+                }
+                let mut people: Vec<_> = detector.state.people.iter().map(|it| format!("{:?}", saved(&it))).collect();
+                people.sort();
+                (format!("{trips:?}{lapses:?}"), people, detector.state.heap)
+            };
+            proptest::prop_assert_eq!(run(false), run(true));
+        }
     }
 }

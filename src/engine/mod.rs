@@ -144,6 +144,7 @@ impl Engine {
         self.memory = memory;
         self.shares = Shares::of(memory, &self.set);
         self.shards.iter_mut().for_each(|it| it.limit(&self.shares));
+        self.ledgers.iter_mut().for_each(|it| it.limit(self.shares.rules[it.rule().index()]));
         self.desk.limit(self.shares.open);
     }
 
@@ -422,6 +423,11 @@ impl Engine {
             self.desk.advance(alert.opened_at, told);
             told.push(alert);
         }
+        for ledger in &mut self.ledgers {
+            let pressure = ledger.pressure(now);
+            found.pressures.extend(pressure.map(|it| (ledger.rule().index(), it)));
+        }
+        self.watch.note(&mut found.pressures);
         self.desk.advance(now, told);
         self.keep_to_oneself(first, told);
     }
@@ -468,8 +474,9 @@ impl Engine {
     /// For each rule in order of id: how many bytes it remembers, and whether it goes by estimates.
     pub fn memory_by_rule(&self) -> impl Iterator<Item = (&str, usize, bool)> {
         self.set.rules.iter().enumerate().map(|(number, rule)| {
-            let bytes = self.shards.iter().map(|it| it.bytes(number)).sum();
-            let strained = self.shards.iter().any(|it| it.is_strained(number));
+            let ledger = || self.ledgers.iter().filter(|it| it.rule().index() == number);
+            let bytes = self.shards.iter().map(|it| it.bytes(number)).chain(ledger().map(Ledger::bytes)).sum();
+            let strained = self.shards.iter().any(|it| it.is_strained(number)) || ledger().any(Ledger::is_strained);
             (rule.rule.id.as_str(), bytes, strained)
         })
     }
