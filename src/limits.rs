@@ -58,6 +58,9 @@ pub const PARTITIONS: usize = 128;
 pub const VALUE_BYTES_MAX: usize = 4096;
 /// Events that must agree before a jump of more than a day moves a source's clock in a replay.
 pub const JUMP_CONFIRMATIONS: u64 = 16;
+/// Events of one shape and meaning that are taken to all rules before it is asked whether any rule could want one: the
+/// question costs as much as some hundred events, and a stranger can think up shapes.
+pub const EVENTS_BEFORE_IDLE: u16 = 64;
 /// Bytes of lines handed to a front at once.
 pub const BATCH_BYTES: usize = 256 << 10;
 /// A log that runs newest first is held whole to be read from its end. More: it is read as it stands, and the summary says so.

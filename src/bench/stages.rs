@@ -81,7 +81,7 @@ impl<'a> Work<'a> {
         Work {
             setup,
             stage,
-            reader: Reader::new(setup.set.clone(), setup.enricher()),
+            reader: Reader::for_rules(setup.set.clone(), setup.enricher()),
             front: setup.front(),
             engine,
             judged: Judged::default(),
@@ -103,6 +103,9 @@ impl<'a> Work<'a> {
                 for line in lines.lines() {
                     let _ = reader.read(line.text, reading, reference, &mut |read, _| {
                         matched.clear();
+                        if read.idle {
+                            return;
+                        }
                         set.matcher.matches(read.event, scratch, matched);
                     });
                 }

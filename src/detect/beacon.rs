@@ -51,7 +51,7 @@ struct Pair {
     logs: f32,
     /// The run was judged, and the tail knows of it.
     judged: bool,
-    #[expect(clippy::box_collection, reason = "most have none, and a place in the table is dear")]
+    #[expect(clippy::box_collection, reason = "most have none, and that costs one word instead of three")]
     marks: Option<Box<Vec<Mark>>>,
 }
 

@@ -51,7 +51,7 @@ struct State {
 struct Person {
     /// When each value was first seen in the last day.
     values: SmallVec<[Value; VALUES_INLINE]>,
-    #[expect(clippy::box_collection, reason = "most have none, and a place in the table is dear")]
+    #[expect(clippy::box_collection, reason = "most have none, and that costs one word instead of three")]
     marks: Option<Box<Vec<Mark>>>,
     /// The most that the last day had.
     most: f32,

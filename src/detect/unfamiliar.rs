@@ -214,10 +214,11 @@ impl Unfamiliar {
         }
         let known_by = groups.entry(person.group).or_default();
         shown.peers = known_by.people - 1;
-        shown.alike = match self.settings.fields.len() {
-            1 => known_by.fewest(&person.values).min(known_by.people) - 1,
-            _ => shown.peers,
+        let alike = match self.settings.fields.len() {
+            1 => known_by.fewest(&person.values).min(known_by.people),
+            _ => known_by.people,
         };
+        shown.alike = alike - 1;
         *heap -= person.heap();
         // Who has no room for more forgets the oldest, but not what one event shows.
         let is_full = *heap + (VALUES_INLINE + values.len()) * VALUE_BYTES > self.bytes_max / 4;

@@ -18,8 +18,8 @@ use crate::limits;
 use crate::matcher::Scratch;
 use crate::model::canonical::canonical_into;
 use crate::model::{
-    Carried, Event, EventBuf, FieldId, HitBatch, HitEvent, HitRule, List, Place, RuleIndex, Slot, TextRange, Timestamp,
-    Value, Zone, json, text,
+    Carried, Event, EventBuf, FieldId, HitBatch, HitEvent, HitRule, List, Outline, Place, RuleIndex, Slot, TextRange,
+    Timestamp, Value, Zone, json, text,
 };
 use crate::schema::{Arrival, Memo, SchemaIndex};
 use crate::source::batch::LineBatch;
@@ -113,14 +113,24 @@ pub struct Front {
 /// Lines to events: the part of a front that `normalize` needs too.
 pub struct Reader {
     set: Arc<RuleSet>,
+    audience: Audience,
     buf: EventBuf,
     auto: Auto,
     memo: Memo,
     enricher: Enricher,
 }
 
+/// For whom events are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Audience {
+    Everybody,
+    Rules,
+}
+
 /// An event and how it came to be.
 pub struct Read<'a> {
+    /// No rule can hold for it, and its fields were not filled.
+    pub idle: bool,
     pub event: Event<'a>,
     pub schema: Option<SchemaIndex>,
     /// How often it happened.
@@ -130,9 +140,15 @@ pub struct Read<'a> {
 }
 
 impl Reader {
+    /// For somebody who wants to see every field.
     pub fn new(set: Arc<RuleSet>, enricher: Enricher) -> Reader {
         let buf = EventBuf::new(set.fields.len(), set.schemas.constants());
-        Reader { set, buf, auto: Auto, memo: Memo::default(), enricher }
+        Reader { set, audience: Audience::Everybody, buf, auto: Auto, memo: Memo::default(), enricher }
+    }
+
+    /// For the rules: events that none of them can want are [idle](Read::idle).
+    pub fn for_rules(set: Arc<RuleSet>, enricher: Enricher) -> Reader {
+        Reader { audience: Audience::Rules, ..Reader::new(set, enricher) }
     }
 
     /// Reads one line; calls `each` with every event in it. `received` helps stamps that name no year.
@@ -174,7 +190,19 @@ impl Reader {
         let arrival = Arrival { zone: reading.zone, received };
         self.set.schemas.select(record, &mut self.buf, &mut self.memo);
         for element in 0..self.set.schemas.elements(schema, record, &mut self.buf, &mut self.memo) {
-            let repeat = self.set.schemas.apply(schema, record, &mut self.buf, element, arrival, &mut self.memo);
+            let Reader { set, buf, memo, audience, enricher, .. } = &mut *self;
+            let could_match = |outline: Outline| set.could_match(outline);
+            let cares = (*audience == Audience::Rules).then_some(&could_match as &dyn Fn(Outline) -> bool);
+            let meaning = set.schemas.understand(schema, record, buf, element, arrival, cares, memo);
+            let repeat = meaning.repeat;
+            if meaning.idle {
+                each(
+                    &Read { idle: true, event: Event { record, buf }, schema: Some(schema), repeat, has_geo: false },
+                    enricher,
+                );
+                continue;
+            }
+            set.schemas.fill(&meaning, record, buf, memo);
             self.hand_over(record, Some(schema), repeat, each);
         }
         Ok(true)
@@ -251,7 +279,8 @@ impl Reader {
             json::scalars(record, &mut self.buf.scratch);
             self.buf.set(field, Slot::list(Place::Scratch, start, self.buf.scratch.len() - start));
         }
-        let read = Read { event: Event { record, buf: &self.buf }, schema, repeat, has_geo: geo.is_some() };
+        let event = Event { record, buf: &self.buf };
+        let read = Read { event, schema, repeat, idle: false, has_geo: geo.is_some() };
         each(&read, &mut self.enricher);
     }
 }
@@ -260,7 +289,7 @@ impl Front {
     pub fn new(set: Arc<RuleSet>, keys: HashKeys, enricher: Enricher) -> Front {
         Front {
             scratch: set.matcher.new_scratch(),
-            reader: Reader::new(set.clone(), enricher),
+            reader: Reader::for_rules(set.clone(), enricher),
             known: Known::new(&set),
             set,
             keys,
@@ -293,7 +322,9 @@ impl Front {
                 counts.events += u64::from(read.repeat);
                 counts.unrecognised += u64::from(read.schema.is_none());
                 matched.clear();
-                set.matcher.matches(read.event, scratch, matched);
+                if !read.idle {
+                    set.matcher.matches(read.event, scratch, matched);
+                }
                 let time = read.event.buf.time;
                 if !matched.is_empty() {
                     writer.hits(read, matched, enricher, *source, time, batch, track, counts);

@@ -16,7 +16,7 @@ use crate::limits;
 use crate::matcher::{Lists, Matcher};
 use crate::model::canonical::Compare;
 use crate::model::title::Template;
-use crate::model::{Event, FieldId, Fields, RuleIndex, Value, stands_for};
+use crate::model::{Event, FieldId, Fields, Outline, RuleIndex, Value, stands_for};
 use crate::rule::file::{By, Rule};
 use crate::schema::Schemas;
 use crate::schema::file::Schema;
@@ -142,6 +142,14 @@ pub struct CompileError {
 }
 
 impl RuleSet {
+    /// Whether some rule could hold for an event of which only an outline is known.
+    pub fn could_match(&self, outline: Outline) -> bool {
+        let mut open = outline.open.to_vec();
+        let computed = self.geo.iter().flat_map(GeoFields::ids).chain(self.every_value);
+        computed.for_each(|it| open[it.index() / 64] |= 1 << (it.index() % 64));
+        self.matcher.could_match(Outline { open: &open, ..outline })
+    }
+
     /// Rules are sorted by id, whatever order they came in. Ids are known to be unique and titles to parse.
     pub fn compile(
         mut rules: Vec<Rule>,

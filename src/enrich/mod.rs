@@ -57,6 +57,12 @@ pub fn is_geo_source(name: &str) -> bool {
 }
 
 impl GeoFields {
+    /// The fields that are filled.
+    pub fn ids(&self) -> impl Iterator<Item = FieldId> {
+        let place = [self.country_iso_code, self.country_name, self.city_name, self.latitude, self.longitude];
+        place.into_iter().chain([self.radius_km, self.as_number, self.as_name, self.network])
+    }
+
     pub fn intern(fields: &mut Fields) -> GeoFields {
         let [country_iso_code, country_name, city_name, latitude, longitude, radius_km, as_number, as_name, network] =
             GEO_FIELDS.map(|it| fields.mapped(it));

@@ -94,7 +94,7 @@ pub struct Pattern(pub String);
 impl<'de> Deserialize<'de> for Pattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        pattern::read(&text).map_err(de::Error::custom)?;
+        pattern::check(&text).map_err(de::Error::custom)?;
         Ok(Pattern(text))
     }
 }

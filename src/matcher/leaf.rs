@@ -15,7 +15,7 @@ use crate::expr::literal;
 use crate::expr::network::Networks;
 use crate::expr::plain::{Item, Operand, fold};
 use crate::expr::{Expr, Literal, parse_network, pattern};
-use crate::model::{Event, Value, address};
+use crate::model::{Event, FieldId, Value, address};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Case {
@@ -113,6 +113,15 @@ impl Leaf {
             }
         };
         Ok(Some(Leaf { operand: resolve(field)?, test }))
+    }
+
+    /// The fields that it looks at.
+    pub fn fields(&self) -> impl Iterator<Item = FieldId> {
+        let other = match &self.test {
+            Test::SameAs(other, _) => Some(other.field),
+            _ => None,
+        };
+        [self.operand.field].into_iter().chain(other)
     }
 
     /// Whether the event satisfies it. `buffer` is for folded text.

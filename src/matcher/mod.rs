@@ -35,7 +35,7 @@ use crate::expr::Expr;
 use crate::expr::plain::Operand;
 use crate::limits;
 use crate::model::path::Path;
-use crate::model::{Event, Fields};
+use crate::model::{Event, Fields, Outline};
 
 pub use self::list::Lists;
 
@@ -141,6 +141,17 @@ impl Matcher {
         }
         scratch.candidates = candidates;
         out[first..].sort_unstable();
+    }
+
+    /// Whether an event of that outline could satisfy an expression. To be asked rarely: it tries them all.
+    pub fn could_match(&self, outline: Outline) -> bool {
+        let mut buffer = String::new();
+        let mut leaf = |number: u32| {
+            let leaf = &self.leaves[number as usize];
+            let known = !leaf.fields().any(|it| outline.is_open(it));
+            known.then(|| leaf.holds(outline.certain, &mut buffer))
+        };
+        self.exprs.iter().any(|it| it.could_hold(&mut leaf) != Some(false))
     }
 
     fn scan(&self, field: &FieldTests, event: Event, scratch: &mut Scratch) {

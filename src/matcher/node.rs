@@ -34,6 +34,27 @@ impl Node {
         }
     }
 
+    /// Whether it holds, when `leaf` does not know of all leaves whether they do; None when that depends on them.
+    pub fn could_hold(&self, leaf: &mut impl FnMut(u32) -> Option<bool>) -> Option<bool> {
+        let mut all_of = |parts: &[Node], settled: bool| {
+            let mut whole = Some(!settled);
+            for part in parts {
+                match part.could_hold(leaf) {
+                    Some(it) if it == settled => return Some(settled),
+                    Some(_) => {}
+                    None => whole = None,
+                }
+            }
+            whole
+        };
+        match self {
+            Node::All(parts) => all_of(parts, false),
+            Node::Any(parts) => all_of(parts, true),
+            Node::Not(part) => part.could_hold(leaf).map(|it| !it),
+            Node::Leaf(it) => leaf(*it),
+        }
+    }
+
     pub fn each_leaf(&self, seen: &mut impl FnMut(u32)) {
         match self {
             Node::All(parts) | Node::Any(parts) => {

@@ -87,6 +87,18 @@ fn compare(exprs: &[Expr], events: &[Vec<Option<Given>>]) {
             let expected: Vec<u32> = std::iter::once(u32::MAX).chain(holding).collect();
             assert_eq!(found, expected, "{exprs:#?} on {given:?}");
         });
+        // Whichever fields are left open: what holds could hold, and where none is open nothing else could.
+        for mask in 0..1u64 << FIELDS.len() {
+            let certain: Vec<_> =
+                (0..given.len()).map(|it| given[it].clone().filter(|_| mask >> it & 1 == 0)).collect();
+            let ids = FIELDS.iter().enumerate().filter(|it| mask >> it.0 & 1 != 0);
+            let open = ids.fold(0u64, |bits, it| bits | 1 << fields.mapped_id(it.1).unwrap().index());
+            let could =
+                with_event(&certain, &fields, |certain| matcher.could_match(Outline { certain, open: &[open] }));
+            let holds = with_event(given, &fields, |event| plain.iter().any(|it| it.holds(event)));
+            assert!(could || !holds, "{exprs:#?} on {given:?}, open {mask:b}");
+            assert!(holds || !could || mask != 0, "{exprs:#?} on {given:?}");
+        }
     }
 }
 

@@ -222,6 +222,22 @@ impl<'a> Event<'a> {
     }
 }
 
+/// What is certain of an event before anything was read from its values.
+#[derive(Clone, Copy)]
+pub struct Outline<'a> {
+    /// The fields that have the same value in all such events; those that it has not and that are not open are absent.
+    pub certain: Event<'a>,
+    /// One bit a field: those that may be there, with any value.
+    pub open: &'a [u64],
+}
+
+impl Outline<'_> {
+    pub fn is_open(&self, id: FieldId) -> bool {
+        let index = id.index();
+        self.open.get(index >> 6).is_some_and(|it| it >> (index & 63) & 1 != 0)
+    }
+}
+
 /// The reused buffer behind [`Event`].
 #[derive(Clone, Debug)]
 pub struct EventBuf {

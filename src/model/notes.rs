@@ -31,8 +31,10 @@ pub struct Trails {
 /// A text, the value behind it, and where that leads.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
-    /// The text's first and last eight bytes.
-    pub ends: (u64, u64),
+    /// The text's first sixteen bytes.
+    pub head: u128,
+    /// Which of them it has: all bits of each.
+    pub mask: u128,
     pub text: u32,
     pub len: u32,
     pub leaf: Leaf,
@@ -44,6 +46,8 @@ pub struct Turn {
     pub edges: (u32, u32),
     /// The text may belong to an object inside the record.
     pub inside: bool,
+    /// A text is behind it, and nothing of this has to do with an object inside the record.
+    pub is_flat_text: bool,
 }
 
 /// A value of a record, or its end.

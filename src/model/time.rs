@@ -15,11 +15,21 @@ pub struct Timestamp(i64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span(i64);
 
-/// A day as stamps write it, and when it began in UTC: a memory for [`Timestamp::parse_plain`].
+/// A minute as stamps write it, and when it began if it is one of UTC: a memory for [`Timestamp::parse_plain`].
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Day {
-    text: [u8; 10],
-    midnight: i64,
+pub struct Minute {
+    text: [u8; 16],
+    start: i64,
+}
+
+impl Minute {
+    fn read(text: &[u8; 16]) -> Option<Minute> {
+        if !matches!(text[10], b'T' | b' ') || text[13] != b':' {
+            return None;
+        }
+        let start = Timestamp::parse_iso(std::str::from_utf8(text).ok()?, Zone::UTC)?;
+        Some(Minute { text: *text, start: start.0 })
+    }
 }
 
 /// What a stamp without zone means.
@@ -149,25 +159,31 @@ impl Timestamp {
         (len == rest.len()).then(|| Timestamp(micros - i64::from(seconds) * 1_000_000))
     }
 
-    /// The same for the one form that most lines have, `2025-04-12T08:02:55` with a blank for the T and a Z or without,
-    /// where the day is the last one's again as a rule. None: it is another form, or no time.
+    /// The same for the form that most lines have, `2025-04-12T08:02:55` with a blank for the T, a fraction or none, and a Z
+    /// or nothing, where the minute is the last one's again as a rule. None: it is another form, or no time.
     #[inline]
-    pub fn parse_plain(text: &[u8], zone: Zone, day: &mut Day) -> Option<Timestamp> {
-        let (head, clock) = (text.first_chunk::<10>()?, text.get(11..19)?.first_chunk::<8>()?);
-        let east = match (&text[19..], zone) {
+    pub fn parse_plain(text: &[u8], zone: Zone, minute: &mut Minute) -> Option<Timestamp> {
+        let (head, rest) = text.split_first_chunk::<16>()?;
+        let ([colon, tens, ones], mut rest) = rest.split_first_chunk::<3>()?;
+        let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
+        if *colon != b':' || tens > 6 || ones > 9 || tens == 6 && ones > 0 {
+            return None;
+        }
+        let mut micros = i64::from(tens * 10 + ones) * 1_000_000;
+        if let Some((b'.', digits)) = rest.split_first() {
+            let (fraction, len) = fraction(digits)?;
+            micros += fraction;
+            rest = &digits[len..];
+        }
+        let east = match (rest, zone) {
             (b"Z", _) => 0,
             (b"", Zone::Fixed(seconds)) => i64::from(seconds),
             _ => return None,
         };
-        let seconds = clock_seconds(*clock)?;
-        if !matches!(text[10], b'T' | b' ') {
-            return None;
+        if minute.text != *head {
+            *minute = Minute::read(head)?;
         }
-        if day.text != *head {
-            let midnight = Timestamp::parse_iso(std::str::from_utf8(head).ok()?, Zone::UTC)?;
-            *day = Day { text: *head, midnight: midnight.0 };
-        }
-        Some(Timestamp(day.midnight + (seconds - east) * 1_000_000))
+        Some(Timestamp(minute.start + micros - east * 1_000_000))
     }
 
     /// A number of seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by magnitude: each unit
@@ -229,20 +245,6 @@ fn from_epoch_float(number: f64) -> Option<Timestamp> {
 }
 
 const DAY: i64 = 86_400_000_000;
-
-/// The seconds of `08:02:55`; all eight bytes are checked at once.
-#[inline]
-fn clock_seconds(text: [u8; 8]) -> Option<i64> {
-    let number = u64::from_le_bytes(text) ^ u64::from_le_bytes(*b"00:00:00");
-    // A digit is below ten now, and a colon is zero: what is more makes the highest bit of its byte.
-    let more = number.wrapping_add(u64::from_le_bytes([0x76, 0x76, 0x7f, 0x76, 0x76, 0x7f, 0x76, 0x76]));
-    if (number | more) & 0x8080_8080_8080_8080 != 0 {
-        return None;
-    }
-    let two = |at: u32| (number >> (8 * at) & 15) * 10 + (number >> (8 * at + 8) & 15);
-    let (hour, minute, second) = (two(0), two(3), two(6));
-    (hour < 24 && minute < 60 && second < 61).then_some(((hour * 60 + minute) * 60 + second) as i64)
-}
 
 fn digits(bytes: &[u8]) -> Option<i64> {
     let mut number = 0;
@@ -518,16 +520,16 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn the_plain_form_is_read_as_the_long_way_reads_it(
-            text in "20[0-9]{2}-[01][0-9]-[0-3][0-9][T t][0-2][0-9][:.][0-6][0-9]:[0-6][0-9a:/](Z|z|[.]5|)",
+            text in "20[0-9]{2}-[01][0-9]-[0-3][0-9][T t][0-2][0-9][:.][0-6][0-9]:[0-6][0-9a:/]([.,][0-9]{0,8}|)(Z|z|)",
             hours in -12..12i32,
         ) {
             let zone = Zone::Fixed(hours * 3600);
-            let mut day = Day::default();
+            let mut minute = Minute::default();
             let expected = Timestamp::parse_iso(&text, zone);
             for _ in 0..2 {
-                let found = Timestamp::parse_plain(text.as_bytes(), zone, &mut day);
+                let found = Timestamp::parse_plain(text.as_bytes(), zone, &mut minute);
                 proptest::prop_assert!(found.is_none() || found == expected, "{found:?} {expected:?}");
-                let plain = text.ends_with('Z') || text.len() == 19;
+                let plain = !text.contains(',') && !text.ends_with('z');
                 proptest::prop_assert!(!plain || text.as_bytes()[10] == b't' || found == expected);
             }
         }

@@ -2,16 +2,16 @@
 
 use twox_hash::XxHash3_64;
 
-use super::shape::{Fields, Ready, ReadyPlan};
-use super::take::{Work, from_json, look};
-use super::{Arrival, Case, Gate, Memo, Schema, SchemaIndex, Schemas};
+use super::shape::{Concern, Fields, Ready, ReadyPlan};
+use super::take::{NotQuick, Work, from_json, look};
+use super::{Arrival, Case, Form, Gate, Meaning, Memo, Produced, Schema, SchemaIndex, Schemas};
 use crate::expr::plain::{Given, fold};
-use crate::limits::{ACTIONS_KNOWN_MAX, RECORDS_PER_LINE_MAX, REPEAT_MAX, VALUE_BYTES_MAX};
-use crate::model::{EventBuf, FieldId, List, Place, Slot, Value, json};
+use crate::limits::{ACTIONS_KNOWN_MAX, EVENTS_BEFORE_IDLE, RECORDS_PER_LINE_MAX, REPEAT_MAX, VALUE_BYTES_MAX};
+use crate::model::{Event, EventBuf, FieldId, List, Outline, Place, Slot, Value, json};
 
 impl Schemas {
     /// How many events the record is: the elements of the schema's `split`, otherwise one. To be asked once a record, before
-    /// [`Schemas::apply`].
+    /// [`Schemas::understand`].
     pub fn elements(&self, index: SchemaIndex, record: &str, buf: &mut EventBuf, memo: &mut Memo) -> usize {
         let Some(split) = &self.schema(index).split else { return 1 };
         memo.elements.clear();
@@ -24,17 +24,23 @@ impl Schemas {
         memo.elements.len().max(1)
     }
 
-    /// Fills the mapped fields of the record's event number `element`, and `buf.time`. The result is how often the event
-    /// happened, at least once.
-    pub fn apply(
+    /// What the record's event number `element` means, and `buf.time`. Nothing else of it is known until
+    /// [`Schemas::fill`]. `cares` says whether anybody could want an event of an outline, and is asked rarely; without it no
+    /// event is idle.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a record means depends on all of them, and they are together nowhere else"
+    )]
+    pub fn understand(
         &self,
         index: SchemaIndex,
         record: &str,
         buf: &mut EventBuf,
         element: usize,
         arrival: Arrival,
+        cares: Option<&dyn Fn(Outline) -> bool>,
         memo: &mut Memo,
-    ) -> u32 {
+    ) -> Meaning {
         let schema = self.schema(index);
         if let Some(split) = &schema.split {
             buf.rewind(&memo.mark);
@@ -45,19 +51,93 @@ impl Schemas {
         }
         let mut work = Work { schemas: self, record, buf, memo: &mut memo.take, form: None };
         let (ready, fields, parts) = memo.shapes.ready(index, schema);
-        let action = ready.action.as_ref().and_then(|it| work.take(it)).and_then(|it| work.single(it));
-        let case = schema.choose(index, action, ready, &fields, &mut work);
+        let action = ready.action.as_ref().and_then(|it| match work.quick(it) {
+            Ok(found) => found.map(|it| it.0),
+            Err(NotQuick) => work.take_any(it).and_then(|it| work.single(it)),
+        });
+        let text = match &schema.text {
+            Some(operand) => look(operand, record, work.buf, work.memo).and_then(|it| work.single(it)),
+            None => action,
+        };
+        let case = schema.choose(index, action, text, ready, &fields, &mut work);
+        work.form = schema.form(case).zip(text);
         if let Some(time) = ready.time.as_ref().and_then(|it| work.time(it, arrival)) {
             work.buf.time = Some(time);
         }
-        self.fill(ready.plan(schema, case, &fields, parts), &mut work);
-        let case = case.map(|it| &schema.cases[usize::from(it)]);
-        self.fill_common(schema, case, action, &ready.tags, &mut work);
         let repeat = ready.repeat.as_ref().and_then(|it| work.take(it)).and_then(|it| work.single(it));
-        repeat.and_then(|it| work.text(it).parse().ok()).map_or(1, |it: u32| it.clamp(1, REPEAT_MAX))
+        let repeat = repeat.and_then(|it| work.text(it).parse().ok()).map_or(1, |it: u32| it.clamp(1, REPEAT_MAX));
+        let mut meaning = Meaning { repeat, idle: false, index, case, action, text };
+        if let Some(cares) = cares {
+            meaning.idle = self.is_idle(schema, &meaning, ready, &fields, parts, cares);
+        }
+        meaning
     }
 
-    fn fill(&self, plan: &ReadyPlan, work: &mut Work) {
+    /// Whether nobody cares for events of this shape and meaning, whatever their values are.
+    #[inline]
+    fn is_idle(
+        &self,
+        schema: &Schema,
+        meaning: &Meaning,
+        ready: &mut Ready,
+        fields: &Fields,
+        parts: &mut usize,
+        cares: &dyn Fn(Outline) -> bool,
+    ) -> bool {
+        let tagged = !ready.tags.is_empty();
+        let plan = ready.plan(schema, meaning.case, fields, parts);
+        if let Concern::Unknown { seen } = plan.concern {
+            plan.concern = match seen < EVENTS_BEFORE_IDLE {
+                true => Concern::Unknown { seen: seen + 1 },
+                false if self.outlined(schema, meaning, plan, fields, tagged, cares) => Concern::Somebody,
+                false => Concern::Nobody,
+            };
+        }
+        matches!(plan.concern, Concern::Nobody)
+    }
+
+    /// Asks `cares` about what all events of a shape and a meaning have in common.
+    fn outlined(
+        &self,
+        schema: &Schema,
+        meaning: &Meaning,
+        plan: &ReadyPlan,
+        fields: &Fields,
+        tagged: bool,
+        cares: &dyn Fn(Outline) -> bool,
+    ) -> bool {
+        let Produced { activity, action, outcome, provider, tags, entity, entity_target, user_email, .. } = self.fields;
+        let case = meaning.case.map(|it| &schema.cases[usize::from(it)]);
+        let mut open = fields.open();
+        let mut certain = EventBuf::new(open.len() * 64, self.constants.clone());
+        certain.set(activity, case.map_or(self.words.other, |it| it.activity));
+        if let Some(id) = provider {
+            certain.set(id, schema.provider);
+        }
+        if let (Some(id), Some(slot), None) = (outcome, case.and_then(|it| it.outcome), &plan.outcome) {
+            certain.set(id, slot);
+        }
+        let outcome = outcome.filter(|_| plan.outcome.is_some());
+        let tags = tags.filter(|_| tagged || case.is_some_and(|it| it.tags.is_some()));
+        let action = action.filter(|_| schema.action.is_some());
+        let filled = [outcome, tags, action, entity, entity_target, user_email].into_iter().flatten();
+        let filled = filled.chain(plan.fields.iter().map(|it| it.0)).chain(self.selected.iter().map(|it| it.0));
+        filled.for_each(|it| open[it.index() / 64] |= 1 << (it.index() % 64));
+        cares(Outline { certain: Event { record: "", buf: &certain }, open: &open })
+    }
+
+    /// Fills the mapped fields of an event that was just understood.
+    pub fn fill(&self, meaning: &Meaning, record: &str, buf: &mut EventBuf, memo: &mut Memo) {
+        let schema = self.schema(meaning.index);
+        let form = schema.form(meaning.case).zip(meaning.text);
+        let mut work = Work { schemas: self, record, buf, memo: &mut memo.take, form };
+        let (ready, fields, parts) = memo.shapes.ready(meaning.index, schema);
+        self.fill_plan(ready.plan(schema, meaning.case, &fields, parts), &mut work);
+        let case = meaning.case.map(|it| &schema.cases[usize::from(it)]);
+        self.fill_common(schema, case, meaning.action, &ready.tags, &mut work);
+    }
+
+    fn fill_plan(&self, plan: &ReadyPlan, work: &mut Work) {
         for (field, op) in &plan.fields {
             if let Some(slot) = work.take(op) {
                 work.buf.set(*field, slot);
@@ -184,19 +264,21 @@ impl Schemas {
 }
 
 impl Schema {
-    /// The first case that applies; its form's groups are then in `work`.
-    fn choose<'a>(
-        &'a self,
+    /// The form of a case.
+    fn form(&self, case: Option<u16>) -> Option<&Form> {
+        self.cases[usize::from(case?)].form.as_ref()
+    }
+
+    /// The first case that applies; if its form has named groups, they are then in the memo.
+    fn choose(
+        &self,
         index: SchemaIndex,
         action: Option<Slot>,
+        text: Option<Slot>,
         ready: &mut Ready,
         fields: &Fields,
-        work: &mut Work<'a>,
+        work: &mut Work,
     ) -> Option<u16> {
-        let text = match &self.text {
-            Some(operand) => look(operand, work.record, work.buf, work.memo).and_then(|it| work.single(it)),
-            None => action,
-        };
         match text.filter(|it| Some(*it) == action) {
             Some(slot) if self.has_forms && slot.is_text() => self.choose_known(index, slot, ready, fields, work),
             Some(_) | None => self.candidates(action, work).iter().copied().find(|it| {
@@ -207,13 +289,13 @@ impl Schema {
 
     /// The same where the forms are tried on the action itself. A log has few actions and a schema dozens of forms, so
     /// which of them fit is remembered by the action's text; the conditions are asked of every record.
-    fn choose_known<'a>(
-        &'a self,
+    fn choose_known(
+        &self,
         index: SchemaIndex,
         action: Slot,
         ready: &mut Ready,
         fields: &Fields,
-        work: &mut Work<'a>,
+        work: &mut Work,
     ) -> Option<u16> {
         let mut known = std::mem::take(&mut work.memo.forms);
         let fitting = match known.find(index, work.text(action)) {
@@ -267,8 +349,8 @@ fn all_tags(case: Option<&Case>, tags: &[(Slot, Given)], work: &mut Work) -> Opt
 }
 
 impl Case {
-    /// Whether its form, if it has one, fits the text; its groups are then in `work`.
-    fn fits<'a>(&'a self, text: Option<Slot>, work: &mut Work<'a>) -> bool {
+    /// Whether its form, if it has one, fits the text; its groups are then in the memo.
+    fn fits(&self, text: Option<Slot>, work: &mut Work) -> bool {
         let Some(form) = &self.form else { return true };
         let Some(slot) = text else { return false };
         let schemas = work.schemas;
@@ -277,11 +359,7 @@ impl Case {
         if !form.gate.open(text) || matches!(form.gate, Gate::Open) && !regex.may_match(text) {
             return false;
         }
-        let fits = regex.find(text, work.memo.groups(&schemas.regexes, form.regex));
-        if fits {
-            work.form = Some((form, slot));
-        }
-        fits
+        regex.find(text, work.memo.groups(&schemas.regexes, form.regex))
     }
 }
 

@@ -61,6 +61,19 @@ pub struct Memo {
     elements: Vec<Slot>,
 }
 
+/// What an event is, as far as that can be told without filling its fields.
+pub struct Meaning {
+    /// How often it happened, at least once.
+    pub repeat: u32,
+    /// Nobody cares for events of this shape and meaning, whatever their values are.
+    pub idle: bool,
+    index: SchemaIndex,
+    case: Option<u16>,
+    action: Option<Slot>,
+    /// The text that forms were tried on.
+    text: Option<Slot>,
+}
+
 /// What is wrong with a schema.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SchemaError {

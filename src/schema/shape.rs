@@ -50,8 +50,17 @@ pub(super) struct Ready {
 }
 
 pub(super) struct ReadyPlan {
+    pub(super) concern: Concern,
     pub(super) fields: Box<[(FieldId, Op)]>,
     pub(super) outcome: Option<Op>,
+}
+
+/// Whether anybody cares for events of a shape and a case. Finding out asks every rule, so events are counted first.
+#[derive(Clone, Copy)]
+pub(super) enum Concern {
+    Unknown { seen: u16 },
+    Nobody,
+    Somebody,
 }
 
 /// The fields that records of a shape have, asked of its key.
@@ -62,6 +71,15 @@ pub(super) struct Fields<'a> {
 }
 
 impl Fields<'_> {
+    /// One bit a field: those that the record has.
+    pub(super) fn open(&self) -> Vec<u64> {
+        let mut open = self.key[1..].to_vec();
+        if let Some(element) = self.element {
+            open[element.index() / 64] |= 1 << (element.index() % 64);
+        }
+        open
+    }
+
     fn known<T>(&self, use_it: impl FnOnce(&Known) -> T) -> T {
         let has = |id: FieldId| {
             let word = self.key.get(id.index() / 64 + 1).copied().unwrap_or(0);
@@ -188,7 +206,7 @@ impl Ready {
         case: Option<u16>,
         fields: &Fields,
         parts: &mut usize,
-    ) -> &ReadyPlan {
+    ) -> &mut ReadyPlan {
         let at = case.map_or(schema.cases.len(), usize::from);
         self.plans[at].get_or_insert_with(|| {
             let plan = case.map_or(&schema.plan, |it| &schema.cases[usize::from(it)].plan);
@@ -202,6 +220,7 @@ impl Ready {
 impl ReadyPlan {
     fn new(plan: &Plan, known: &Known) -> ReadyPlan {
         ReadyPlan {
+            concern: Concern::Unknown { seen: 0 },
             fields: plan.fields.iter().filter_map(|(field, op)| Some((*field, op.given(known)?))).collect(),
             outcome: plan.outcome.as_ref().and_then(|it| it.given(known)),
         }

@@ -3,11 +3,11 @@
 use chrono::format::{Item, Parsed, StrftimeItems};
 
 use super::Arrival;
-use crate::model::{Day, Timestamp};
+use crate::model::{Minute, Timestamp};
 
 /// Reads ISO forms, epochs in s, ms, µs and ns, and syslog stamps (`Apr 12 08:02:55`, with a year or without).
-pub(super) fn read(text: &str, arrival: Arrival, day: &mut Day) -> Option<Timestamp> {
-    if let Some(found) = Timestamp::parse_plain(text.as_bytes(), arrival.zone, day) {
+pub(super) fn read(text: &str, arrival: Arrival, minute: &mut Minute) -> Option<Timestamp> {
+    if let Some(found) = Timestamp::parse_plain(text.as_bytes(), arrival.zone, minute) {
         return Some(found);
     }
     let text = super::take::trim(text);
@@ -146,7 +146,7 @@ mod tests {
         let arrival = Arrival { zone: Zone::UTC, received: Timestamp::parse_iso(received, Zone::UTC).unwrap() };
         let found = match format {
             Some(format) => Format::compile(format).unwrap().read(text, arrival),
-            None => read(text, arrival, &mut Day::default()),
+            None => read(text, arrival, &mut Minute::default()),
         };
         assert_eq!(found.map_or("none".into(), |it| it.to_string()), expected, "{text}");
     }

@@ -14,7 +14,7 @@ use crate::expr::backtrack::Groups;
 use crate::expr::pattern::Late;
 use crate::expr::plain::{Given, Known, Lengths, Operand, Plain, fold};
 use crate::model::path::Steps;
-use crate::model::{Day, Event, EventBuf, FieldId, List, Place, Slot, Timestamp, Value, address, json};
+use crate::model::{Event, EventBuf, FieldId, List, Minute, Place, Slot, Timestamp, Value, address, json};
 
 #[derive(Clone)]
 pub(super) enum Op {
@@ -129,8 +129,8 @@ pub(super) struct TakeMemo {
     pub(super) text: String,
     slots: Vec<Slot>,
     groups: Vec<Groups>,
-    /// The last day that a stamp named.
-    day: Day,
+    /// The last minute that a stamp named.
+    minute: Minute,
     pub(super) forms: super::map::FormMemo,
 }
 
@@ -211,7 +211,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn take_any(&mut self, op: &Op) -> Option<Slot> {
+    /// The same for all operations.
+    pub(super) fn take_any(&mut self, op: &Op) -> Option<Slot> {
         match op {
             Op::Look(operand) => look(operand, self.record, self.buf, self.memo),
             Op::Field(field) => look_at(*field, self.record, self.buf),
@@ -266,18 +267,18 @@ impl<'a> Work<'a> {
             }
             _ => {
                 if let (Ok(found), false) = (self.quick(op), matches!(op, Op::Then(..))) {
-                    return super::stamp::read(found?.1, arrival, &mut self.memo.day);
+                    return super::stamp::read(found?.1, arrival, &mut self.memo.minute);
                 }
                 let slot = self.take(op).and_then(|it| self.single(it))?;
-                let mut day = self.memo.day;
+                let mut minute = self.memo.minute;
                 let text = self.text(slot);
                 let found = match op {
                     Op::Then(_, step) if let Step::TimeAs(formats) = &**step => {
                         formats.iter().find_map(|it| it.read(text, arrival))
                     }
-                    _ => super::stamp::read(text, arrival, &mut day),
+                    _ => super::stamp::read(text, arrival, &mut minute),
                 };
-                self.memo.day = day;
+                self.memo.minute = minute;
                 found
             }
         }

@@ -41,15 +41,17 @@ impl Bench {
         let count = self.schemas.elements(index, line, &mut self.buf, &mut self.memo);
         (0..count)
             .map(|element| {
-                let repeat = self.schemas.apply(index, line, &mut self.buf, element, arrival, &mut self.memo);
+                let meaning =
+                    self.schemas.understand(index, line, &mut self.buf, element, arrival, None, &mut self.memo);
+                self.schemas.fill(&meaning, line, &mut self.buf, &mut self.memo);
                 let event = Event { record: line, buf: &self.buf };
                 let mut found: Vec<_> =
                     self.fields.all_mapped().filter_map(|it| Some((it.0, event.get(it.1)?))).collect();
                 found.sort_by_key(|it| it.0);
                 let mut found: Vec<_> = found.into_iter().map(|it| (it.0.to_string(), shown(it.1))).collect();
                 found.extend(self.buf.time.map(|it| ("@timestamp".to_string(), it.to_string())));
-                if repeat > 1 {
-                    found.push(("repeat".to_string(), repeat.to_string()));
+                if meaning.repeat > 1 {
+                    found.push(("repeat".to_string(), meaning.repeat.to_string()));
                 }
                 found
             })

@@ -3,6 +3,11 @@
 //! Each law plays a generated log twice, differently, and compares every byte of every alert but the places of its
 //! evidence. A law that fails names the seed; the same seed fails again.
 
+use tripline::bench::{Layout, Workload};
+use tripline::engine::{Read, Reader, Wanted};
+use tripline::model::Timestamp;
+use tripline::runtime::setup::{Choice, Setup};
+
 use crate::log::{Line, Random, flood, generate, shuffle, strangers, text};
 use crate::play::{How, Played, bare, play, play_all};
 use crate::program::{Folder, tripline};
@@ -210,5 +215,48 @@ fn however_many_threads_read() {
     for threads in ["1", "2", "3", "8"] {
         let found = replay(threads);
         assert!(found == one, "{threads} threads tell otherwise than one");
+    }
+}
+
+/// What no rule can want is not read further. Whether one could is asked of what events of a shape and a meaning have in
+/// common; here it is compared with what the rules say of each.
+#[test]
+fn idle_events_are_events_that_no_rule_wants() {
+    let choices = [
+        Choice { no_builtin: true, rules: vec!["benches/rules/brute.ron".into()], ..Choice::default() },
+        Choice { all_rules: true, ..Choice::default() },
+        Choice::default(),
+    ];
+    for (number, choice) in choices.iter().enumerate() {
+        let setup = Setup::prepare(choice, Wanted::ByRules).expect("the rules are sound");
+        let (mut scratch, mut matched) = (setup.set.matcher.new_scratch(), Vec::new());
+        for layout in Layout::ALL {
+            let mut bytes = Vec::new();
+            Workload::new(2000, 7).take(2000).for_each(|it| layout.write(&it, &mut bytes).unwrap());
+            let mut plain = Reader::new(setup.set.clone(), setup.enricher());
+            let mut quick = Reader::for_rules(setup.set.clone(), setup.enricher());
+            let mut idle = 0;
+            for line in std::str::from_utf8(&bytes).unwrap().lines() {
+                let (mut wanted, mut skipped) = (Vec::new(), Vec::new());
+                let received = Timestamp::from_micros(1_744_444_800_000_000);
+                let mut each = |read: &Read<'_>, _: &mut _| {
+                    matched.clear();
+                    setup.set.matcher.matches(read.event, &mut scratch, &mut matched);
+                    wanted.push((!matched.is_empty(), read.event.buf.time, read.repeat, read.schema));
+                };
+                plain.read(line, &setup.reading, received, &mut each).expect("it is a line of the workload");
+                let mut each = |read: &Read<'_>, _: &mut _| {
+                    skipped.push((read.idle, read.event.buf.time, read.repeat, read.schema));
+                };
+                quick.read(line, &setup.reading, received, &mut each).expect("it is a line of the workload");
+                assert_eq!(wanted.len(), skipped.len(), "{line}");
+                for (wanted, skipped) in wanted.iter().zip(&skipped) {
+                    assert!(!(wanted.0 && skipped.0), "a rule wants it: {line}");
+                    assert_eq!((wanted.1, wanted.2, wanted.3), (skipped.1, skipped.2, skipped.3), "{line}");
+                    idle += usize::from(skipped.0);
+                }
+            }
+            assert!(number > 0 || idle > 1000, "{}: only {idle} of 2000 are idle", layout.name());
+        }
     }
 }
