@@ -47,7 +47,7 @@ pub fn run(common: &Common, args: ExplainArgs) -> Exit {
         Ok(it) => it,
         Err(refusal) => return common.refuse(&refusal),
     };
-    let lines = match read(args.file.as_deref(), &setup) {
+    let mut lines = match read(args.file.as_deref(), &setup) {
         Ok(it) => it,
         Err(exit) => return exit,
     };
@@ -56,12 +56,14 @@ pub fn run(common: &Common, args: ExplainArgs) -> Exit {
         eprintln!("tripline: there is no line {number}; the log has {} lines", lines.len());
         return Exit::Problems;
     }
-    let history = match newest_first(&setup, &lines) {
-        true => lines[number - 1..].iter().rev().cloned().collect(),
-        false => lines[..number].to_vec(),
-    };
+    if newest_first(&setup, &lines) {
+        lines.drain(..number - 1);
+        lines.reverse();
+    } else {
+        lines.truncate(number);
+    }
     let asked = !common.rule.is_empty();
-    let explain = Explain { setup: &setup, lists: &lists, history: &history, number, asked };
+    let explain = Explain { setup: &setup, lists: &lists, history: &lines, number, asked };
     if explain.all() { Exit::Done } else { Exit::Problems }
 }
 

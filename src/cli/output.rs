@@ -12,7 +12,7 @@ use super::report;
 
 use crate::deliver::terminal::{self, Look};
 use crate::engine::{Engine, Rejected, Stats};
-use crate::model::{Alert, Finding, List, State};
+use crate::model::{Alert, Finding, List, Span, State};
 use std::time::Duration;
 
 /// Writes alerts and counts them.
@@ -177,7 +177,7 @@ pub fn summary(engine: &Engine, stats: &Stats, fired: &BTreeMap<String, u64>, to
         );
     }
     // A few stragglers are nothing to act on; a log that is out of order is.
-    if stats.late * 100 > stats.hits {
+    if stats.late * 100 > stats.hits && stats.latest > Span::ZERO {
         let seconds = stats.latest.micros() / 1_000_000 + 1;
         let enough = match seconds {
             0..60 => format!("{seconds}s"),

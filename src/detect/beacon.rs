@@ -15,7 +15,7 @@ use super::door::{Door, Room};
 use super::firsts::group as owner;
 use super::gate::{Gate, Map, day, round};
 use super::promise::{Budget, PER_DEVIATION, Rate};
-use super::{Detector, Lapse, Mark, Pressure, Seen, Trip};
+use super::{Detector, Lapse, Mark, Pressure, Seen, Trip, keep_mark};
 use crate::limits;
 use crate::model::{Span, Timestamp};
 
@@ -134,12 +134,7 @@ impl Pair {
         self.last = time;
         self.events = self.events.saturating_add(1);
         if let Some(mark) = mark {
-            let marks = self.marks.get_or_insert_default();
-            marks.push(mark);
-            if marks.len() > limits::EVIDENCE_LINES_MAX {
-                // The first and the latest are shown.
-                marks.remove(limits::EVIDENCE_LINES_MAX / 2);
-            }
+            keep_mark(self.marks.get_or_insert_default(), mark);
         }
         let beats = (gap / mean.max(GAP_MIN)).round();
         let missed = self.gaps >= 8.0 && (2.0..=6.0).contains(&beats) && (gap - beats * mean).abs() < 0.15 * mean;

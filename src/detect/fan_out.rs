@@ -18,7 +18,7 @@ use twox_hash::XxHash3_64;
 use super::door::{Door, Room};
 use super::gate::{Gate, Map, day, group, round};
 use super::promise::{Budget, Rate};
-use super::{Detector, Lapse, Mark, Pressure, Seen, Trip, few};
+use super::{Detector, Lapse, Mark, Pressure, Seen, Trip, keep_mark};
 use crate::limits;
 use crate::model::{Span, Timestamp};
 
@@ -201,11 +201,7 @@ impl Detector for FanOut {
         let values_max = if is_full { VALUES_INLINE } else { limits::FAN_OUT_VALUES_MAX };
         person.note(value, values_max);
         if failed && person.values.len() > before && !is_full {
-            let marks = person.marks.get_or_insert_default();
-            marks.push(seen.mark);
-            if marks.len() > limits::EVIDENCE_LINES_MAX {
-                **marks = few(std::mem::take(&mut **marks).into_iter());
-            }
+            keep_mark(person.marks.get_or_insert_default(), seen.mark);
         }
         *heap = *heap - heap_before + person.heap();
         if !failed {

@@ -555,6 +555,14 @@ fn called(field: &str, number: Number) -> &str {
     }
 }
 
+/// Keeps a mark, among the first and the latest: more are not shown.
+fn keep_mark(marks: &mut Vec<Mark>, mark: Mark) {
+    marks.push(mark);
+    if marks.len() > limits::EVIDENCE_LINES_MAX {
+        marks.remove(limits::EVIDENCE_LINES_MAX / 2);
+    }
+}
+
 /// The first and the latest marks of many: more are not shown.
 fn few(marks: impl ExactSizeIterator<Item = Mark>) -> Vec<Mark> {
     let (len, first) = (marks.len(), limits::EVIDENCE_LINES_MAX / 2);
