@@ -2,7 +2,8 @@
 //!
 //! What was written is seen at once and safe only after a sync; what was renamed, only after a sync of the folder. At a power
 //! cut every write since the last sync is there, not there, or there in some of its sectors, whatever their order. After a
-//! sync that failed the writes are still seen, and no later sync brings them to the disk: that is what Linux does.
+//! sync that failed the writes are still seen, and no later sync brings them to the disk: that is what Linux does, until it is
+//! told to forget what it has in memory.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -185,13 +186,25 @@ impl SimDisk {
 
 impl File {
     fn apply(&mut self, op: &Op) {
-        match op {
-            Op::Length(len) => self.durable.resize(*len, 0),
+        op.apply(&mut self.durable);
+    }
+
+    /// What is seen is what is on the disk, and what still has to be written.
+    fn forget_cached(&mut self) {
+        self.seen.clone_from(&self.durable);
+        self.pending.iter().for_each(|it| it.apply(&mut self.seen));
+    }
+}
+
+impl Op {
+    fn apply(&self, to: &mut Vec<u8>) {
+        match self {
+            Op::Length(len) => to.resize(*len, 0),
             Op::Write(at, bytes) => {
-                if self.durable.len() < at + bytes.len() {
-                    self.durable.resize(at + bytes.len(), 0);
+                if to.len() < at + bytes.len() {
+                    to.resize(at + bytes.len(), 0);
                 }
-                self.durable[*at..at + bytes.len()].copy_from_slice(bytes);
+                to[*at..at + bytes.len()].copy_from_slice(bytes);
             }
         }
     }
@@ -294,6 +307,7 @@ impl Disk for SimDisk {
             if is_new {
                 inner.sync_names().map_err(io)?;
             }
+            inner.files[number].forget_cached();
             number
         };
         Builder::new().set_cache_size(1 << 20).create_with_backend(Backend { disk: self.clone(), number })

@@ -11,7 +11,8 @@ use redb::{Builder, Database, DatabaseError};
 
 /// What the store needs of a disk.
 pub trait Disk: Send + Sync {
-    /// Opens the database at a path, and makes it where it is not there: its name is durable then.
+    /// Opens the database at a path, and makes it where it is not there: its name is durable then. What is read is what is on
+    /// the disk, or will be after a sync that works; never what a failed sync has left in a cache.
     fn database(&self, path: &Path) -> Result<Database, DatabaseError>;
     /// Makes a folder for its owner only, if it is not there.
     fn make_folder(&self, folder: &Path) -> io::Result<()>;
@@ -39,6 +40,7 @@ impl Disk for Real {
             owner_only(path).map_err(io)?;
             self.sync_folder(path.parent().unwrap_or(Path::new("."))).map_err(io)?;
         }
+        forget_cached(path);
         Builder::new().set_cache_size(CACHE_BYTES).create(path)
     }
 
@@ -76,6 +78,19 @@ impl Disk for Real {
         File::open(folder)?.sync_all()
     }
 }
+
+/// Lets the system forget what it has in memory of a file and does not still have to write. After a sync that failed Linux
+/// shows what was written, takes it for written, and never writes it: whoever builds on it, twice, has nothing on the
+/// disk that is whole. Where the system cannot do that, we are as well off as before.
+#[cfg(target_os = "linux")]
+fn forget_cached(path: &Path) {
+    if let Ok(file) = File::open(path) {
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn forget_cached(_path: &Path) {}
 
 /// A new file that only its owner can read.
 pub fn owner_only(path: &Path) -> io::Result<File> {
