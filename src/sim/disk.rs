@@ -302,11 +302,8 @@ impl Disk for SimDisk {
         let number = {
             let mut inner = self.inner();
             inner.operate().map_err(io)?;
-            let is_new = !inner.names.contains_key(path);
             let number = inner.open(path);
-            if is_new {
-                inner.sync_names().map_err(io)?;
-            }
+            inner.sync_names().map_err(io)?;
             inner.files[number].forget_cached();
             number
         };

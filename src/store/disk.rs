@@ -11,10 +11,11 @@ use redb::{Builder, Database, DatabaseError};
 
 /// What the store needs of a disk.
 pub trait Disk: Send + Sync {
-    /// Opens the database at a path, and makes it where it is not there: its name is durable then. What is read is what is on
+    /// Opens the database at a path, and makes it where it is not there. Its name is durable then, whoever
+    /// gave it. What is read is what is on
     /// the disk, or will be after a sync that works; never what a failed sync has left in a cache.
     fn database(&self, path: &Path) -> Result<Database, DatabaseError>;
-    /// Makes a folder for its owner only, if it is not there.
+    /// Makes a folder for its owner only, if it is not there. Its name is durable then, also where an earlier start made it.
     fn make_folder(&self, folder: &Path) -> io::Result<()>;
     /// The files of a folder, in any order.
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
@@ -38,18 +39,23 @@ impl Disk for Real {
         let io = |it: io::Error| DatabaseError::Storage(redb::StorageError::Io(it));
         if !path.exists() {
             owner_only(path).map_err(io)?;
-            self.sync_folder(path.parent().unwrap_or(Path::new("."))).map_err(io)?;
         }
+        // Each time: an earlier start may have made the name, and failed to make it durable.
+        self.sync_folder(path.parent().unwrap_or(Path::new("."))).map_err(io)?;
         forget_cached(path);
         Builder::new().set_cache_size(CACHE_BYTES).create(path)
     }
 
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
         use std::os::unix::fs::DirBuilderExt;
-        if folder.is_dir() {
-            return Ok(());
+        if !folder.is_dir() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+        match self.sync_folder(folder.canonicalize()?.parent().unwrap_or(folder)) {
+            // A folder in one that we may not read was not made by us.
+            Err(it) if it.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            it => it,
+        }
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {

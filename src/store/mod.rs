@@ -257,7 +257,7 @@ impl Store {
     }
 
     /// Makes a database where there is none. It has its name only when it is whole: a crash while one is made leaves nothing
-    /// that looks damaged.
+    /// that looks damaged. Opening it makes the name durable.
     fn make(folder: &Path, disk: &Arc<dyn Disk>) -> Result<(), StoreError> {
         let unusable = |it: io::Error| StoreError::Unusable { folder: show(folder), problem: it.to_string() };
         let files = disk.list(folder).map_err(unusable)?;
@@ -269,8 +269,7 @@ impl Store {
             disk.remove(&folder.join(&beside)).map_err(unusable)?;
         }
         drop(Store::try_open(folder, &beside, disk)?);
-        disk.rename(&folder.join(&beside), &folder.join(FILE)).map_err(unusable)?;
-        disk.sync_folder(folder).map_err(unusable)
+        disk.rename(&folder.join(&beside), &folder.join(FILE)).map_err(unusable)
     }
 
     fn try_open(folder: &Path, name: &str, disk: &Arc<dyn Disk>) -> Result<Store, StoreError> {
