@@ -157,6 +157,9 @@ pub fn groups(text: &str) -> Vec<(u16, String)> {
     if !text.contains("(?<") && !text.contains("(?P<") {
         return Vec::new();
     }
+    if let Some(names) = Shape::new(text).plain() {
+        return names.into_iter().map(|(number, name)| (number, name.to_string())).collect();
+    }
     struct Names(Vec<(u16, String)>);
     impl ast::Visitor for Names {
         type Output = Vec<(u16, String)>;
@@ -212,25 +215,40 @@ fn weight(hir: &Hir) -> u64 {
 /// that of expressions, and small. It takes a hundredth of the time that [`read`] takes, and nearly all are of that kind.
 /// False says nothing.
 fn is_plain(text: &str) -> bool {
-    Shape { rest: text, weight: 60, depth: 0, names: Vec::new() }.plain().is_some()
+    Shape::new(text).plain().is_some()
 }
 
 struct Shape<'a> {
     rest: &'a str,
+    /// Of what was read.
     weight: u64,
-    depth: usize,
-    names: Vec<&'a str>,
+    /// What the expression weighed where each open group began.
+    open: Vec<u64>,
+    /// Groups that keep what they fit.
+    groups: u16,
+    /// The groups that have a name.
+    names: Vec<(u16, &'a str)>,
 }
 
 /// What an escape stands for.
 #[derive(PartialEq)]
 enum Escape {
     Character(char),
-    Class,
+    /// Of that weight.
+    Class(u64),
     Edge,
 }
 
+/// What a plain expression may weigh: a unit is 256 bytes of the built one, so it is half as large as it may be.
+const PLAIN_WEIGHT_MAX: u64 = limits::REGEX_BYTES_MAX as u64 / 512;
+/// Of a class of some ranges anywhere in Unicode. Built, `\s` takes 2 KB, `\d` 5 KB and `\w`, which has hundreds, 40 KB.
+const CLASS_WEIGHT: u64 = 10;
+
 impl<'a> Shape<'a> {
+    fn new(text: &'a str) -> Shape<'a> {
+        Shape { rest: text, weight: 4, open: Vec::new(), groups: 0, names: Vec::new() }
+    }
+
     fn next(&mut self) -> Option<char> {
         let mut chars = self.rest.chars();
         let next = chars.next();
@@ -248,79 +266,116 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// None: it is not, or not plainly.
-    fn plain(mut self) -> Option<()> {
-        let mut repeatable = false;
+    /// The named groups. None: it is not, or not plainly.
+    fn plain(mut self) -> Option<Vec<(u16, &'a str)>> {
+        // The weight of what a repetition would repeat.
+        let mut atom = None;
         while let Some(it) = self.next() {
-            let (weight, can_repeat) = match it {
+            let before = self.weight;
+            let weight = match it {
                 '\\' => match self.escape()? {
-                    Escape::Character(it) => (literal_weight(it), true),
-                    Escape::Class => (300, true),
-                    Escape::Edge => (30, false),
+                    Escape::Character(it) => literal_weight(it),
+                    Escape::Class(it) => it,
+                    Escape::Edge => 0,
                 },
-                '[' => (self.class()?, true),
-                '(' => (63, self.group()?),
-                ')' if self.depth > 0 => {
-                    self.depth -= 1;
-                    (0, true)
+                '[' => self.class()?,
+                '(' => {
+                    self.weight += 3;
+                    self.group(before)?;
+                    atom = None;
+                    continue;
                 }
-                '*' | '+' | '?' if repeatable => {
+                ')' => {
+                    atom = Some(self.weight - self.open.pop()?);
+                    continue;
+                }
+                '*' | '+' | '?' => {
+                    atom.take()?;
                     self.take("?");
-                    (3, false)
+                    1
                 }
-                '|' => (60, false),
-                '^' | '$' => (30, false),
-                '.' => (30, true),
-                ')' | '*' | '+' | '?' | '{' | '}' | ']' => return None,
-                it => (literal_weight(it), true),
+                '{' => {
+                    let copies = self.copies()?;
+                    self.take("?");
+                    atom.take()? * (copies - 1) + copies
+                }
+                '|' => 1,
+                '^' | '$' => 0,
+                '.' => 5,
+                '}' | ']' => return None,
+                it => literal_weight(it),
             };
-            repeatable = can_repeat;
-            self.weight += weight;
+            let repeatable = !matches!(it, '*' | '+' | '?' | '{' | '|' | '^' | '$') && weight > 0;
+            atom = repeatable.then_some(weight);
+            self.weight += weight.max(1);
+            if self.weight > PLAIN_WEIGHT_MAX {
+                return None;
+            }
         }
-        (self.depth == 0 && self.weight <= WEIGHT_UNTRIED_MAX).then_some(())
+        (self.open.is_empty() && self.weight <= PLAIN_WEIGHT_MAX).then_some(self.names)
+    }
+
+    /// How many copies a repetition such as `{2}`, `{2,}` and `{2,6}` may need, of which the brace was read.
+    fn copies(&mut self) -> Option<u64> {
+        let (counts, rest) = self.rest.split_once('}')?;
+        self.rest = rest;
+        let (least, most) = counts.split_once(',').unwrap_or((counts, counts));
+        let number = |it: &str| it.bytes().all(|it| it.is_ascii_digit()).then(|| it.parse::<u16>().ok())?;
+        let least = number(least)?;
+        let most = if most.is_empty() { least.checked_add(1)? } else { number(most)? };
+        (least <= most && most > 0 && most <= 1000).then_some(u64::from(most))
     }
 
     fn escape(&mut self) -> Option<Escape> {
         match self.next()? {
-            'd' | 'D' | 'w' | 'W' | 's' | 'S' => Some(Escape::Class),
-            'b' | 'B' => Some(Escape::Edge),
+            's' | 'S' => Some(Escape::Class(CLASS_WEIGHT)),
+            'd' | 'D' => Some(Escape::Class(2 * CLASS_WEIGHT)),
+            'w' | 'W' => Some(Escape::Class(16 * CLASS_WEIGHT)),
+            'b' | 'B' => (!self.rest.starts_with('{')).then_some(Escape::Edge),
             'n' => Some(Escape::Character('\n')),
             'r' => Some(Escape::Character('\r')),
             't' => Some(Escape::Character('\t')),
+            'x' => {
+                let digits = self.rest.get(..2).filter(|it| it.bytes().all(|it| it.is_ascii_hexdigit()))?;
+                self.rest = &self.rest[2..];
+                u8::from_str_radix(digits, 16).ok().map(|it| Escape::Character(char::from(it)))
+            }
             '<' | '>' => None,
             it => it.is_ascii_punctuation().then_some(Escape::Character(it)),
         }
     }
 
-    /// What follows an opening parenthesis; whether it may be repeated.
-    fn group(&mut self) -> Option<bool> {
+    /// What follows an opening parenthesis, before which the expression weighed `before`.
+    fn group(&mut self, before: u64) -> Option<()> {
         if self.take("?P<") || self.take("?<") {
             let (name, rest) = self.rest.split_once('>')?;
             let plain = name.starts_with(|it: char| it.is_ascii_alphabetic())
                 && name.chars().all(|it| it.is_ascii_alphanumeric() || it == '_');
-            if !plain || self.names.contains(&name) {
+            if !plain || self.names.iter().any(|it| it.1 == name) {
                 return None;
             }
-            self.names.push(name);
+            self.groups += 1;
+            self.names.push((self.groups, name));
             self.rest = rest;
         } else if self.take("?") {
             // Flags that change nothing about which expressions there are.
-            let flags = ["i", "s", "m", ""].into_iter().find(|it| !it.is_empty() && self.take(it));
-            if flags.is_some() && self.take(")") {
-                return Some(false);
+            let has_flag = ["i", "s", "m"].into_iter().any(|it| self.take(it));
+            if has_flag && self.take(")") {
+                return Some(());
             }
             if !self.take(":") {
                 return None;
             }
+        } else {
+            self.groups += 1;
         }
-        self.depth += 1;
-        (self.depth <= DEPTH_UNTRIED_MAX).then_some(false)
+        self.open.push(before);
+        (self.open.len() <= DEPTH_UNTRIED_MAX).then_some(())
     }
 
     /// The weight of the class that was opened.
     fn class(&mut self) -> Option<u64> {
-        let mut weight = 300;
-        self.take("^");
+        let mut weight = if self.take("^") { CLASS_WEIGHT } else { 1 };
         let mut first = true;
         loop {
             let from = match self.next()? {
@@ -329,7 +384,11 @@ impl<'a> Shape<'a> {
                 it => self.class_item(it)?,
             };
             first = false;
-            weight += 12;
+            weight += match from {
+                Escape::Character(it) => literal_weight(it),
+                Escape::Class(it) => it,
+                Escape::Edge => 0,
+            };
             if self.rest.starts_with("--") {
                 return None;
             }
@@ -337,7 +396,10 @@ impl<'a> Shape<'a> {
                 self.next();
                 let to = self.next()?;
                 match (from, self.class_item(to)?) {
-                    (Escape::Character(from), Escape::Character(to)) if from <= to => {}
+                    (Escape::Character(from), Escape::Character(to)) if from <= to => {
+                        // Without case two letters of it have relatives that are not ASCII.
+                        weight += if to.is_ascii() { 1 } else { CLASS_WEIGHT };
+                    }
                     _ => return None,
                 }
             }
@@ -357,7 +419,7 @@ impl<'a> Shape<'a> {
 
 /// Without case `k` and `s` have relatives that are not ASCII.
 fn literal_weight(it: char) -> u64 {
-    if it.is_ascii() { 12 } else { 40 }
+    if it.is_ascii() { 1 } else { 2 }
 }
 
 #[cfg(test)]
@@ -366,7 +428,13 @@ mod tests {
 
     #[test]
     fn groups_are_those_of_the_built_expression() {
-        for text in ["a", "(?<a>x)|(y)(?P<bé>z)", r"^(?:(?<u>\w+) (?i:(?<v>(\d)))?)$", "(?<a>(?<b>(?<c>x)))"] {
+        for text in [
+            "a",
+            "(?<a>x)|(y)(?P<bé>z)",
+            r"^(?:(?<u>\w+) (?i:(?<v>(\d)))?)$",
+            "(?<a>(?<b>(?<c>x)))",
+            "(x)(?:y)(?<a>z{2})",
+        ] {
             let built = build(text, false).unwrap();
             let names = built.capture_names().enumerate().filter_map(|it| Some((it.0 as u16, it.1?.to_string())));
             assert_eq!(groups(text), names.collect::<Vec<_>>(), "{text}");
@@ -393,7 +461,7 @@ mod tests {
     #[test]
     fn most_are_plain_and_those_can_be_built() {
         let pieces: Vec<&str> =
-            r"a é k \d \w \s \b \. \< \> \n \p \1 \x41 . ^ $ | ( ) (?: (?i) (?i: (?s) (?<a> (?P<b> (?<a-> (?= [ ] [^ ]]
+            r"a é k \d \w \s \b \. \< \> \n \p \1 \x41 \xg1 {3} {2,} {1,40} {4,2} {0} . ^ $ | ( ) (?: (?i) (?i: (?s) (?<a> (?P<b> (?<a-> (?= [ ] [^ ]]
             - a-z z-a \w- -- && ~~ [: & * + ? *? { } {2} # / \\ \- \] \[ , space"
                 .split_whitespace()
                 .collect();
@@ -412,10 +480,21 @@ mod tests {
             }
         }
         assert!(plain > 1000, "{plain}");
+        for text in ["k".repeat(2000), "é".repeat(1000), "(a)".repeat(400), "[xyz]|".repeat(400), "k*".repeat(1000)] {
+            assert!(is_plain(&text) && build(&text, true).is_ok(), "{}", &text[..9]);
+        }
+        let heavy = ["{20}{20}", "{9}", "{12}", "{99}", "{195}", "{290}", "{1000}", "{40}", "{2,}", "*", "{30}+"];
+        for piece in [r"\w", r"\D", r"\S", r"[^\W]", r"[^x]", "(?i:[a-z])", "(?:k|s|[é-ü])", ".", "(?:a{3}(b{5}c)){2}"]
+        {
+            for text in heavy.map(|it| format!("(?i)(?:{piece}){it}")) {
+                assert!(!is_plain(&text) || build(&text, true).is_ok(), "{text}");
+            }
+        }
         for text in [
             r"(?i)^(?:user )?(?:roles?) (?<roles>.+?)(?: by (?<actor>\S+@\S+))?$",
             r"[\w.-]+@[^\s,;:]+",
             r"[]a]|[^-x]|\[a\]",
+            r"\b((?:\d{1,3}\.){3}\d{1,3})\b[^\x22]{2,}",
         ] {
             assert!(is_plain(text) && build(text, true).is_ok(), "{text}");
         }
