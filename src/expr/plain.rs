@@ -10,6 +10,7 @@
 //! - `NoCase` compares after Unicode case folding ([`fold`]); regular expressions become case-insensitive.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -245,12 +246,8 @@ impl Node {
                 Some(_) => operand.any(event, &mut |it| test.holds(it)),
             },
             Node::Exists(operand) => operand.exists(event),
-            Node::SameAs(left, right, case) => left.any(event, &mut |one| {
-                right.any(event, &mut |other| match case {
-                    Case::Kept => one.text() == other.text(),
-                    Case::Folded => fold(one.text()) == fold(other.text()),
-                })
-            }),
+            Node::SameAs(left, right, Case::Kept) => left.same_as(right, event, |it| Cow::Borrowed(it)),
+            Node::SameAs(left, right, Case::Folded) => left.same_as(right, event, fold),
         }
     }
 
@@ -340,6 +337,32 @@ impl Operand {
             Value::List(list) => list.iter().any(|it| test(Item::Text(it))),
             Value::Null => false,
         }
+    }
+
+    /// Whether both say the same, as `seen` sees texts: two lists hold the same values, in any order; otherwise one value of
+    /// each is the same. One shared value of two lists is not enough: they are compared to learn whether anything changed.
+    pub fn same_as(&self, other: &Operand, event: Event, seen: fn(&str) -> Cow<str>) -> bool {
+        if let (Some(one), Some(two)) = (self.list(event, seen), other.list(event, seen)) {
+            return one == two;
+        }
+        self.any(event, &mut |one| other.any(event, &mut |two| seen(one.text()) == seen(two.text())))
+    }
+
+    /// The values of a list; None where there is a single value or none.
+    fn list(&self, event: Event, seen: fn(&str) -> Cow<str>) -> Option<BTreeSet<String>> {
+        let is_list = match event.get(self.field)? {
+            Value::Json(raw) => self.steps.finds_many() || self.steps.first(raw).is_some_and(|it| it.starts_with('[')),
+            Value::List(_) => self.steps.is_empty(),
+            Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::Null => false,
+        };
+        is_list.then(|| {
+            let mut values = BTreeSet::new();
+            self.any(event, &mut |it| {
+                values.insert(seen(it.text()).into_owned());
+                false
+            });
+            values
+        })
     }
 
     fn exists(&self, event: Event) -> bool {
@@ -484,7 +507,7 @@ mod tests {
     use crate::model::path::Path;
     use crate::model::{EventBuf, Fields, Place, Slot};
 
-    const RECORD: &str = r#"Ann ÉCLAIR 42 4.2e1 10.1.2.3:443 ["x","Y\n",7,null,true,{"k":1}] [{"k":"a"},{"k":"b"}] ß"#;
+    const RECORD: &str = r#"Ann ÉCLAIR 42 4.2e1 10.1.2.3:443 ["x","Y\n",7,null,true,{"k":1}] [{"k":"a"},{"k":"b"}] ß ["editor","admin","admin"] ["admin","editor","x"]"#;
 
     /// Compares what `expr` (RON) says of one made-up event; the fields' values are the words of [`RECORD`].
     fn check(expr: &str, expected: bool) {
@@ -500,6 +523,8 @@ mod tests {
             ("mixed", place(r#"["x","Y\n",7,null,true,{"k":1}]"#), Slot::json),
             ("objects", place(r#"[{"k":"a"},{"k":"b"}]"#), Slot::json),
             ("sharp", place("ß"), Slot::text),
+            ("turned", place(r#"["editor","admin","admin"]"#), Slot::json),
+            ("longer", place(r#"["admin","editor","x"]"#), Slot::json),
         ];
         let ids: Vec<_> = slots.iter().map(|it| fields.path(it.0)).collect();
         let (null, yes, list) = (fields.path("null"), fields.path("yes"), fields.path("list"));
@@ -602,6 +627,12 @@ mod tests {
             (r#"Not(Eq("none", "x"))"#, true),
             (r#"Not(Eq("null", "x"))"#, true),
             (r#"Eq("none", "")"#, false),
+            (r#"SameAs("list", "turned")"#, true),
+            (r#"SameAs("turned", "longer")"#, false),
+            (r#"SameAs("longer", "list")"#, false),
+            (r#"SameAs("longer[0]", "list")"#, true),
+            (r#"SameAs("objects[].k", "objects[].k")"#, true),
+            (r#"SameAs("list", "none")"#, false),
             (r#"All([])"#, true),
             (r#"Any([])"#, false),
             (r#"NoCase(Not(All([Eq("name", "ANN"), Any([Eq("none", 1), Eq("number", 42)])])))"#, false),

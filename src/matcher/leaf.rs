@@ -2,6 +2,7 @@
 //!
 //! Equal leaves of different rules are one leaf, so a line pays for a test once, however many rules ask.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashSet;
@@ -128,12 +129,8 @@ impl Leaf {
     pub fn holds(&self, event: Event, buffer: &mut String) -> bool {
         match &self.test {
             Test::Exists => exists(&self.operand, event),
-            Test::SameAs(other, case) => self.operand.any(event, &mut |one| {
-                other.any(event, &mut |two| match case {
-                    Case::Kept => one.text() == two.text(),
-                    Case::Folded => fold(one.text()) == fold(two.text()),
-                })
-            }),
+            Test::SameAs(other, Case::Kept) => self.operand.same_as(other, event, |it| Cow::Borrowed(it)),
+            Test::SameAs(other, Case::Folded) => self.operand.same_as(other, event, fold),
             test => self.operand.any(event, &mut |it| test.holds(it, buffer)),
         }
     }

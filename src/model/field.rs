@@ -19,7 +19,7 @@ impl FieldId {
 /// Fields that stand for the first of others that a record has: whom a lone event is about. Records leave out whom it was done to,
 /// or who did it, and an alert about nobody could not be told. Where none is there, the vendor's name stands in.
 pub const STAND_INS: [(&str, &[&str]); 2] = [
-    ("entity.name", &["user.name", "source.ip"]),
+    ("entity.name", &["user.name", "source.ip", "user.target.name"]),
     ("entity.target.name", &["user.target.name", "user.name", "source.ip"]),
 ];
 

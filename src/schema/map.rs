@@ -188,7 +188,8 @@ impl Schemas {
     }
 
     /// Whom a lone event is about. Rules for lone events are about whoever it was done to or did it, and records leave either
-    /// out; an alert about nobody would not be told at all, so the address, and at last the vendor, stand in.
+    /// out; an alert about nobody would not be told at all, so the address, the target, and at last the vendor, stand in. The
+    /// vendor is the last resort: whatever has no name shares its alerts.
     fn fill_entity(&self, schema: &Schema, work: &mut Work) {
         let fields = &self.fields;
         if fields.entity.is_none() && fields.entity_target.is_none() {
@@ -199,7 +200,7 @@ impl Schemas {
             work.buf.slot(id)
         };
         let target = known(fields.user_target);
-        let actor = known(fields.user_name).or_else(|| known(fields.address)).unwrap_or(schema.provider);
+        let actor = known(fields.user_name).or_else(|| known(fields.address)).or(target).unwrap_or(schema.provider);
         if let Some(id) = fields.entity {
             work.buf.set(id, actor);
         }

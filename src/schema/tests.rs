@@ -90,7 +90,8 @@ fn an_event_is_always_about_somebody() {
         (r#"{"is":1,"a":"ann","b":"bob","c":"192.0.2.1"}"#, "ann", "bob"),
         (r#"{"is":1,"a":"ann","b":""}"#, "ann", "ann"),
         (r#"{"is":1,"c":"192.0.2.1"}"#, "192.0.2.1", "192.0.2.1"),
-        (r#"{"is":1,"b":"bob"}"#, "s", "bob"),
+        (r#"{"is":1,"b":"bob"}"#, "bob", "bob"),
+        (r#"{"is":1,"b":"bob","c":"192.0.2.1"}"#, "192.0.2.1", "bob"),
         (r#"{"is":1}"#, "s", "s"),
     ] {
         let found = Bench::new(&[schema(&text)]).map(line).remove(0);
