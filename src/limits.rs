@@ -58,6 +58,12 @@ pub const PARTITIONS: usize = 128;
 pub const VALUE_BYTES_MAX: usize = 4096;
 /// Events that must agree before a jump of more than a day moves a source's clock in a replay.
 pub const JUMP_CONFIRMATIONS: u64 = 16;
+/// Values that decide what a record means, of which a front remembers those of idle events. More: they are worked out again.
+pub const DECIDERS_MAX: usize = 8;
+/// Their bytes. More: the same.
+pub const IDLE_KEY_BYTES_MAX: usize = 256;
+/// Idle events whose deciding values are remembered. Another with the same place overwrites one.
+pub const IDLE_KNOWN_MAX: usize = 1024;
 /// Events of one shape and meaning that are taken to all rules before it is asked whether any rule could want one: the
 /// question costs as much as some hundred events, and a stranger can think up shapes.
 pub const EVENTS_BEFORE_IDLE: u16 = 64;

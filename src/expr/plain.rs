@@ -81,6 +81,11 @@ impl Plain {
         self.0.holds(event)
     }
 
+    /// Calls `each` with the fields whose values it depends on.
+    pub fn fields(&self, each: &mut dyn FnMut(FieldId)) {
+        self.0.fields(each);
+    }
+
     /// What is left to ask of an event of which it is known what fields it has.
     pub fn given(&self, known: &Known) -> Given {
         match self.0.given(known) {
@@ -235,6 +240,15 @@ enum Left {
 }
 
 impl Node {
+    fn fields(&self, each: &mut dyn FnMut(FieldId)) {
+        match self {
+            Node::All(parts) | Node::Any(parts) => parts.iter().for_each(|it| it.fields(each)),
+            Node::Not(part) => part.fields(each),
+            Node::Leaf(operand, _) | Node::Exists(operand) => each(operand.field),
+            Node::SameAs(left, right, _) => [left, right].into_iter().for_each(|it| each(it.field)),
+        }
+    }
+
     fn holds(&self, event: Event) -> bool {
         match self {
             Node::All(parts) => parts.iter().all(|it| it.holds(event)),

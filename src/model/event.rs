@@ -344,6 +344,20 @@ impl EventBuf {
         self.time = mark.time;
     }
 
+    /// Appends what a field says, so that two fields differ here if they differ at all: the kind, the text, and a byte that is
+    /// in no text.
+    #[inline]
+    pub fn append_key(&self, record: &str, id: FieldId, key: &mut Vec<u8>) {
+        let Some(slot) = self.slot(id) else { return key.push(0xff) };
+        key.push(slot.kind() as u8);
+        key.extend_from_slice(match slot.place() {
+            Place::Record => &record.as_bytes()[slot.start()..slot.end()],
+            Place::Scratch => &self.scratch.as_bytes()[slot.start()..slot.end()],
+            Place::Constant => &self.constants.as_bytes()[slot.start()..slot.end()],
+        });
+        key.push(0xff);
+    }
+
     #[inline]
     pub fn slot(&self, id: FieldId) -> Option<Slot> {
         self.has(id).then(|| self.slots[id.index()])

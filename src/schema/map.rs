@@ -2,8 +2,9 @@
 
 use twox_hash::XxHash3_64;
 
-use super::shape::{Concern, Fields, Ready, ReadyPlan};
+use super::shape::{Concern, Fields, Found, Ready, ReadyPlan};
 use super::take::{NotQuick, Work, from_json, look};
+use super::verdict::Deciders;
 use super::{Arrival, Case, Form, Gate, Meaning, Memo, Produced, Schema, SchemaIndex, Schemas};
 use crate::expr::plain::{Given, fold};
 use crate::limits::{ACTIONS_KNOWN_MAX, EVENTS_BEFORE_IDLE, RECORDS_PER_LINE_MAX, REPEAT_MAX, VALUE_BYTES_MAX};
@@ -50,7 +51,15 @@ impl Schemas {
             }
         }
         let mut work = Work { schemas: self, record, buf, memo: &mut memo.take, form: None };
-        let (ready, fields, parts) = memo.shapes.ready(index, schema);
+        let Found { ready, fields, parts, idle, number } = memo.shapes.ready(index, schema);
+        if let (Some(_), Deciders::Few(deciders, _)) = (cares, &ready.deciders) {
+            let repeat = idle.find(number, deciders, record, work.buf);
+            ready.deciders.count(repeat.is_some());
+            if let Some(repeat) = repeat {
+                work.note_time(ready, arrival);
+                return Meaning { repeat, idle: true, index, case: None, action: None, text: None };
+            }
+        }
         let action = ready.action.as_ref().and_then(|it| match work.quick(it) {
             Ok(found) => found.map(|it| it.0),
             Err(NotQuick) => work.take_any(it).and_then(|it| work.single(it)),
@@ -61,14 +70,18 @@ impl Schemas {
         };
         let case = schema.choose(index, action, text, ready, &fields, &mut work);
         work.form = schema.form(case).zip(text);
-        if let Some(time) = ready.time.as_ref().and_then(|it| work.time(it, arrival)) {
-            work.buf.time = Some(time);
-        }
+        work.note_time(ready, arrival);
         let repeat = ready.repeat.as_ref().and_then(|it| work.take(it)).and_then(|it| work.single(it));
         let repeat = repeat.and_then(|it| work.text(it).parse().ok()).map_or(1, |it: u32| it.clamp(1, REPEAT_MAX));
         let mut meaning = Meaning { repeat, idle: false, index, case, action, text };
         if let Some(cares) = cares {
             meaning.idle = self.is_idle(schema, &meaning, ready, &fields, parts, cares);
+        }
+        match ready.deciders {
+            Deciders::Few(..) if meaning.idle => idle.keep(repeat),
+            // What decides about an element of a list is the element, whole.
+            Deciders::Unasked if meaning.idle && schema.split.is_none() => ready.find_deciders(schema, &fields),
+            Deciders::Unasked | Deciders::Few(..) | Deciders::Many => {}
         }
         meaning
     }
@@ -131,7 +144,7 @@ impl Schemas {
         let schema = self.schema(meaning.index);
         let form = schema.form(meaning.case).zip(meaning.text);
         let mut work = Work { schemas: self, record, buf, memo: &mut memo.take, form };
-        let (ready, fields, parts) = memo.shapes.ready(meaning.index, schema);
+        let Found { ready, fields, parts, .. } = memo.shapes.ready(meaning.index, schema);
         self.fill_plan(ready.plan(schema, meaning.case, &fields, parts), &mut work);
         let case = meaning.case.map(|it| &schema.cases[usize::from(it)]);
         self.fill_common(schema, case, meaning.action, &ready.tags, &mut work);
@@ -260,6 +273,15 @@ impl Schemas {
             Some(self.words.failure)
         } else {
             text.eq_ignore_ascii_case("unknown").then_some(self.words.unknown)
+        }
+    }
+}
+
+impl Work<'_> {
+    #[inline]
+    fn note_time(&mut self, ready: &Ready, arrival: Arrival) {
+        if let Some(time) = ready.time.as_ref().and_then(|it| self.time(it, arrival)) {
+            self.buf.time = Some(time);
         }
     }
 }

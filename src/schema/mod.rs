@@ -15,6 +15,7 @@ mod recognise;
 mod shape;
 mod stamp;
 mod take;
+mod verdict;
 
 use std::fmt;
 use std::sync::Arc;

@@ -9,6 +9,7 @@
 use hashbrown::HashMap;
 
 use super::take::Op;
+use super::verdict::{Deciders, Idle};
 use super::{Plan, Schema, SchemaIndex, Schemas};
 use crate::expr::plain::{Given, Known};
 use crate::limits::{SHAPE_PARTS_MAX, SHAPES_MAX};
@@ -26,6 +27,17 @@ pub(super) struct Shapes {
     key: Vec<u64>,
     /// Operations and conditions remembered.
     parts: usize,
+    idle: Idle,
+}
+
+/// What is left of a schema for the records of a shape, and what is known of them.
+pub(super) struct Found<'a> {
+    pub(super) ready: &'a mut Ready,
+    pub(super) fields: Fields<'a>,
+    pub(super) parts: &'a mut usize,
+    pub(super) idle: &'a mut Idle,
+    /// Of the schema and the shape.
+    pub(super) number: u64,
 }
 
 /// What all records of one shape have in common.
@@ -43,6 +55,7 @@ pub(super) struct Ready {
     pub(super) time: Option<Op>,
     pub(super) repeat: Option<Op>,
     pub(super) tags: Box<[(Slot, Given)]>,
+    pub(super) deciders: Deciders,
     /// For each case, its condition.
     whens: Box<[Option<Given>]>,
     /// For each case, what it fills; last, what is filled when none applies.
@@ -78,6 +91,10 @@ impl Fields<'_> {
             open[element.index() / 64] |= 1 << (element.index() % 64);
         }
         open
+    }
+
+    fn have(&self, id: FieldId) -> bool {
+        self.known(|it| (it.has)(id))
     }
 
     fn known<T>(&self, use_it: impl FnOnce(&Known) -> T) -> T {
@@ -124,6 +141,7 @@ impl Shapes {
         if self.all.len() >= SHAPES_MAX || self.parts >= SHAPE_PARTS_MAX {
             self.by_key.clear();
             self.all.clear();
+            self.idle.clear();
             self.parts = 0;
         }
         let fields = Fields { key: &self.key, element: None };
@@ -137,7 +155,7 @@ impl Shapes {
 
     /// What is left of the schema for records of the shape that was found last.
     #[inline]
-    pub(super) fn ready(&mut self, index: SchemaIndex, schema: &Schema) -> (&mut Ready, Fields<'_>, &mut usize) {
+    pub(super) fn ready(&mut self, index: SchemaIndex, schema: &Schema) -> Found<'_> {
         let shape = &mut self.all[self.last];
         debug_assert!(shape.candidates.iter().any(|it| it.0 == index), "another record was recognised since");
         let fields = Fields { key: &shape.key, element: schema.split.as_ref().map(|it| it.element) };
@@ -149,7 +167,8 @@ impl Shapes {
                 shape.ready.len() - 1
             }
         };
-        (&mut shape.ready[at].1, fields, &mut self.parts)
+        let number = (self.last as u64) << 16 | u64::from(index.0);
+        Found { ready: &mut shape.ready[at].1, fields, parts: &mut self.parts, idle: &mut self.idle, number }
     }
 }
 
@@ -183,6 +202,7 @@ impl Ready {
             time: left(&schema.time),
             repeat: left(&schema.repeat),
             tags: tags.filter(|it| !matches!(it.1, Given::Never)).collect(),
+            deciders: Deciders::Unasked,
             whens: std::iter::repeat_n(None, schema.cases.len()).collect(),
             plans: std::iter::repeat_with(|| None).take(schema.cases.len() + 1).collect(),
         }
@@ -196,6 +216,25 @@ impl Ready {
             None => Given::Always,
             Some(when) => fields.known(|known| when.given(known)),
         })
+    }
+
+    /// Works out what the meaning of such records depends on.
+    #[cold]
+    pub(super) fn find_deciders(&mut self, schema: &Schema, fields: &Fields) {
+        let mut found: Vec<FieldId> = Vec::new();
+        let mut note = |it: FieldId| {
+            if !found.contains(&it) {
+                found.push(it);
+            }
+        };
+        [&self.action, &self.repeat].into_iter().flatten().for_each(|it| it.fields(&mut note));
+        schema.text.iter().filter(|it| fields.have(it.field)).for_each(|it| note(it.field));
+        for case in 0..schema.cases.len() {
+            if let Given::Ask(when) = self.when(schema, case as u16, fields) {
+                when.fields(&mut note);
+            }
+        }
+        self.deciders = Deciders::new(found);
     }
 
     /// What is filled for a case, or for none.

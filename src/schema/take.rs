@@ -47,6 +47,21 @@ pub(super) enum Step {
 }
 
 impl Op {
+    /// Calls `each` with the fields whose values the operation's depends on.
+    pub(super) fn fields(&self, each: &mut dyn FnMut(FieldId)) {
+        match self {
+            Op::Look(operand) => each(operand.field),
+            Op::Field(field) => each(*field),
+            Op::Constant(_) | Op::Group(_) => {}
+            Op::First(ops) | Op::All(ops) | Op::Join(ops, _) => ops.iter().for_each(|it| it.fields(each)),
+            Op::When(condition, op) => {
+                condition.fields(each);
+                op.fields(each);
+            }
+            Op::Then(op, _) => op.fields(each),
+        }
+    }
+
     /// What is left of the operation for records with these fields; None when it can give nothing.
     pub(super) fn given(&self, known: &Known) -> Option<Op> {
         let all = |ops: &[Op]| -> Option<Vec<Op>> {

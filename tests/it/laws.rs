@@ -236,7 +236,23 @@ fn idle_events_are_events_that_no_rule_wants() {
             let mut plain = Reader::new(setup.set.clone(), setup.enricher());
             let mut quick = Reader::for_rules(setup.set.clone(), setup.enricher());
             let mut idle = 0;
-            for line in std::str::from_utf8(&bytes).unwrap().lines() {
+            // What decides about a line is any value, and may look like another.
+            let others = [
+                ("\"status\":200", "\"status\":\"200\""),
+                ("\"status\":200", "\"status\":401"),
+                ("\"status\":200", "\"status\":null"),
+                ("\"status\":200", "\"status\":[401]"),
+                ("API call", "Login failure"),
+                ("API call", "Login"),
+                ("API call", "API call\\u0000"),
+                ("\"action\":\"API call\"", "\"action\":{\"a\":\"API call\"}"),
+            ];
+            let lines = std::str::from_utf8(&bytes).unwrap().lines().enumerate();
+            for line in lines.map(|(at, it)| match others.get(at % 40) {
+                Some((from, to)) => it.replace(from, to),
+                None => it.to_string(),
+            }) {
+                let line = line.as_str();
                 let (mut wanted, mut skipped) = (Vec::new(), Vec::new());
                 let received = Timestamp::from_micros(1_744_444_800_000_000);
                 let mut each = |read: &Read<'_>, _: &mut _| {

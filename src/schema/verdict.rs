@@ -1,0 +1,106 @@
+//! Events nobody wants, known by the few values that decide so.
+//!
+//! What a record means mostly hangs on one or two values, such as its action and its status, and a log has few of them. With
+//! one rule loaded nine lines of ten are of a meaning that no rule can want, and finding that out again for each was a fifth
+//! of what they cost. So the deciding values of idle events are remembered: the next with the same is idle too. Values are
+//! compared whole, for whoever could make two look alike could hide one behind the other.
+//!
+//! The table is a cache of a pure function: an entry is overwritten by another with the same place, and no answer depends
+//! on it.
+
+use twox_hash::XxHash3_64;
+
+use crate::limits::{DECIDERS_MAX, IDLE_KEY_BYTES_MAX, IDLE_KNOWN_MAX};
+use crate::model::{EventBuf, FieldId};
+
+/// The fields on whose values the meaning of a schema's records of one shape depends.
+#[derive(Default)]
+pub(super) enum Deciders {
+    /// No such event was idle yet.
+    #[default]
+    Unasked,
+    Few(Box<[FieldId]>, Use),
+    /// Too many, or they have too many different values: the schema is asked each time.
+    Many,
+}
+
+/// Whether remembering pays.
+#[derive(Default)]
+pub(super) struct Use {
+    asked: u16,
+    known: u16,
+}
+
+/// So many events are counted before it is judged whether remembering pays.
+const TRIAL: u16 = 1024;
+
+impl Deciders {
+    pub(super) fn new(fields: Vec<FieldId>) -> Deciders {
+        match fields.len() > DECIDERS_MAX {
+            true => Deciders::Many,
+            false => Deciders::Few(fields.into(), Use::default()),
+        }
+    }
+
+    /// Counts an answer; where fewer than half are known, the last one was asked.
+    #[inline]
+    pub(super) fn count(&mut self, known: bool) {
+        let Deciders::Few(_, counts) = self else { return };
+        counts.asked += 1;
+        counts.known += u16::from(known);
+        if counts.asked == TRIAL {
+            match counts.known < TRIAL / 2 {
+                true => *self = Deciders::Many,
+                false => *counts = Use::default(),
+            }
+        }
+    }
+}
+
+/// The deciding values of events that were idle.
+#[derive(Default)]
+pub(super) struct Idle {
+    entries: Vec<Entry>,
+    key: Vec<u8>,
+    /// Where the last key that was looked up belongs; None: it is too long.
+    place: Option<usize>,
+}
+
+#[derive(Clone, Default)]
+struct Entry {
+    key: Vec<u8>,
+    repeat: u32,
+}
+
+impl Idle {
+    /// How often the event happened, where one with the same values was idle. `head` says what the values belong to.
+    #[inline]
+    pub(super) fn find(&mut self, head: u64, fields: &[FieldId], record: &str, buf: &EventBuf) -> Option<u32> {
+        self.key.clear();
+        self.key.extend_from_slice(&head.to_le_bytes());
+        fields.iter().for_each(|it| buf.append_key(record, *it, &mut self.key));
+        if self.key.len() > IDLE_KEY_BYTES_MAX {
+            self.place = None;
+            return None;
+        }
+        let place = XxHash3_64::oneshot(&self.key) as usize % IDLE_KNOWN_MAX;
+        self.place = Some(place);
+        self.entries.get(place).filter(|it| it.key == self.key).map(|it| it.repeat)
+    }
+
+    /// Remembers that the event whose values were looked up last is idle.
+    pub(super) fn keep(&mut self, repeat: u32) {
+        let Some(place) = self.place else { return };
+        if self.entries.is_empty() {
+            self.entries.resize(IDLE_KNOWN_MAX, Entry::default());
+        }
+        let entry = &mut self.entries[place];
+        entry.key.clone_from(&self.key);
+        entry.repeat = repeat;
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+        self.place = None;
+    }
+}
