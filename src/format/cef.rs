@@ -72,7 +72,10 @@ fn decode(record: &str, at: usize, paths: &Paths, buf: &mut EventBuf) -> Result<
     paths.trie.start(buf);
     if leef {
         let separator = leef_separator(record, found[0], &mut rest);
-        leef_pairs(record, rest, separator, paths, buf);
+        match separator_in_use(rest.of(record), separator) {
+            Some(it) => leef_pairs(record, rest, it.as_bytes(), paths, buf),
+            None => cef_pairs(record, rest, paths, buf),
+        }
         return Ok(());
     }
     for id in [ids.name, ids.severity] {
@@ -157,7 +160,7 @@ fn is_key(byte: u8) -> bool {
 }
 
 /// LEEF 2 names its separator in a column of its own: one character or its number, `x5E`. It may be left out.
-fn leef_separator(record: &str, version: Part, rest: &mut Part) -> u8 {
+fn leef_separator(record: &str, version: Part, rest: &mut Part) -> char {
     let two = record[version.start..version.end].trim_ascii_start().starts_with('2');
     let before = *rest;
     if two && let Some(column) = column_of(record, rest) {
@@ -165,26 +168,39 @@ fn leef_separator(record: &str, version: Part, rest: &mut Part) -> u8 {
         let hex =
             text.strip_prefix("0x").or_else(|| text.strip_prefix('x')).and_then(|it| u8::from_str_radix(it, 16).ok());
         match (text.as_bytes(), hex) {
-            ([], _) => return b'\t',
-            ([one], _) if one.is_ascii() => return *one,
-            (_, Some(it)) if it.is_ascii() => return it,
+            ([], _) => return '\t',
+            ([one], _) if one.is_ascii() => return char::from(*one),
+            (_, Some(it)) if it.is_ascii() => return char::from(it),
             _ => *rest = before,
         }
     }
-    b'\t'
+    '\t'
 }
 
-fn leef_pairs(record: &str, rest: Part, separator: u8, paths: &Paths, buf: &mut EventBuf) {
+/// What really stands between the pairs: tabs become `#011` in rsyslog and blanks elsewhere, and CyberArk writes bars. None:
+/// blanks, so that keys must be told from values as in CEF.
+fn separator_in_use(pairs: &str, said: char) -> Option<&str> {
+    let of = |it: usize, len: usize| &pairs[it..it + len];
+    if let Some(it) = pairs.find(said) {
+        return Some(of(it, said.len_utf8()));
+    }
+    let bar = pairs
+        .match_indices('|')
+        .find(|(it, _)| next_key(pairs.as_bytes(), it + 1, it + 1).is_some_and(|key| key.start == it + 1));
+    pairs.find("#011").map(|it| of(it, 4)).or_else(|| bar.map(|it| it.1))
+}
+
+fn leef_pairs(record: &str, rest: Part, separator: &[u8], paths: &Paths, buf: &mut EventBuf) {
     let bytes = &record.as_bytes()[..rest.end];
     let root = paths.cef.pairs;
     let mut at = rest.start;
     while root != NOWHERE && at < bytes.len() {
-        let end = memchr::memchr(separator, &bytes[at..]).map_or(bytes.len(), |it| at + it);
+        let end = memchr::memmem::find(&bytes[at..], separator).map_or(bytes.len(), |it| at + it);
         if let Some(equals) = memchr::memchr(b'=', &bytes[at..end]).map(|it| at + it) {
             let key = Part::new(at, equals).trim(record);
             set_pair(record, root, key, Part::new(equals + 1, end).trim(record), paths, buf);
         }
-        at = end + 1;
+        at = end + separator.len();
     }
 }
 
@@ -194,8 +210,16 @@ fn set_pair(record: &str, root: Node, key: Part, value: Part, paths: &Paths, buf
         && paths.trie.admit(node, buf)
         && let Some(field) = paths.trie.field_at(node)
     {
-        let slot = unescaped(record, value, buf);
+        let slot = unescaped(record, unquoted(record, value), buf);
         buf.set(field, slot);
+    }
+}
+
+/// The value without the quotes around it, which the format does not have and senders write.
+fn unquoted(record: &str, value: Part) -> Part {
+    match value.of(record).strip_prefix('"').and_then(|it| it.strip_suffix('"')) {
+        Some(inside) if !inside.contains('"') => Part::new(value.start + 1, value.end - 1),
+        Some(_) | None => value,
     }
 }
 

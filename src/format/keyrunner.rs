@@ -89,6 +89,8 @@ fn date_column(record: &str, part: Part) -> Option<(Part, Part)> {
     let tail = &time.of(record).as_bytes()[16..];
     let is_stamp =
         tail.iter().all(|it| matches!(it, b'0'..=b'9' | b':' | b'.' | b',' | b'+' | b'-' | b' ' | b'A'..=b'Z'));
+    // `2025-04-12T08:02:55Z VAULT CEF:0|`: the bar is not ours.
+    let is_stamp = is_stamp && !tail.windows(2).any(|it| it[0].is_ascii_uppercase() && it[1] == b':');
     is_stamp.then_some((time, Part::new(part.start + bar + 1, part.end)))
 }
 

@@ -124,7 +124,7 @@ impl Header {
         if let Some(it) = priority {
             at = it.end + 1;
         }
-        if let Some(found) = Header::read_5424(bytes, at, priority) {
+        if let Some(found) = Header::read_5424(record, bytes, at, priority) {
             return Some(found);
         }
         if priority.is_some() {
@@ -159,20 +159,33 @@ impl Header {
     }
 
     /// `1 TIME HOST APP PID MSGID DATA MESSAGE`, after the priority.
-    fn read_5424(bytes: &[u8], at: usize, priority: Option<Part>) -> Option<Header> {
+    fn read_5424(record: &str, bytes: &[u8], at: usize, priority: Option<Part>) -> Option<Header> {
         let version = Part::new(at, word_end(bytes, at));
         if version.is_empty() || version.end - at > 2 || !bytes[at..version.end].iter().all(u8::is_ascii_digit) {
             return None;
         }
         let mut next = version.end;
+        let mut opened = None;
         let mut word = || {
-            let start = next + 1;
-            next = word_end(bytes, start.min(bytes.len()));
-            Part::new(start.min(next), next)
+            let start = (next + 1).min(bytes.len());
+            if opened.is_some() || is_record(record, start) {
+                opened.get_or_insert(start);
+                return NONE;
+            }
+            next = word_end(bytes, start);
+            Part::new(start, next)
         };
         let (time, host, app, pid, msgid) = (word(), word(), word(), word(), word());
         let nil = bytes.get(time.start) == Some(&b'-') && time.end - time.start == 1;
-        if !(starts_with_stamp(&bytes[time.start..]) || nil && priority.is_some()) || msgid.is_empty() {
+        if !(starts_with_stamp(&bytes[time.start..]) || nil && priority.is_some()) {
+            return None;
+        }
+        // Some go on with the message where they have no more to say of themselves.
+        if let Some(start) = opened {
+            let message = Part::new(start, bytes.len());
+            return Some(Header { priority, time, host, app, pid, msgid, data: NONE, message });
+        }
+        if msgid.is_empty() {
             return None;
         }
         let from = (msgid.end + 1).min(bytes.len());
@@ -352,6 +365,11 @@ fn tag(bytes: &[u8], at: usize) -> Option<(Part, Part, usize)> {
             _ => len += 1,
         }
     }
+}
+
+/// Whether a record begins there that no word of a header can be taken for.
+fn is_record(record: &str, at: usize) -> bool {
+    record.get(at..).is_some_and(|it| it.starts_with("{\"") || cef::starts(it))
 }
 
 /// Past `@cee:`, where it stands before JSON.

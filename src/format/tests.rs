@@ -296,6 +296,22 @@ mod syslog {
     }
 
     #[test]
+    fn a_header_that_ends_early_is_one() {
+        let cef = r#"message="CEF:0|V|P|1|s|n|5|suser=ann" cef.vendor="V" cef.ext.suser="ann""#;
+        let time = r#"syslog.time="2003-10-11T22:14:15Z" syslog.host="h""#;
+        for (line, expected) in [
+            ("<5>1 2003-10-11T22:14:15Z h CEF:0|V|P|1|s|n|5|suser=ann", format!("syslog.priority=5 {time} {cef}")),
+            ("2003-10-11T22:14:15Z h CEF:0|V|P|1|s|n|5|suser=ann", format!("{time} {cef}")),
+            (
+                r#"<5>1 2003-10-11T22:14:15Z h app {"user":"ann"}"#,
+                format!(r#"syslog.priority=5 {time} syslog.app="app" message="{{\"user\":\"ann\"}}" user="ann""#),
+            ),
+        ] {
+            check("auto", WANTED, line, &format!("syslog {expected}"));
+        }
+    }
+
+    #[test]
     fn a_message_that_is_a_record_is_opened() {
         let head = "syslog syslog.priority=14 syslog.time=\"Jan  1 00:00:00\" syslog.host=\"h\"";
         for (rest, expected) in [
@@ -409,6 +425,10 @@ mod cef {
                 r#" cef.severity="5" cef.ext.suser="DOM\\ann" cef.ext.request="http://h/?q=1&r=2""#,
             ),
             ("5|suser=ann suser=root", r#" cef.severity="5" cef.ext.suser="ann" (repeated)"#),
+            (
+                r#"5|suser="ann lee" msg="a" b" src=1.2.3.4"#,
+                r#" cef.severity="5" cef.ext.src="1.2.3.4" cef.ext.suser="ann lee" cef.ext.msg="\"a\" b\"""#,
+            ),
             ("5|cs1Label=x cs1= src=1.2.3.4", r#" cef.severity="5" cef.ext.src="1.2.3.4" cef.ext.cs1="""#),
             ("5|", r#" cef.severity="5""#),
             ("5", r#" cef.severity="5""#),
@@ -431,6 +451,18 @@ mod cef {
             (
                 "LEEF:2.0|V|P|1|41|^|src=192.0.2.0^suser=ann",
                 r#"cef.version="2.0" cef.vendor="V" cef.product="P" cef.product_version="1" cef.signature="41" cef.ext.src="192.0.2.0" cef.ext.suser="ann""#,
+            ),
+            (
+                "LEEF:1.0|V|P|1|41|src=192.0.2.0|suser=ann lee",
+                r#"cef.version="1.0" cef.vendor="V" cef.product="P" cef.product_version="1" cef.signature="41" cef.ext.src="192.0.2.0" cef.ext.suser="ann lee""#,
+            ),
+            (
+                "LEEF:1.0|V|P|1|41|src=192.0.2.0#011suser=ann lee",
+                r#"cef.version="1.0" cef.vendor="V" cef.product="P" cef.product_version="1" cef.signature="41" cef.ext.src="192.0.2.0" cef.ext.suser="ann lee""#,
+            ),
+            (
+                "LEEF:1.0|V|P|1|41|src=192.0.2.0 suser=ann lee",
+                r#"cef.version="1.0" cef.vendor="V" cef.product="P" cef.product_version="1" cef.signature="41" cef.ext.src="192.0.2.0" cef.ext.suser="ann lee""#,
             ),
             (
                 "LEEF:2.0|V|P|1|41|x5E|src=192.0.2.0^suser=ann",
