@@ -387,11 +387,11 @@ impl Engine {
             _ => self.passed.max(Timestamp::from_micros(self.watermark().micros().saturating_sub(1))),
         };
         let held = self.held();
-        // What a source that catches up still has to say is judged by what was known then.
-        // Where none speaks, by what was last said: the wall clock may be ahead of theirs.
+        // What a source that catches up still has to say is judged by what was known then. How late it is goes by what
+        // sources say: the wall clock may be ahead of theirs.
         let said = self.clocks.iter().map(SourceClock::watermark).max().unwrap_or(self.now);
-        let slowest = held.iter().copied().min().unwrap_or(self.now).min(said);
-        let forget = slowest.max(self.now.minus(CATCHES_UP)).min(self.now);
+        let slowest = held.iter().copied().min().unwrap_or(said);
+        let forget = slowest.max(said.minus(CATCHES_UP)).min(said).min(self.now);
         Step { batches, now: self.now, until, forget, held, sources: self.sources.clone() }
     }
 

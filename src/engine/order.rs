@@ -299,10 +299,10 @@ impl SourceClock {
     }
 
     /// Whether the lines from that stretch on agree that time has come so far: yes after enough of them, no as soon as
-    /// one returns to a day before. `all`: no more will come. Where nothing is believed yet there is no time to return to;
-    /// live, where nobody can lie into the future, the majority says, or one line from 1970 would take all before it along.
+    /// one returns to a day before. `all`: no more will come. Live, where nobody can lie into the future, the majority says,
+    /// or one line from 1970 would take all before it along.
     fn confirmed(&self, batch: usize, index: usize, first: Timestamp, all: bool) -> Option<bool> {
-        let is_vote = self.newest.is_none() && self.waiting[batch].track.received.is_some();
+        let is_vote = self.waiting[batch].track.received.is_some();
         let (mut lines, mut against) = (0, 0);
         for (number, waiting) in self.waiting.iter().enumerate().skip(batch) {
             let from = if number == batch { index } else { 0 };
