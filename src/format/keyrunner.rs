@@ -12,6 +12,7 @@ use crate::model::{EventBuf, FieldId, address};
 
 use super::paths::{Part, Trie, body};
 use super::{Format, Paths, Reject};
+use wide::u8x16;
 
 pub(super) const FORMAT: Format = Format {
     name: "keyrunner",
@@ -123,8 +124,80 @@ fn are_digits(word: u64, form: u64) -> bool {
 
 /// The columns after the date, if they are those of an access record.
 fn access(record: &str, rest: Part) -> Option<Columns> {
+    let bytes = rest.of(record).as_bytes();
     // The software writes blanks around its bars; bars without blanks inside a name are then no columns at all.
-    columns(record, rest, Bars::Spaced).or_else(|| columns(record, rest, Bars::Bare))
+    if let Some(bars) = Bits::of_bars(bytes) {
+        return columns(record, rest, bars.spaced()).or_else(|| columns(record, rest, bars.bars));
+    }
+    let is_spaced = |at: &usize| *at > 0 && bytes[at - 1] == b' ' && bytes.get(at + 1) == Some(&b' ');
+    let bars = memchr::memchr_iter(b'|', bytes);
+    columns(record, rest, bars.clone().filter(is_spaced)).or_else(|| columns(record, rest, bars))
+}
+
+/// A bit for each bar and each blank of a text: most records are short enough, and four searches cost more.
+struct Bits {
+    bars: Places,
+    blanks: u128,
+}
+
+/// The places where a bit is set, from both ends.
+#[derive(Clone, Copy)]
+struct Places(u128);
+
+impl Bits {
+    /// None: the text is too long.
+    #[inline]
+    fn of_bars(bytes: &[u8]) -> Option<Bits> {
+        let (chunks, tail) = bytes.as_chunks::<16>();
+        if chunks.len() >= 8 {
+            return None;
+        }
+        let (mut bars, mut blanks) = (0, 0);
+        let mut note = |chunk: [u8; 16], index: usize, unwanted: usize| {
+            let bits = |wanted: u8| {
+                let bits = u8x16::new(chunk).simd_eq(u8x16::splat(wanted)).to_bitmask();
+                u128::from(bits as u16 >> unwanted) << (16 * index)
+            };
+            bars |= bits(b'|');
+            blanks |= bits(b' ');
+        };
+        chunks.iter().enumerate().for_each(|(index, it)| note(*it, index, 0));
+        match bytes.last_chunk::<16>() {
+            _ if tail.is_empty() => {}
+            Some(last) => note(*last, chunks.len(), 16 - tail.len()),
+            None => {
+                let mut last = [0; 16];
+                last[..tail.len()].copy_from_slice(tail);
+                note(last, 0, 0);
+            }
+        }
+        Some(Bits { bars: Places(bars), blanks })
+    }
+
+    /// The bars between two blanks.
+    fn spaced(&self) -> Places {
+        Places(self.bars.0 & self.blanks << 1 & self.blanks >> 1)
+    }
+}
+
+impl Iterator for Places {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let place = self.0.trailing_zeros() as usize;
+        self.0 &= self.0.checked_sub(1)?;
+        Some(place)
+    }
+}
+
+impl DoubleEndedIterator for Places {
+    #[inline]
+    fn next_back(&mut self) -> Option<usize> {
+        let place = 127usize.checked_sub(self.0.leading_zeros() as usize)?;
+        self.0 ^= 1 << place;
+        Some(place)
+    }
 }
 
 struct Columns {
@@ -135,22 +208,9 @@ struct Columns {
     has_address: bool,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Bars {
-    Spaced,
-    Bare,
-}
-
-fn columns(record: &str, rest: Part, bars: Bars) -> Option<Columns> {
-    let bytes = rest.of(record).as_bytes();
-    let is_bar =
-        |at: &usize| bars == Bars::Bare || (*at > 0 && bytes[at - 1] == b' ' && bytes.get(at + 1) == Some(&b' '));
-    let mut backwards = memchr::memrchr_iter(b'|', bytes).filter(is_bar);
-    let (action, geo) = (backwards.next()?, backwards.next()?);
-    let ip = memchr::memchr_iter(b'|', bytes).find(is_bar)?;
-    if ip >= geo {
-        return None;
-    }
+fn columns(record: &str, rest: Part, mut bars: impl DoubleEndedIterator<Item = usize>) -> Option<Columns> {
+    let (action, geo) = (bars.next_back()?, bars.next_back()?);
+    let ip = bars.next()?;
     let part = |start: usize, end: usize| Part::new(rest.start + start, rest.start + end).trim(record);
     let mut address = part(0, ip);
     // Proxies add theirs behind the client's.
@@ -158,8 +218,9 @@ fn columns(record: &str, rest: Part, bars: Bars) -> Option<Columns> {
         address = Part::new(address.start, address.start + comma).trim(record);
     }
     let has_address = is_address(address.of(record));
-    let said = part(action + 1, bytes.len());
-    let mut is_absent = || is_absent(address.of(record)) && backwards.next() == Some(ip) && !said.is_empty();
+    let said = part(action + 1, rest.end - rest.start);
+    // Then there is nothing but these three bars.
+    let mut is_absent = || is_absent(address.of(record)) && bars.next().is_none() && !said.is_empty();
     if !has_address && !is_absent() {
         return None;
     }
@@ -177,4 +238,39 @@ fn is_address(text: &str) -> bool {
 
 fn is_absent(text: &str) -> bool {
     text.is_empty() || ["-", "unknown", "n/a", "null", "none"].iter().any(|it| it.eq_ignore_ascii_case(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn bits_are_what_searches_find(text in "[| ab1.:-]{0,127}") {
+            let bytes = text.as_bytes();
+            let bits = Bits::of_bars(bytes).unwrap();
+            let bars: Vec<usize> = memchr::memchr_iter(b'|', bytes).collect();
+            proptest::prop_assert_eq!(bits.bars.collect::<Vec<_>>(), bars.clone());
+            proptest::prop_assert_eq!(bits.bars.rev().collect::<Vec<_>>(), bars.iter().rev().copied().collect::<Vec<_>>());
+            let spaced = |at: &usize| *at > 0 && bytes[at - 1] == b' ' && bytes.get(at + 1) == Some(&b' ');
+            proptest::prop_assert_eq!(bits.spaced().collect::<Vec<_>>(), bars.into_iter().filter(spaced).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn long_records_are_read_as_short_ones(text in "(1\\.1\\.1\\.1|-|b| |\\|){0,12}( ?\\| ?(a|b| |\\|){0,3}){0,5}") {
+            let fill = "x".repeat(150);
+            let said = |text: &str| {
+                let part = Part::new(0, text.len());
+                access(text, part).map(|it| {
+                    let all = [it.ip, it.user, it.geo, it.action].map(|it| it.of(text).replace(&fill, ""));
+                    (all, it.has_address)
+                })
+            };
+            // The fill is behind the last column.
+            proptest::prop_assert_eq!(said(&format!("{text}{fill}")), said(&format!("{text}x")).map(|(mut all, has)| {
+                all[3] = all[3].strip_suffix('x').unwrap_or(&all[3]).into();
+                (all, has)
+            }));
+        }
+    }
 }
