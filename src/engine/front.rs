@@ -139,6 +139,12 @@ pub struct Read<'a> {
     pub has_geo: bool,
 }
 
+impl<'a> Read<'a> {
+    fn idle(record: &'a str, buf: &'a EventBuf, schema: SchemaIndex, repeat: u32) -> Read<'a> {
+        Read { idle: true, event: Event { record, buf }, schema: Some(schema), repeat, has_geo: false }
+    }
+}
+
 impl Reader {
     /// For somebody who wants to see every field.
     pub fn new(set: Arc<RuleSet>, enricher: Enricher) -> Reader {
@@ -172,6 +178,14 @@ impl Reader {
         each: &mut dyn FnMut(&Read<'_>, &mut Enricher),
     ) -> Result<bool, &'static str> {
         let format = self.decode(record, reading)?;
+        let arrival = Arrival { zone: reading.zone, received };
+        if self.audience == Audience::Rules {
+            let Reader { set, buf, memo, enricher, .. } = &mut *self;
+            if let Some((schema, repeat)) = set.schemas.idle(record, format.name, buf, arrival, memo) {
+                each(&Read::idle(record, buf, schema, repeat), enricher);
+                return Ok(true);
+            }
+        }
         let event = Event { record, buf: &self.buf };
         let Some(schema) = self.set.schemas.recognise(event, format.name, &mut self.memo) else {
             if self.read_inside(record, reading, received, depth, None, each)? {
@@ -187,7 +201,6 @@ impl Reader {
         {
             return Ok(true);
         }
-        let arrival = Arrival { zone: reading.zone, received };
         self.set.schemas.select(record, &mut self.buf, &mut self.memo);
         for element in 0..self.set.schemas.elements(schema, record, &mut self.buf, &mut self.memo) {
             let Reader { set, buf, memo, audience, enricher, .. } = &mut *self;
@@ -196,10 +209,7 @@ impl Reader {
             let meaning = set.schemas.understand(schema, record, buf, element, arrival, cares, memo);
             let repeat = meaning.repeat;
             if meaning.idle {
-                each(
-                    &Read { idle: true, event: Event { record, buf }, schema: Some(schema), repeat, has_geo: false },
-                    enricher,
-                );
+                each(&Read::idle(record, buf, schema, repeat), enricher);
                 continue;
             }
             set.schemas.fill(&meaning, record, buf, memo);

@@ -25,6 +25,30 @@ impl Schemas {
         memo.elements.len().max(1)
     }
 
+    /// Where a record with the same values that decide was [idle](Meaning::idle): its schema, and how often the event happened.
+    /// `buf.time` is then known too. Otherwise the record must be recognised and understood.
+    #[inline]
+    pub fn idle(
+        &self,
+        record: &str,
+        format: &'static str,
+        buf: &mut EventBuf,
+        arrival: Arrival,
+        memo: &mut Memo,
+    ) -> Option<(SchemaIndex, u32)> {
+        let (index, Found { ready, idle, number, .. }) = memo.shapes.find_decided(self, record, buf, format)?;
+        // A wrapper is asked what is in it.
+        if self.is_catch_all(index) && !buf.notes.bare {
+            return None;
+        }
+        let Deciders::Few(deciders, _) = &ready.deciders else { return None };
+        let repeat = idle.find(number, deciders, record, buf);
+        ready.deciders.count(repeat.is_some());
+        let repeat = repeat?;
+        Work { schemas: self, record, buf, memo: &mut memo.take, form: None }.note_time(ready, arrival);
+        Some((index, repeat))
+    }
+
     /// What the record's event number `element` means, and `buf.time`. Nothing else of it is known until
     /// [`Schemas::fill`]. `cares` says whether anybody could want an event of an outline, and is asked rarely; without it no
     /// event is idle.
@@ -52,14 +76,6 @@ impl Schemas {
         }
         let mut work = Work { schemas: self, record, buf, memo: &mut memo.take, form: None };
         let Found { ready, fields, parts, idle, number } = memo.shapes.ready(index, schema);
-        if let (Some(_), Deciders::Few(deciders, _)) = (cares, &ready.deciders) {
-            let repeat = idle.find(number, deciders, record, work.buf);
-            ready.deciders.count(repeat.is_some());
-            if let Some(repeat) = repeat {
-                work.note_time(ready, arrival);
-                return Meaning { repeat, idle: true, index, case: None, action: None, text: None };
-            }
-        }
         let action = ready.action.as_ref().and_then(|it| match work.quick(it) {
             Ok(found) => found.map(|it| it.0),
             Err(NotQuick) => work.take_any(it).and_then(|it| work.single(it)),
@@ -77,11 +93,13 @@ impl Schemas {
         if let Some(cares) = cares {
             meaning.idle = self.is_idle(schema, &meaning, ready, &fields, parts, cares);
         }
-        match ready.deciders {
-            Deciders::Few(..) if meaning.idle => idle.keep(repeat),
-            // What decides about an element of a list is the element, whole.
-            Deciders::Unasked if meaning.idle && schema.split.is_none() => ready.find_deciders(schema, &fields),
-            Deciders::Unasked | Deciders::Few(..) | Deciders::Many => {}
+        if meaning.idle {
+            match &ready.deciders {
+                Deciders::Few(deciders, _) => idle.keep(number, deciders, record, work.buf, repeat),
+                // What decides about an element of a list is the element, whole.
+                Deciders::Unasked if schema.split.is_none() => memo.shapes.find_deciders(index, schema),
+                Deciders::Unasked | Deciders::Many => {}
+            }
         }
         meaning
     }

@@ -47,6 +47,8 @@ pub(super) struct Shape {
     /// The schemas that could match, in order of priority, and what is left to ask.
     pub(super) candidates: Box<[(SchemaIndex, Given)]>,
     ready: Vec<(SchemaIndex, Ready)>,
+    /// Which of them has events that nobody wants, and knows what decides so.
+    decided: Option<usize>,
 }
 
 /// What is left of a schema for records of one shape. Parts are made when first needed.
@@ -147,7 +149,7 @@ impl Shapes {
         let fields = Fields { key: &self.key, element: None };
         let candidates = fields.known(|known| schemas.candidates(known, format));
         self.parts += candidates.len();
-        let shape = Shape { key: self.key.as_slice().into(), candidates, ready: Vec::new() };
+        let shape = Shape { key: self.key.as_slice().into(), candidates, ready: Vec::new(), decided: None };
         self.by_key.insert(shape.key.clone(), self.all.len());
         self.all.push(shape);
         self.all.len() - 1
@@ -169,6 +171,53 @@ impl Shapes {
         };
         let number = (self.last as u64) << 16 | u64::from(index.0);
         Found { ready: &mut shape.ready[at].1, fields, parts: &mut self.parts, idle: &mut self.idle, number }
+    }
+
+    /// The schema of the record's shape of which it is known what decides that its events are idle.
+    #[inline]
+    pub(super) fn find_decided(
+        &mut self,
+        schemas: &Schemas,
+        record: &str,
+        buf: &EventBuf,
+        format: &'static str,
+    ) -> Option<(SchemaIndex, Found<'_>)> {
+        let at = self.find(schemas, Event { record, buf }, format).decided?;
+        let number = self.last as u64;
+        let Shape { key, ready, .. } = &mut self.all[self.last];
+        let (index, ready) = &mut ready[at];
+        let number = number << 16 | u64::from(index.0);
+        let fields = Fields { key, element: None };
+        Some((*index, Found { ready, fields, parts: &mut self.parts, idle: &mut self.idle, number }))
+    }
+
+    /// Works out on which values it depends that records of the shape that was found last are the schema's, and what they mean.
+    #[cold]
+    pub(super) fn find_deciders(&mut self, index: SchemaIndex, schema: &Schema) {
+        let Shape { key, candidates, ready, decided } = &mut self.all[self.last];
+        let Some(at) = ready.iter().position(|it| it.0 == index) else { return };
+        let fields = Fields { key, element: None };
+        let mut found: Vec<FieldId> = Vec::new();
+        let mut note = |it: FieldId| {
+            if !found.contains(&it) {
+                found.push(it);
+            }
+        };
+        for (_, given) in candidates.iter().take_while(|it| it.0 <= index) {
+            if let Given::Ask(recognise) = given {
+                recognise.fields(&mut note);
+            }
+        }
+        let ready = &mut ready[at].1;
+        [&ready.action, &ready.repeat].into_iter().flatten().for_each(|it| it.fields(&mut note));
+        schema.text.iter().filter(|it| fields.have(it.field)).for_each(|it| note(it.field));
+        for case in 0..schema.cases.len() {
+            if let Given::Ask(when) = ready.when(schema, case as u16, &fields) {
+                when.fields(&mut note);
+            }
+        }
+        ready.deciders = Deciders::new(found);
+        *decided = decided.or(Some(at));
     }
 }
 
@@ -216,25 +265,6 @@ impl Ready {
             None => Given::Always,
             Some(when) => fields.known(|known| when.given(known)),
         })
-    }
-
-    /// Works out what the meaning of such records depends on.
-    #[cold]
-    pub(super) fn find_deciders(&mut self, schema: &Schema, fields: &Fields) {
-        let mut found: Vec<FieldId> = Vec::new();
-        let mut note = |it: FieldId| {
-            if !found.contains(&it) {
-                found.push(it);
-            }
-        };
-        [&self.action, &self.repeat].into_iter().flatten().for_each(|it| it.fields(&mut note));
-        schema.text.iter().filter(|it| fields.have(it.field)).for_each(|it| note(it.field));
-        for case in 0..schema.cases.len() {
-            if let Given::Ask(when) = self.when(schema, case as u16, fields) {
-                when.fields(&mut note);
-            }
-        }
-        self.deciders = Deciders::new(found);
     }
 
     /// What is filled for a case, or for none.

@@ -61,9 +61,8 @@ impl Deciders {
 #[derive(Default)]
 pub(super) struct Idle {
     entries: Vec<Entry>,
+    /// A buffer.
     key: Vec<u8>,
-    /// Where the last key that was looked up belongs; None: it is too long.
-    place: Option<usize>,
 }
 
 #[derive(Clone, Default)]
@@ -76,21 +75,23 @@ impl Idle {
     /// How often the event happened, where one with the same values was idle. `head` says what the values belong to.
     #[inline]
     pub(super) fn find(&mut self, head: u64, fields: &[FieldId], record: &str, buf: &EventBuf) -> Option<u32> {
-        self.key.clear();
-        self.key.extend_from_slice(&head.to_le_bytes());
-        fields.iter().for_each(|it| buf.append_key(record, *it, &mut self.key));
-        if self.key.len() > IDLE_KEY_BYTES_MAX {
-            self.place = None;
-            return None;
-        }
-        let place = XxHash3_64::oneshot(&self.key) as usize % IDLE_KNOWN_MAX;
-        self.place = Some(place);
+        let place = self.place(head, fields, record, buf)?;
         self.entries.get(place).filter(|it| it.key == self.key).map(|it| it.repeat)
     }
 
-    /// Remembers that the event whose values were looked up last is idle.
-    pub(super) fn keep(&mut self, repeat: u32) {
-        let Some(place) = self.place else { return };
+    /// Where the values belong; None: they are too long.
+    #[inline]
+    fn place(&mut self, head: u64, fields: &[FieldId], record: &str, buf: &EventBuf) -> Option<usize> {
+        self.key.clear();
+        self.key.extend_from_slice(&head.to_le_bytes());
+        fields.iter().for_each(|it| buf.append_key(record, *it, &mut self.key));
+        let fits = self.key.len() <= IDLE_KEY_BYTES_MAX;
+        fits.then(|| XxHash3_64::oneshot(&self.key) as usize % IDLE_KNOWN_MAX)
+    }
+
+    /// Remembers that the event was idle.
+    pub(super) fn keep(&mut self, head: u64, fields: &[FieldId], record: &str, buf: &EventBuf, repeat: u32) {
+        let Some(place) = self.place(head, fields, record, buf) else { return };
         if self.entries.is_empty() {
             self.entries.resize(IDLE_KNOWN_MAX, Entry::default());
         }
@@ -101,6 +102,5 @@ impl Idle {
 
     pub(super) fn clear(&mut self) {
         self.entries.clear();
-        self.place = None;
     }
 }
