@@ -72,7 +72,10 @@ impl Entry {
 pub struct Recovered {
     /// The snapshot it began with: the first journal entry that was not in it.
     pub snapshot: Option<u64>,
+    /// Journal entries since then.
     pub entries: u64,
+    /// Their bytes.
+    pub bytes: usize,
     /// Sentences about what could not be read.
     pub complaints: Vec<String>,
 }
@@ -113,18 +116,20 @@ pub fn recover(
             done.complaints
                 .push(format!("the journal begins at {oldest} and not at {first}; what stood between is lost"));
         }
-        done.entries = replay(store, first, &mut engine, &mut done.complaints)?;
+        replay(store, first, &mut engine, &mut done)?;
         told.append(&mut news);
         return Ok((engine, done));
     }
 }
 
-/// Feeds the journal from an entry on; how many there were.
-fn replay(store: &Store, first: u64, engine: &mut Engine, complaints: &mut Vec<String>) -> Result<u64, String> {
+/// Feeds the journal from an entry on.
+fn replay(store: &Store, first: u64, engine: &mut Engine, done: &mut Recovered) -> Result<(), String> {
     let mut numbers = engine.rule_numbers(&engine.rule_names());
-    let (mut entries, mut told, mut skipped) = (0, Vec::new(), 0);
+    let (mut told, mut skipped) = (Vec::new(), 0);
+    (done.entries, done.bytes) = (0, 0);
     store.journal_from(first, &mut |_, bytes| {
-        entries += 1;
+        done.entries += 1;
+        done.bytes += bytes.len();
         let entry: Entry = match postcard::from_bytes(bytes) {
             Ok(it) => it,
             // Refusing to start would be a loop that no restart ends.
@@ -165,7 +170,7 @@ fn replay(store: &Store, first: u64, engine: &mut Engine, complaints: &mut Vec<S
         Ok(())
     })?;
     if skipped > 0 {
-        complaints.push(format!("{skipped} journal entries could not be told again: what they build on is lost"));
+        done.complaints.push(format!("{skipped} journal entries could not be told again: what they build on is lost"));
     }
-    Ok(entries)
+    Ok(())
 }

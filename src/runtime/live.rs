@@ -571,6 +571,8 @@ pub fn revive(
     let (status_to, status) = watch::channel(Status::of(&store)?);
     let books = Books::open(store, wanted.disk, keys, ledger, wanted.receivers, status_to, say)?;
     let mut recorder = Recorder::new(to, status, wanted.snapshot_after);
+    // Lives that all end before they have written much must not make the next start longer and longer.
+    recorder.journaled = recovered.bytes;
     recorder.entry(Entry::Rules(engine.rule_names()).encode());
     let (entries, complaints) = (recovered.entries, recovered.complaints);
     let begins = recovered.snapshot.is_none() && entries == 0;

@@ -36,6 +36,8 @@ const INBOX: usize = 8;
 
 pub struct Life {
     pub number: u64,
+    /// Journal entries that it was told again.
+    pub entries: u64,
     service: Service,
     books: crate::runtime::books::Books,
     messages: mpsc::Receiver<Message>,
@@ -106,6 +108,7 @@ impl Life {
         let wanted = Wanted { receivers: &names, snapshot_after: fixed.snapshot_after, disk };
         let (say, sentences) = mpsc::unbounded_channel();
         let revived = revive(opened.store, &mut setup, ledger.clone(), wanted, &day, say)?;
+        let entries = revived.entries;
         let (publish, published) = watch::channel(Arc::new(Published::default()));
         let reading = (setup.reading.clone(), LATENESS, None);
         let (engine, recorder) = (revived.engine, Some(revived.recorder));
@@ -114,6 +117,7 @@ impl Life {
         let desks = (0..names.len()).map(|it| Desk::new(it, pace(fixed.expiry, seed), seed ^ it as u64)).collect();
         Ok(Life {
             number,
+            entries,
             service,
             books: revived.books,
             messages: revived.inbox,

@@ -55,3 +55,27 @@ fn an_acknowledgement_before_the_commit_is_found() {
 fn time_that_passes_without_a_word_is_found() {
     finds(Bug::DropTick);
 }
+
+#[test]
+fn short_lives_do_not_make_the_next_start_long() {
+    let stage = Stage::new(0);
+    let mut world = World::new(&stage, 1, Bug::None);
+    (world.fixed.snapshot_after, world.fixed.expiry) = (2_000, None);
+    let disk = SimDisk::new(7, Lie::None);
+    for number in 0..50 {
+        let mut life = Life::start(&world.fixed, &disk, number, world.now(), 7).expect("the disk works");
+        assert!(life.entries < 40, "life {number} was told {} entries again", life.entries);
+        let (mut framer, mut batch) = (Framer::new(0, 1 << 16), LineBatch::default());
+        let line = "2026-01-05 08:30:00 | 203.0.113.1 | ann@example.com | Brazil | Login failure\n";
+        framer.push(line.repeat(3).as_bytes(), &mut batch);
+        batch.name = "tcp:edge".into();
+        life.send(batch);
+        for _ in 0..40 {
+            world.at += 50_000;
+            life.take(&world.fixed, world.now());
+            life.tick(&world.fixed, world.now());
+            let now = world.now();
+            life.keep(&world.fixed, &disk, &mut world.dice, now, &mut |_| {});
+        }
+    }
+}
