@@ -44,12 +44,10 @@ fn decode(record: &str, at: usize, paths: &Paths, buf: &mut EventBuf) -> Result<
     if at > 0 {
         return read(record, body(record, at).start, ROOT, paths, buf);
     }
-    if !buf.notes.trails.turns.is_empty() {
-        if trail::follow(record, paths, buf) {
-            return Ok(());
-        }
-        buf.clear();
+    if trail::follow(record, paths, buf) {
+        return Ok(());
     }
+    buf.clear();
     buf.notes.leaves.clear();
     buf.notes.objects.clear();
     read(record, body(record, 0).start, ROOT, paths, buf)?;
@@ -99,7 +97,11 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(super) fn new(record: &'a str, at: usize, paths: &'a Paths, buf: &'a mut EventBuf) -> Reader<'a> {
         let bytes = record.as_bytes();
-        Reader { record, bytes, specials: Specials::new(bytes, at), count: 0, paths, buf }
+        let specials = Specials { bytes, base: at, bits: [0; BLOCKS] };
+        let mut reader = Reader { record, bytes, specials, count: 0, paths, buf };
+        // In its place: moved, the bits would have to be waited for.
+        reader.specials.load(at);
+        reader
     }
 
     /// The next byte that is no white space, and its place.
@@ -391,13 +393,6 @@ const BLOCK: usize = 64;
 const BLOCKS: usize = 8;
 
 impl<'a> Specials<'a> {
-    #[inline]
-    fn new(bytes: &'a [u8], at: usize) -> Specials<'a> {
-        let mut specials = Specials { bytes, base: at, bits: [0; BLOCKS] };
-        specials.load(at);
-        specials
-    }
-
     /// The window at `base`.
     fn load(&mut self, base: usize) {
         self.base = base;

@@ -22,9 +22,9 @@ const NONE: u32 = u32::MAX;
 /// the long way.
 pub(super) fn follow(record: &str, paths: &Paths, buf: &mut EventBuf) -> bool {
     // Moved out so that the reader can have the buffer.
-    let mut trails = std::mem::take(&mut buf.notes.trails);
+    let Some(mut trails) = buf.notes.trails.take() else { return false };
     let followed = follow_to_end(&mut trails, &mut Reader::new(record, 0, paths, buf)).is_some();
-    buf.notes.trails = trails;
+    buf.notes.trails = Some(trails);
     followed
 }
 
@@ -140,7 +140,7 @@ pub(super) fn widen(record: &str, buf: &mut EventBuf) {
     let end = Leaf { start: len, end: len, kind: LeafKind::End, field: None, depth: 0, repeated, bare };
     notes.leaves.push(end);
     let text_bytes = len - notes.leaves.iter().map(|it| it.end - it.start).sum::<u32>();
-    let trails = &mut notes.trails;
+    let trails = notes.trails.get_or_insert_default();
     if text_bytes as usize > TRAIL_BYTES_MAX || notes.leaves.len() > TRAIL_TURNS_MAX {
         return;
     }

@@ -8,7 +8,7 @@ pub struct Notes {
     pub entered: Vec<u64>,
     /// Which keys the last record had, in order: the next one most likely has the same.
     pub keys: Vec<u32>,
-    pub trails: Trails,
+    pub trails: Option<Box<Trails>>,
     /// The values of the record being read, in order, where a trail is to be made of them.
     pub leaves: Vec<Leaf>,
     /// Wanted objects of it that were entered.

@@ -332,8 +332,9 @@ impl<'a> World<'a> {
                 if life.has_lost_clients() {
                     self.senders.iter_mut().for_each(|it| it.stored = 0);
                 }
+                let entries = life.entries;
                 self.life = Some(life);
-                self.note(format!("life {} begins", self.lives));
+                self.note(format!("life {} begins, {} entries after the snapshot", self.lives, entries));
                 if self.dice.chance(0.5) && self.at < self.trouble_until {
                     self.disk.crash_after(self.dice.within(1, 200));
                 }
