@@ -77,7 +77,7 @@ struct Ascii;
 impl serde_json::ser::Formatter for Ascii {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         // Nearly every text: at once instead of character by character (1 ns a byte).
-        if fragment.bytes().all(|it| it < 0x7f) {
+        if fragment.is_ascii() && memchr::memchr(0x7f, fragment.as_bytes()).is_none() {
             return writer.write_all(fragment.as_bytes());
         }
         let mut start = 0;
