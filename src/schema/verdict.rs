@@ -84,9 +84,13 @@ impl Idle {
     fn place(&mut self, head: u64, fields: &[FieldId], record: &str, buf: &EventBuf) -> Option<usize> {
         self.key.clear();
         self.key.extend_from_slice(&head.to_le_bytes());
-        fields.iter().for_each(|it| buf.append_key(record, *it, &mut self.key));
-        let fits = self.key.len() <= IDLE_KEY_BYTES_MAX;
-        fits.then(|| XxHash3_64::oneshot(&self.key) as usize % IDLE_KNOWN_MAX)
+        for field in fields {
+            buf.append_key(record, *field, &mut self.key);
+            if self.key.len() > IDLE_KEY_BYTES_MAX {
+                return None;
+            }
+        }
+        Some(XxHash3_64::oneshot(&self.key) as usize % IDLE_KNOWN_MAX)
     }
 
     /// Remembers that the event was idle.

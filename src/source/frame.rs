@@ -230,7 +230,7 @@ impl Framer {
             return 0;
         };
         let whole = &plain[..=last];
-        let valid = match std::str::from_utf8(whole) {
+        let valid = match simdutf8::compat::from_utf8(whole) {
             Ok(text) => {
                 self.clean_lines(text, out);
                 return whole.len();
