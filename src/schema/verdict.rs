@@ -8,8 +8,6 @@
 //! The table is a cache of a pure function: an entry is overwritten by another with the same place, and no answer depends
 //! on it.
 
-use twox_hash::XxHash3_64;
-
 use crate::limits::{DECIDERS_MAX, IDLE_KEY_BYTES_MAX, IDLE_KNOWN_MAX};
 use crate::model::{EventBuf, FieldId};
 
@@ -90,7 +88,7 @@ impl Idle {
                 return None;
             }
         }
-        Some(XxHash3_64::oneshot(&self.key) as usize % IDLE_KNOWN_MAX)
+        Some(mixed(&self.key))
     }
 
     /// Remembers that the event was idle.
@@ -107,4 +105,14 @@ impl Idle {
     pub(super) fn clear(&mut self) {
         self.entries.clear();
     }
+}
+
+/// A place for a key of at least eight bytes. It need not be hard to foresee: where two keys meet one is forgotten, and whoever
+/// makes them meet gets his own events read.
+#[inline]
+fn mixed(key: &[u8]) -> usize {
+    let last = key.last_chunk().copied().unwrap_or_default();
+    let words = key.as_chunks::<8>().0.iter().copied().chain([last]).map(u64::from_le_bytes);
+    let mixed = words.fold(0u64, |sum, it| (sum ^ it).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(29));
+    mixed as usize % IDLE_KNOWN_MAX
 }
