@@ -420,11 +420,17 @@ fn data_end(bytes: &[u8], at: usize) -> usize {
         return at + 1;
     }
     let mut end = at;
-    while bytes.get(end) == Some(&b'[') {
+    while bytes.get(end) == Some(&b'[') && is_element(&bytes[end + 1..]) {
         let Some(close) = element_end(bytes, end) else { return end };
         end = close;
     }
     end
+}
+
+/// Whether an element's id stands there. Check Point writes a message of its own making in brackets: `[action:"Accept"; …]`.
+fn is_element(bytes: &[u8]) -> bool {
+    let id = bytes.iter().take_while(|it| !matches!(it, b' ' | b']')).count();
+    id > 0 && !bytes[..id].iter().any(|it| matches!(it, b'"' | b'=' | b';'))
 }
 
 /// One past the `]` of an element, which no quoted value hides.

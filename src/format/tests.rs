@@ -287,6 +287,7 @@ mod syslog {
             ("- - - It's [not] data", " message=\"It's [not] data\""),
             ("- - It's no data", " message=\"It's no data\""),
             ("- - [broken", " message=\"[broken\""),
+            (r#"- - [action:"Accept"; src:"x"]"#, r#" message="[action:\"Accept\"; src:\"x\"]""#),
             ("- - -", ""),
         ] {
             let rest = rest.replace("BOM", "\u{feff}");
