@@ -192,6 +192,7 @@ impl Reader {
                 return Ok(true);
             }
             self.set.schemas.select(record, &mut self.buf, &mut self.memo);
+            self.set.schemas.note_usual_time(record, &mut self.buf, arrival, &mut self.memo);
             self.hand_over(record, None, 1, each);
             return Ok(false);
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::file::{self, ACTIVITIES, FieldMap, Take};
 use super::stamp::Format;
 use super::take::{self, Op, Step};
-use super::{Case, Form, Gate, Plan, Produced, Schema, SchemaError, Schemas, Split, Words};
+use super::{Case, Form, Gate, Plan, Produced, Schema, SchemaError, Schemas, Split, USUAL_TIMES, Words};
 use crate::expr::pattern::{self, Late};
 use crate::expr::plain::{Operand, Plain, fold};
 use crate::expr::{Expr, Pattern};
@@ -83,7 +83,17 @@ impl Schemas {
         let mut formats: Vec<Box<str>> = files.iter().flat_map(|it| &it.formats).map(|it| it.as_str().into()).collect();
         formats.sort();
         formats.dedup();
-        Ok(Schemas { all, constants: constants.text.into(), formats, selected, regexes, fields: produced, words })
+        let usual_times = USUAL_TIMES.iter().map(|it| fields.path(it)).collect();
+        Ok(Schemas {
+            all,
+            constants: constants.text.into(),
+            formats,
+            selected,
+            regexes,
+            usual_times,
+            fields: produced,
+            words,
+        })
     }
 }
 

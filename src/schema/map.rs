@@ -49,6 +49,14 @@ impl Schemas {
         Some((index, repeat))
     }
 
+    /// Sets `buf.time` of a record that no schema knows, where it stands where most programs write it: rules that name the
+    /// record's own paths count within a time, and without one the whole log would be one moment.
+    pub fn note_usual_time(&self, record: &str, buf: &mut EventBuf, arrival: Arrival, memo: &mut Memo) {
+        let read = |id: &FieldId| super::stamp::read(buf.get(record, *id)?.as_text()?, arrival, &mut memo.take.minute);
+        let found = self.usual_times.iter().find_map(read);
+        buf.time = found;
+    }
+
     /// What the record's event number `element` means, and `buf.time`. Nothing else of it is known until
     /// [`Schemas::fill`]. `cares` says whether anybody could want an event of an outline, and is asked rarely; without it no
     /// event is idle.

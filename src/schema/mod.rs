@@ -33,9 +33,31 @@ pub struct Schemas {
     /// Paths with selectors that rules name.
     selected: Vec<(FieldId, Operand)>,
     regexes: Vec<Late>,
+    /// Where a time stands in most records that no schema knows.
+    usual_times: Vec<FieldId>,
     fields: Produced,
     words: Words,
 }
+
+/// The keys under which most programs write when something happened, those that mean nothing else first.
+const USUAL_TIMES: [&str; 16] = [
+    "@timestamp",
+    "timestamp",
+    "time",
+    "ts",
+    "eventTime",
+    "event_time",
+    "EventTime",
+    "TimeCreated",
+    "datetime",
+    "created_at",
+    "createdAt",
+    "date",
+    "cef.ext.rt",
+    "cef.ext.end",
+    "syslog.time",
+    "keyrunner.time",
+];
 
 /// The number of a schema, in the order in which they are tried.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

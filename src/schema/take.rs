@@ -145,7 +145,7 @@ pub(super) struct TakeMemo {
     slots: Vec<Slot>,
     groups: Vec<Groups>,
     /// The last minute that a stamp named.
-    minute: Minute,
+    pub(super) minute: Minute,
     pub(super) forms: super::map::FormMemo,
 }
 

@@ -103,6 +103,24 @@ fn examples(wanted: fn(&str) -> bool) -> Vec<String> {
     lines.map(str::to_string).collect()
 }
 
+/// Or rules on the record's own paths would see one moment.
+#[test]
+fn a_record_that_nothing_knows_has_the_time_that_it_names() {
+    let lines = [
+        r#"{"time":"2025-04-12T10:02:55+02:00","shelf":7}"#,
+        r#"{"shelf":7,"ts":1744444975}"#,
+        r#"{"shelf":7,"timestamp":"soon","created_at":"2025-04-12 08:02:55"}"#,
+        "<14>1 2025-04-12T08:02:55Z h app - - - shelf 7 is full",
+        r#"{"shelf":7,"time":12}"#,
+    ];
+    let done = tripline_with(&["normalize"], lines.join("\n").as_bytes()).succeeds();
+    let found: Vec<Value> = done.stdout.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+    assert!(found.iter().all(|it| it["error"]["message"].is_string()), "{found:?}");
+    let time = Some(&Value::from("2025-04-12T08:02:55Z"));
+    let times: Vec<_> = found.iter().map(|it| it.get("@timestamp")).collect();
+    assert_eq!(times, [time, time, time, time, None]);
+}
+
 fn check(lines: &[String], wrappers: &[Wrapper]) {
     // In one run, for loading the pack takes longer than reading all this.
     let all = wrappers.iter().flat_map(|(_, wrap)| lines.iter().map(|it| wrap(it)));

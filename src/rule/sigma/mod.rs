@@ -100,7 +100,13 @@ pub fn import(files: &[SigmaFile], by: &[String]) -> Import {
             match yaml {
                 Yaml::Value(Scalar::Null) => {}
                 Yaml::Mapping(map) => match collection.take(map) {
-                    Ok(Some(map)) if is_sigma(&map) => documents.push(Document::new(origin, map)),
+                    Ok(Some(map)) if is_sigma(&map) => {
+                        let document = Document::new(origin, map);
+                        let shares = |it: &&Document<'_>| it.file() == file.name && it.is_called_like(&document);
+                        let earlier = documents.iter().filter(shares).count();
+                        let number = if collection.global.is_empty() { 0 } else { earlier };
+                        documents.push(Document { number, ..document });
+                    }
                     Ok(Some(_)) => import.others.push(origin),
                     Ok(None) => {}
                     Err(reason) => refuse(&origin, reason, &mut import),
@@ -174,13 +180,41 @@ struct Document<'a> {
     title: String,
     id: String,
     name: String,
+    /// How many before it in its collection are called the same: what they share is mostly all of that.
+    number: usize,
 }
 
 impl<'a> Document<'a> {
     fn new(origin: String, map: Mapping<'a>) -> Document<'a> {
         let text = |key: &str| get(&map, key).and_then(text_of).unwrap_or_default();
         let (title, id, name) = (text("title"), text("id").to_lowercase(), text("name"));
-        Document { origin, map, title, id, name }
+        Document { origin, map, title, id, name, number: 0 }
+    }
+
+    fn file(&self) -> &str {
+        self.origin.rsplit_once('#').map_or(self.origin.as_str(), |it| it.0)
+    }
+
+    fn is_called_like(&self, other: &Document<'_>) -> bool {
+        (&self.id, &self.name, &self.title) == (&other.id, &other.name, &other.title)
+    }
+
+    /// Whether `name` is its id or its name.
+    fn is_called(&self, name: &str) -> bool {
+        !name.is_empty() && (self.id == name.to_lowercase() || self.name == name)
+    }
+
+    /// What a filter says, if it is one.
+    fn filter(&self) -> Option<&Mapping<'_>> {
+        get(&self.map, "filter").and_then(Yaml::as_mapping)
+    }
+
+    /// Whether it is a filter of that rule: which names the rule, or all, and is for its log source.
+    fn filters(&self, rule: &Document<'_>) -> bool {
+        let Some(filter) = self.filter() else { return false };
+        let names = get(filter, "rules").map(list_of).unwrap_or_default().into_iter().filter_map(text_of);
+        let is_meant = names.into_iter().any(|it| it.eq_ignore_ascii_case("any") || rule.is_called(&it));
+        is_meant && get(&rule.map, "detection").is_some() && self.source().covers(&rule.source())
     }
 
     fn text(&self, key: &str) -> String {
@@ -256,6 +290,10 @@ impl Turner<'_> {
         let mut ids: BTreeMap<String, usize> = BTreeMap::new();
         for (index, document) in self.documents.iter().enumerate() {
             let is_part = used.contains(&index);
+            if document.filter().is_some() && self.documents.iter().any(|it| document.filters(it)) {
+                import.parts += 1;
+                continue;
+            }
             let result = self.turn(document);
             let turned = match (result, is_part) {
                 (Ok(_), true) => {
@@ -314,7 +352,7 @@ impl Turner<'_> {
             return correlation::turn(self, document);
         }
         if get(&document.map, "filter").is_some() {
-            return Err("a global filter: put what it excludes into the rules it names".into());
+            return Err("a filter of rules that are not among the files, or not of its log source".into());
         }
         if let Some(aggregation) = aggregate::of(document) {
             return aggregate::turn(self, document, &aggregation);
@@ -343,31 +381,39 @@ impl Turner<'_> {
         let detection = get(&document.map, "detection").ok_or("neither a `detection` nor a `correlation`")?;
         let detection = detection.as_mapping().ok_or("`detection` is no map")?;
         let source = document.source();
+        let mut expr = self.selections(detection, &source, part)?;
+        for it in self.documents.iter().filter(|it| it.filters(document)) {
+            let filter = it.filter().ok_or("`filter` is no map")?;
+            let kept = self.selections(filter, &source, &|text| text);
+            expr = Expr::All(vec![expr, kept.map_err(|why| format!("the filter {}: {why}", it.origin))?]);
+        }
+        Ok(match source.guard() {
+            Some(guard) => Expr::All(vec![guard, expr.flat().hoisted()]).flat(),
+            None => expr.flat().hoisted(),
+        })
+    }
+
+    /// The condition of a detection or of a filter over its parts.
+    fn selections(&self, map: &Mapping<'_>, source: &LogSource, part: &dyn Fn(&str) -> &str) -> Result<Expr, String> {
         let mut parts = Vec::new();
-        for (name, yaml) in detection {
+        for (name, yaml) in map {
             let name = text_of(name).ok_or("a detection without a name")?;
-            if matches!(name.as_str(), "condition" | "timeframe") {
+            if matches!(name.as_str(), "condition" | "timeframe" | "rules") {
                 continue;
             }
-            parts.push((name.clone(), self.detection(yaml, &source, 0).map_err(|it| format!("{name}: {it}"))?));
+            parts.push((name.clone(), self.detection(yaml, source, 0).map_err(|it| format!("{name}: {it}"))?));
         }
-        let conditions = get(detection, "condition").map(list_of).unwrap_or_default();
+        let conditions = get(map, "condition").map(list_of).unwrap_or_default();
         let mut exprs = Vec::new();
         for it in conditions {
             let text = text_of(it).ok_or("a condition that is no text")?;
             exprs.push(condition::parse(part(&text), &parts)?);
         }
-        if exprs.is_empty() {
-            return Err("a detection without a condition".into());
+        match exprs.len() {
+            0 => Err("a detection without a condition".into()),
+            1 => Ok(exprs.remove(0)),
+            _ => Ok(Expr::Any(exprs)),
         }
-        let expr = match exprs.len() {
-            1 => exprs.remove(0),
-            _ => Expr::Any(exprs),
-        };
-        Ok(match source.guard() {
-            Some(guard) => Expr::All(vec![guard, expr.flat().hoisted()]).flat(),
-            None => expr.flat().hoisted(),
-        })
     }
 
     /// A map (all of it), a list (one of it), or keywords.
@@ -450,7 +496,11 @@ fn id_of(document: &Document<'_>) -> Option<String> {
         !it.is_empty() && it.len() <= 64 && it.bytes().all(kind)
     };
     let slugs = [&document.id, &document.name, &document.title].map(|it| slug(it, '-'));
-    std::iter::once(document.id.clone()).chain(slugs).find(fits)
+    let id = std::iter::once(document.id.clone()).chain(slugs).find(fits)?;
+    Some(match document.number {
+        0 => id,
+        number => format!("{}-{}", &id[..id.len().min(56)], number + 1),
+    })
 }
 
 fn slug(text: &str, between: char) -> String {

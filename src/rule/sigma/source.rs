@@ -63,6 +63,13 @@ const PROVIDERS: &[(&str, &[&str])] = &[
 ];
 
 impl LogSource {
+    /// Whether all that it names, the other names too.
+    pub fn covers(&self, other: &LogSource) -> bool {
+        let pairs =
+            [(&self.product, &other.product), (&self.service, &other.service), (&self.category, &other.category)];
+        pairs.iter().all(|(ours, theirs)| ours.is_empty() || ours == theirs)
+    }
+
     /// The rule's own words, for people.
     pub fn describe(&self) -> String {
         let parts = [("product", &self.product), ("service", &self.service), ("category", &self.category)];

@@ -880,6 +880,63 @@ detection: {s: {e: 1}, condition: s}
     }
 }
 
+#[test]
+fn a_collection_may_share_its_name_and_id() {
+    let text = "action: global
+title: Shared
+id: 00000000-0000-4000-8000-000000000007
+---
+logsource: {product: okta}
+detection: {s: {a: 1}, condition: s}
+---
+logsource: {product: okta}
+detection: {s: {b: 1}, condition: s}
+";
+    let import = import(&[file("all.yml", text)], &[]);
+    assert!(import.refused.is_empty(), "{:?}", import.refused);
+    let mut bench = Bench::new(&import);
+    assert_eq!(bench.matches(r#"{"a":1}"#), ["00000000-0000-4000-8000-000000000007"]);
+    assert_eq!(bench.matches(r#"{"b":1}"#), ["00000000-0000-4000-8000-000000000007-2"]);
+}
+
+#[test]
+fn filters_keep_away_what_they_say() {
+    let rules = "title: One
+name: one
+logsource: {product: okta}
+detection: {s: {a: 1}, condition: s}
+---
+title: Two
+name: two
+logsource: {product: github}
+detection: {s: {a: 1}, condition: s}
+---
+title: Three
+logsource: {product: okta}
+detection: {s: {b: 1}, condition: s}
+";
+    let filter = |rules: &str, product: &str| {
+        format!(
+            "title: F\nlogsource: {{product: {product}}}\nfilter: {{rules: {rules}, t: {{u: x}}, condition: not t}}"
+        )
+    };
+    let check = |it: String, taken: &[&str]| {
+        let import = import(&[file("rules.yml", rules), file("filter.yml", it)], &[]);
+        assert!(import.refused.is_empty(), "{:?}", import.refused);
+        let mut bench = Bench::new(&import);
+        assert_eq!(bench.matches(r#"{"a":1,"b":1,"u":"y"}"#), ["one", "three", "two"]);
+        assert_eq!(bench.matches(r#"{"a":1,"b":1,"u":"X"}"#), taken);
+    };
+    check(filter("[one]", "okta"), &["three", "two"]);
+    check(filter("any", "okta"), &["two"]);
+    for (it, reason) in
+        [(filter("[two]", "okta"), "not of its log source"), (filter("[nobody]", "okta"), "not among the files")]
+    {
+        let import = import(&[file("rules.yml", rules), file("filter.yml", it)], &[]);
+        assert!(import.refused.iter().any(|it| it.reason.contains(reason)), "{:?}", import.refused);
+    }
+}
+
 /// Rules as they are written, and records as vendors deliver them.
 #[test]
 fn vendors_records_as_delivered() {
