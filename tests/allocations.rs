@@ -87,7 +87,7 @@ fn kept<T>(work: impl FnOnce() -> T) -> f64 {
 /// What a kind remembers of 100,000 users who come at three hours, with two values.
 fn of_detector(detect: &Detect) -> f64 {
     kept(|| {
-        let mut detector = detect.start(DAY);
+        let mut detector = detect.start(DAY, tripline::model::HashKeys(1, 2));
         let (mut batch, mut found) = (HitBatch::default(), Vec::new());
         for (hour, value) in [(0, "DE"), (1, "FR"), (2, "DE")] {
             for number in 0..ENTITIES {

@@ -76,7 +76,7 @@ struct Work<'a> {
 
 impl<'a> Work<'a> {
     fn new(setup: &'a Setup, stage: Stage) -> Work<'a> {
-        let mut engine = Engine::new(setup.set.clone(), 1);
+        let mut engine = Engine::new(setup.set.clone(), setup.keys, 1);
         engine.add_source("bench", Span::from_secs(2));
         Work {
             setup,

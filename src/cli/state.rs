@@ -6,8 +6,9 @@ use clap::{Args, Subcommand};
 
 use super::{Common, Exit};
 use crate::config::{self, State};
+use crate::engine::Wanted;
 use crate::engine::save::Lessons;
-use crate::engine::{HashKeys, Wanted};
+use crate::model::HashKeys;
 use crate::rule::problem::Refusal;
 use crate::runtime::books::{Status, date};
 use crate::runtime::keeper::STATUS_FILE;

@@ -12,7 +12,7 @@ use crate::enrich::geo::Geo;
 use crate::format;
 use crate::matcher::Lists;
 use crate::model::country::Country;
-use crate::model::{Alert, Span, Timestamp, Zone};
+use crate::model::{Alert, HashKeys, Span, Timestamp, Zone};
 use crate::rule::check::story_span;
 use crate::rule::file::Rule;
 use crate::rule::load::Sourced;
@@ -141,7 +141,7 @@ impl Player {
             rule: String::new(),
             reading: Reading { format: None, zone: Zone::UTC },
             front: front(&set, &shipped),
-            engine: Engine::new(set.clone(), 1),
+            engine: Engine::new(set.clone(), HashKeys::random(), 1),
             framer: Framer::new(0, crate::limits::LINE_BYTES_MAX),
             reference: clock::now(),
             set,
@@ -160,7 +160,7 @@ impl Player {
         };
         self.reading.format = story.format.as_deref().and_then(format::find);
         self.front = front(&self.set, &geo);
-        self.engine = Engine::new(self.set.clone(), 1);
+        self.engine = Engine::new(self.set.clone(), HashKeys::random(), 1);
         self.engine.add_source("story", Span::ZERO);
         self.framer = Framer::new(0, crate::limits::LINE_BYTES_MAX);
         Ok(())
@@ -185,7 +185,7 @@ fn named(geo: Geo) -> Geo {
 }
 
 fn front(set: &Arc<RuleSet>, geo: &Arc<Geo>) -> Front {
-    Front::new(set.clone(), crate::engine::HashKeys::random(), crate::enrich::Enricher::new(geo.clone()))
+    Front::new(set.clone(), HashKeys::random(), crate::enrich::Enricher::new(geo.clone()))
 }
 
 impl StoryEngine for Player {

@@ -200,7 +200,7 @@ mod tests {
             },
             "rare" => Detect::Rare { field, learn: day, false_alerts },
             "spike" => Detect::Spike { bucket: Span::from_secs(300), field: String::new(), peers, false_alerts },
-            "drop" => Detect::Drop { bucket: Span::from_secs(300), false_alerts },
+            "drop" => Detect::Drop { bucket: Span::from_secs(300), at_least: 0, false_alerts },
             "off-hours" => Detect::OffHours { told: None, taught: None, peers, false_alerts },
             "unfamiliar" => {
                 let fields = vec!["a.x".into(), "b.x".into()];
@@ -213,7 +213,7 @@ mod tests {
             "travel" => Detect::Travel {},
             _ => panic!("no such kind"),
         };
-        detect.start(day)
+        detect.start(day, crate::model::HashKeys(1, 2))
     }
 
     /// Ten who come every hour for two days; then two thousand strangers, three times each, with a value each time.

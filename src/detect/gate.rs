@@ -28,7 +28,7 @@ const SURE: f64 = 8.0;
 /// High raw scores that one day teaches.
 const HIGH_A_DAY: u32 = 3;
 /// Of any group so large a share stands out on any day.
-const USUAL_SHARE: usize = 20;
+const USUAL_SHARE: f64 = 20.0;
 
 pub struct Gate {
     promise: Rate,
@@ -311,8 +311,9 @@ pub fn round(score: f64) -> f64 {
 }
 
 /// How alone an entity is in what it does: 1 when no more of its peers do it than on any day, falling to 0 when all do.
-pub fn alone(doing: usize, peers: usize) -> f64 {
-    let doing = doing.saturating_sub(peers / USUAL_SHARE);
+/// `times`: how many times rarer than standing out at all it is, what they do.
+pub fn alone(doing: usize, peers: usize, times: f64) -> f64 {
+    let doing = doing.saturating_sub((peers as f64 / (USUAL_SHARE * times.max(1.0))) as usize);
     let share = |it: usize| ((it as f64 + 0.5) / (peers as f64 + 1.0)).min(1.0).ln();
     if peers == 0 { 1.0 } else { (share(doing) / share(0)).clamp(0.0, 1.0) }
 }
@@ -397,8 +398,9 @@ mod tests {
 
     #[test]
     fn peers_who_do_it_too_make_it_less() {
-        assert!(alone(0, 0) == 1.0 && alone(0, 50) == 1.0 && alone(2, 50) == 1.0);
-        assert!(alone(20, 50) < alone(10, 50) && alone(55, 50) < 0.1);
+        assert!(alone(0, 0, 1.0) == 1.0 && alone(0, 50, 1.0) == 1.0 && alone(2, 50, 1.0) == 1.0);
+        assert!(alone(20, 50, 1.0) < alone(10, 50, 1.0) && alone(55, 50, 1.0) < 0.1);
+        assert!(alone(2, 50, 100.0) < 1.0);
     }
 
     proptest::proptest! {

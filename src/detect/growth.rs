@@ -125,7 +125,7 @@ impl Growth {
                 continue;
             }
             let (many, all) = growing.get(&person.group).copied().unwrap_or_default();
-            let alone = alone(many.saturating_sub(1) as usize, all.saturating_sub(1) as usize);
+            let alone = alone(many.saturating_sub(1) as usize, all.saturating_sub(1) as usize, 1.0);
             let raw = f64::from(person.excess) * (0.5 + 0.5 * alone);
             let score = self.gate.score(raw);
             if person.high >= self.settings.high_min() && !person.told && score > Budget::LEAST {

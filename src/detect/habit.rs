@@ -121,7 +121,8 @@ impl Habit {
         track(&mut self.last_error, value - self.last);
         self.scale += age.max(0.02) * (error.abs().min(cut) - self.scale);
         self.slow += age.max(0.002) * (error.abs().min(10.0 * cut) - self.slow);
-        self.last = value;
+        // Cut as well: who takes a hundred things in two hours must not have made the second hour usual by the first.
+        self.last = predicted + error.clamp(-cut, cut);
         if self.off.abs() >= SHIFT {
             // It has been so for long: that is what is usual now.
             self.off = 0;

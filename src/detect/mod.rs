@@ -43,7 +43,7 @@ use self::due::{Due, Said};
 use self::promise::Rate;
 use crate::expr::Expr;
 use crate::limits;
-use crate::model::{Carried, Hit, HitBatch, Severity, Span, Timestamp, text};
+use crate::model::{Carried, HashKeys, Hit, HitBatch, Severity, Span, Timestamp, text};
 
 /// How a rule decides, as written in its file.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -102,6 +102,9 @@ pub enum Detect {
     Drop {
         #[serde(default = "five_minutes")]
         bucket: Span,
+        /// With fewer events a bucket is silence, which another rule tells. 0: that is a drop too.
+        #[serde(default, skip_serializing_if = "is_nought")]
+        at_least: u32,
         #[serde(default = "once_a_week")]
         false_alerts: Rate,
     },
@@ -218,6 +221,10 @@ fn two_weeks() -> Span {
 
 fn ninety_days() -> Span {
     Span::from_micros(90 * DAY.micros())
+}
+
+fn is_nought(it: &u32) -> bool {
+    *it == 0
 }
 
 fn is_ninety_days(span: &Span) -> bool {
@@ -383,7 +390,7 @@ impl Detect {
     }
 
     /// A detector with nothing remembered yet. `quiet` is the rule's: within it, a further finding only adds to an alert.
-    pub fn start(&self, quiet: Span) -> Box<dyn Detector> {
+    pub fn start(&self, quiet: Span, keys: HashKeys) -> Box<dyn Detector> {
         match self {
             Detect::Each => Box::new(Each),
             Detect::Count { at_least, within } => {
@@ -427,14 +434,16 @@ impl Detect {
                 field: field.clone(),
                 peers: peers.clone(),
                 down: false,
+                at_least: 0.0,
                 promise: *false_alerts,
                 quiet: self.quiet(quiet),
             })),
-            Detect::Drop { bucket, false_alerts } => Box::new(spike::Rates::new(spike::Settings {
+            Detect::Drop { bucket, at_least, false_alerts } => Box::new(spike::Rates::new(spike::Settings {
                 bucket: *bucket,
                 field: String::new(),
                 peers: String::new(),
                 down: true,
+                at_least: f64::from(*at_least),
                 promise: *false_alerts,
                 quiet: self.quiet(quiet),
             })),
@@ -449,6 +458,7 @@ impl Detect {
                     fields: fields.clone(),
                     peers: peers.clone(),
                     whose: whose.clone(),
+                    keys,
                     learn: *learn,
                     promise: *false_alerts,
                     quiet,

@@ -10,9 +10,13 @@
 //! each alert, sinks by no more than the promised rate, and is exceeded by a score of at most S, alerts in a time T are at most
 //! rate · T + (S + 1 − θ₁). Here S = 12 and θ₁ = 3: ten alerts in a lifetime above the promise.
 //!
-//! Where one log holds several organisations, each has an equal share of the promise and a threshold of its own, so that noise in
+//! What is not spent is saved, but not for ever: a rule that said nothing for a month, since it was still learning, must not say
+//! everything in the week after. So the threshold sinks to what accident brings at the promised rate, and two alerts below that.
+//!
+//! Where one log holds several organisations, each has a share of the promise and a threshold of its own, so that noise in
 //! one does not silence the others; a threshold for all, whose steps are smaller by the root of their number, still bounds
-//! the whole.
+//! the whole. The share is one to that root: most organisations have nothing to say most of the time, and to the one that is
+//! attacked an equal share of one alert a week would be one in months.
 
 use std::cell::Cell;
 
@@ -39,9 +43,14 @@ impl Rate {
         Some(Rate { count, per: Span::from_secs(per) })
     }
 
-    /// An equal share of it.
+    /// What one of so many may spend of it.
     pub fn share(self, among: f64) -> Rate {
-        Rate { count: self.count / among.max(1.0), per: self.per }
+        Rate { count: self.count / among.max(1.0).sqrt(), per: self.per }
+    }
+
+    /// The score that accident exceeds at this rate: one of three comes once a day, and each point more is ten times rarer.
+    fn fair(self) -> f64 {
+        3.0 - self.over(Span::from_secs(86_400)).log10()
     }
 
     /// How many are due in a time.
@@ -88,6 +97,8 @@ pub struct Budget {
 const THETA_FIRST: f64 = 3.0;
 /// A score that every hundredth event reaches is never worth an alert, however much of the budget is left.
 const THETA_LEAST: f64 = 2.0;
+/// So many alerts may be saved up.
+const SAVED: f64 = 2.0;
 pub const STEP: f64 = 1.0;
 /// How much of the rate is spent in the long run: the rest pays for what the threshold lets through before it has found its
 /// height, some alerts once, so that weeks keep the promise and not only years.
@@ -125,7 +136,8 @@ impl Budget {
     /// What a score must exceed now, where an alert costs `step`.
     pub fn threshold(&mut self, rate: Rate, now: Timestamp, step: f64) -> f64 {
         let since = self.at.map_or(Span::ZERO, |it| now.since(it));
-        self.theta = (self.theta - step * SPENT * rate.over(since)).max(THETA_LEAST);
+        let least = (rate.fair() - SAVED * step).max(THETA_LEAST);
+        self.theta = (self.theta - step * SPENT * rate.over(since)).max(least);
         self.at = self.at.max(Some(now));
         self.theta
     }
@@ -353,7 +365,9 @@ impl Tail {
         let weighted: f64 =
             sorted.iter().enumerate().map(|(at, it)| it * (n - 1.0 - at as f64) / (n - 1.0).max(1.0)).sum::<f64>() / n;
         let fitted = 2.0 - mean / (mean - 2.0 * weighted).max(1e-9 * mean);
-        let shape = ((fitted.clamp(-1.0, 2.0) * n + 0.2 * 10.0) / (n + 10.0)).clamp(-0.2, 0.8);
+        // Never below nought, which would say that nothing larger can be: what is large was cut before it taught, so that a
+        // bounded tail is what the fit sees of any.
+        let shape = ((fitted.clamp(-1.0, 2.0) * n + 0.2 * 10.0) / (n + 10.0)).clamp(0.0, 0.8);
         let fitted = (shape, mean * (1.0 - shape));
         self.fitted.set(Some(fitted));
         fitted
@@ -420,6 +434,16 @@ mod tests {
             let most = rate.over(Span::from_secs(minute * 60)) + Budget::EXCESS_MAX;
             proptest::prop_assert!(budget.used as f64 <= most, "{} > {}", budget.used, most);
         }
+    }
+
+    #[test]
+    fn a_year_of_silence_saves_two_alerts() {
+        // Accident exceeds 5.56 once a year, so the threshold stops at 3.56.
+        let after_silence = |score: f64| {
+            let scores = std::iter::once((0.0, 1)).chain(std::iter::once((score, 500 * 1440)));
+            alerts(Rate::parse("1/year").unwrap(), scores.chain((0..9).map(|_| (score, 1)))).0
+        };
+        assert_eq!([3.5, 4.5, 5.5, 6.5].map(after_silence), [0, 1, 2, 3]);
     }
 
     /// Numbers in (0, 1) from a seed.

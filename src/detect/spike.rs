@@ -8,8 +8,8 @@
 //! and none is a thief; when nobody logs in on a holiday, no feed is broken. So a spike counts for less the more peers had one
 //! in the last day, and a drop is measured against what is left of the other feeds of its group.
 //!
-//! A spike beyond doubt is told in the midst of its bucket, since a count only grows; others when the bucket is over, with
-//! all that came to be in it. A drop can only be told then, so buckets are closed by time alone. One owner sees all hits.
+//! A spike beyond doubt is told in the midst of its bucket, since a count only grows; others when they pause or
+//! the bucket is over, with all that came to be in it. A drop can only be told then, so buckets are closed by time alone. One owner sees all hits.
 
 use std::collections::BTreeMap;
 
@@ -33,6 +33,8 @@ pub struct Settings {
     /// Who shares a value of this field is a peer. Empty: who shares all of the entity but its last part.
     pub peers: String,
     pub down: bool,
+    /// `Drop`: with fewer events a bucket is silence, and no drop.
+    pub at_least: f64,
     pub promise: Rate,
     pub quiet: Span,
 }
@@ -48,8 +50,6 @@ pub struct Rates {
 struct State {
     people: Map<Person>,
     groups: Map<Group>,
-    /// When who stands out, or did within a day, began to.
-    high: Map<Timestamp>,
     profiles: usize,
     swept: i64,
     /// `Drop`: whose bucket of that number is to be closed when it is over.
@@ -62,8 +62,16 @@ struct Group {
     people: u32,
     /// Volumes of the peers' buckets, by their logarithms.
     volumes: Tail,
-    /// When somebody began to stand out, oldest first.
-    high: Vec<Timestamp>,
+    /// Who stood out within a day.
+    high: Vec<High>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct High {
+    key: u64,
+    since: Timestamp,
+    /// At most.
+    raw: f32,
 }
 
 /// 80 bytes, and a profile where it is worth that.
@@ -129,6 +137,8 @@ const RUN_MAX: u8 = 8;
 const DROP_EVENTS_MIN: f64 = 4.0;
 /// Before it has seen two days, nobody knows what an evening is.
 const DROP_WARM_UP: Span = Span::from_secs(2 * 86_400);
+/// A spike that pauses for this part of a bucket is over.
+const PAUSE: i64 = 4;
 /// After so many buckets without anything a habit has forgotten what was before.
 const EMPTY_MAX: i64 = 300;
 /// With what tables that have just doubled take.
@@ -196,7 +206,7 @@ impl Rates {
 
     /// `left`: how much of what is usual the rest of the group does.
     fn judge(settings: &Settings, groups: &Map<Group>, person: &Person, left: f64) -> Option<Judged> {
-        if person.habit.buckets < settings.warm_up() {
+        if person.habit.buckets < settings.warm_up() || person.amount < settings.at_least {
             return None;
         }
         let mut expected = match settings.down {
@@ -223,20 +233,18 @@ impl Rates {
         Some(Judged { expected, deviations, raw })
     }
 
-    /// Closes the person's bucket, and the empty ones up to `next`.
+    /// Closes the person's bucket, which was judged like that, and the empty ones up to `next`.
     fn close(
         settings: &Settings,
         gate: &mut Gate,
         groups: &mut Map<Group>,
         (profiles, profiles_max): (&mut usize, usize),
-        key: u64,
-        person: &mut Person,
+        (key, person, judged): (u64, &mut Person, Option<Judged>),
         next: i64,
     ) {
         let floor = settings.floor();
         // What was told is no part of what is usual.
         let told = person.feed.as_ref().is_some_and(|it| it.low) || gate.is_told(key, settings.start(person.bucket));
-        let judged = Rates::judge(settings, groups, person, 1.0);
         if let Some(judged) = judged.filter(|it| it.deviations > 0.0 && !told) {
             gate.learn(judged.raw, settings.start(next));
         }
@@ -278,7 +286,7 @@ impl Rates {
         self.state.swept = today;
         self.gate.sweep(now);
         let settings = &self.settings;
-        let State { people, groups, profiles, high, .. } = &mut self.state;
+        let State { people, groups, profiles, .. } = &mut self.state;
         people.retain(|_, person| {
             let stays = now.since(settings.start(person.bucket)) < FORGET;
             *profiles -= usize::from(!stays && person.habit.has_profile());
@@ -288,7 +296,6 @@ impl Rates {
             stays
         });
         groups.retain(|_, it| it.people > 0);
-        high.retain(|_, it| now.since(*it) < DAY);
     }
 
     /// Takes the hit in. Whose bucket it is in, if it is known.
@@ -321,7 +328,11 @@ impl Rates {
         let person = state.people.get_mut(&key)?;
         if number > person.bucket {
             let profiles = (&mut state.profiles, profiles_max(*bytes_max));
-            Rates::close(settings, gate, &mut state.groups, profiles, key, person, number);
+            let mut judged = Rates::judge(settings, &state.groups, person, 1.0);
+            if let (Some(judged), Some(group), false) = (&mut judged, state.groups.get(&person.group), settings.down) {
+                judged.raw *= group.weight(key, judged.raw, settings.start(number));
+            }
+            Rates::close(settings, gate, &mut state.groups, profiles, (key, person, judged), number);
         }
         // A late event counts where it can still be seen: who delays his lines must not be hidden by that.
         person.amount += amount;
@@ -350,9 +361,9 @@ impl Rates {
                 let judged = Rates::judge(settings, &state.groups, person, left.get(&key).copied().unwrap_or(1.0));
                 let run = judged.as_ref().map_or(Run::default(), |it| person.run().with(it.deviations));
                 person.feed.iter_mut().for_each(|it| it.run = run);
-                found.extend(judged.and_then(|it| low(settings, gate, key, person, &it)));
+                found.extend(judged.as_ref().and_then(|it| low(settings, gate, key, person, it)));
                 let profiles = (&mut state.profiles, profiles_max(*bytes_max));
-                Rates::close(settings, gate, &mut state.groups, profiles, key, person, bucket + 1);
+                Rates::close(settings, gate, &mut state.groups, profiles, (key, person, judged), bucket + 1);
             }
             let second = settings.second(person.bucket);
             let missed = person.habit.expect(second, settings.floor()).value >= settings.transformed(DROP_EVENTS_MIN);
@@ -387,18 +398,29 @@ impl Rates {
         }
         left
     }
+}
 
-    /// How alone the person is in standing out.
-    fn alone(state: &mut State, key: u64, group: u64, now: Timestamp) -> f64 {
-        let Some(group) = state.groups.get_mut(&group) else { return 1.0 };
-        group.high.retain(|it| now.since(*it) < DAY);
-        if state.high.get(&key).is_none_or(|it| now.since(*it) >= DAY) {
-            state.high.insert(key, now);
-            if group.high.len() < limits::HIGH_MAX {
-                group.high.push(now);
-            }
+impl Group {
+    /// Somebody stands out.
+    fn note(&mut self, key: u64, raw: f64, now: Timestamp) {
+        self.high.retain(|it| now.since(it.since) < DAY);
+        if let Some(own) = self.high.iter_mut().find(|it| it.key == key) {
+            own.raw = own.raw.max(raw as f32);
+        } else if self.high.len() < limits::HIGH_MAX {
+            self.high.push(High { key, since: now, raw: raw as f32 });
         }
-        alone(group.high.len().saturating_sub(1), group.people.saturating_sub(1) as usize)
+    }
+
+    /// What standing out so far counts for: less the more peers came to half of it, since many stand out a little on any day.
+    fn weight(&self, key: u64, raw: f64, now: Timestamp) -> f64 {
+        if raw < DEVIATIONS_MIN {
+            return 1.0;
+        }
+        let half = (raw / 2.0).max(DEVIATIONS_MIN);
+        let is_like = |it: &&High| it.key != key && f64::from(it.raw) >= half && now.since(it.since) < DAY;
+        let like = self.high.iter().filter(is_like).count();
+        let rarer = 10f64.powf(PER_DEVIATION * (half - DEVIATIONS_MIN));
+        0.5 + 0.5 * alone(like, self.people.saturating_sub(1) as usize, rarer)
     }
 }
 
@@ -513,14 +535,16 @@ impl Detector for Rates {
         if !large {
             return;
         }
-        let group = person.group;
-        judged.raw *= 0.5 + 0.5 * Rates::alone(state, key, group, seen.time());
-        let Some(person) = state.people.get(&key) else { return };
+        if let Some(group) = state.groups.get_mut(&person.group) {
+            group.note(key, judged.raw, seen.time());
+            judged.raw *= group.weight(key, judged.raw, seen.time());
+        }
         let score = gate.score(judged.raw);
         if score > Budget::LEAST {
             let trip = tell(settings, person, &judged, score, vec![seen.mark]);
-            let end = settings.start(person.bucket + 1);
-            gate.hold(seen, person.group, end, trip, found);
+            // When nothing more of it comes, it is over before its bucket is.
+            let over = seen.time().plus(Span::from_micros(settings.bucket.micros() / PAUSE));
+            gate.hold(seen, person.group, over.min(settings.start(person.bucket + 1)), trip, found);
         }
     }
 
@@ -588,6 +612,7 @@ mod tests {
             field: field.into(),
             peers: String::new(),
             down,
+            at_least: 0.0,
             promise,
             quiet: Span::from_secs(900),
         }
@@ -638,6 +663,8 @@ mod tests {
         let (_, lapses) = watch(Rates::new(settings(true, "")), &all, 604 * 300);
         let told: Vec<(i64, bool)> = lapses.iter().map(|it| (second(it.due) / 300, it.over)).collect();
         assert_eq!(told, [(601, false), (602, false), (603, true)]);
+        let (_, lapses) = watch(Rates::new(Settings { at_least: 1.0, ..settings(true, "") }), &all, 604 * 300);
+        assert!(lapses.is_empty(), "silence is told by others");
     }
 
     #[test]

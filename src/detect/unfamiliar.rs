@@ -15,7 +15,6 @@
 //!
 //! `whose` lets an alert be about more than whose habits are learned: a user *and* the address that used his name.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -27,7 +26,8 @@ use super::gate::{Gate, Map, day, group, round};
 use super::promise::{Budget, PER_DEVIATION, Rate};
 use super::{Detector, Lapse, Number, Pressure, Seen, Trip, brief, called};
 use crate::limits;
-use crate::model::{Span, Timestamp};
+use crate::model::canonical::Compare;
+use crate::model::{HashKeys, Span, Timestamp};
 
 /// What the rule says.
 pub struct Settings {
@@ -35,6 +35,7 @@ pub struct Settings {
     pub peers: String,
     /// Whose habits are learned, where the entity is more than that. Empty: the entity's.
     pub whose: String,
+    pub keys: HashKeys,
     pub learn: Span,
     pub promise: Rate,
     pub quiet: Span,
@@ -168,9 +169,7 @@ impl Unfamiliar {
         }
         let place = self.settings.fields.len() + usize::from(!self.settings.peers.is_empty());
         let text = seen.text(place).unwrap_or_default();
-        let is_lower = text.bytes().all(|it| it.is_ascii() && !it.is_ascii_uppercase());
-        let text = if is_lower { text } else { Cow::Owned(text.to_lowercase()) };
-        XxHash3_64::oneshot(text.as_bytes())
+        self.settings.keys.hash(&text, Compare::Folded)
     }
 
     /// Takes the event in. What was new about it, if the person is known for long enough.
@@ -462,6 +461,7 @@ mod tests {
             fields: vec!["source.country".into(), "source.network".into(), "device.id".into()],
             peers: String::new(),
             whose: String::new(),
+            keys: HashKeys(1, 2),
             learn: Span::from_secs(7 * DAY),
             promise: Rate::parse("1/week").unwrap(),
             quiet: Span::from_secs(DAY),
@@ -492,6 +492,22 @@ mod tests {
     fn nobody_is_judged_while_he_is_learned() {
         let all: Vec<Event> = (0..6).map(|it| Event::of(it * DAY, "ann", &format!("{it}|{it}|{it}"))).collect();
         assert_eq!(told(unfamiliar, &all, 9 * DAY), []);
+    }
+
+    /// Nobody who cannot know the keys can make two names one, and writing a name in another way makes no stranger.
+    #[test]
+    fn whose_habits_they_are_is_known_by_a_keyed_hash() {
+        let of = |keys: HashKeys, whose: &str| {
+            let settings = Settings { whose: "user.name".into(), keys, ..unfamiliar().settings };
+            let mut detector = Unfamiliar::new(settings);
+            let event = Event::of(0, "ann 192.0.2.1", &format!("DE|3320|laptop|{whose}"));
+            crate::detect::testing::feed(&mut detector, &event, 0, &mut vec![], &mut vec![]);
+            *detector.state.people.keys().next().unwrap()
+        };
+        let ann = of(HashKeys(1, 2), "ann");
+        assert_eq!(ann, of(HashKeys(1, 2), " ANN"));
+        assert_ne!(ann, of(HashKeys(1, 2), "bob"));
+        assert_ne!(ann, of(HashKeys(1, 3), "ann"));
     }
 
     #[test]

@@ -6,8 +6,6 @@
 use std::hash::Hasher;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use siphasher::sip::SipHasher13;
 use twox_hash::XxHash3_64;
 
 use super::order::Track;
@@ -18,8 +16,8 @@ use crate::limits;
 use crate::matcher::Scratch;
 use crate::model::canonical::canonical_into;
 use crate::model::{
-    Carried, Event, EventBuf, FieldId, HitBatch, HitEvent, HitRule, List, Outline, Place, RuleIndex, Slot, TextRange,
-    Timestamp, Value, Zone, json, text,
+    Carried, Event, EventBuf, FieldId, HashKeys, HitBatch, HitEvent, HitRule, List, Outline, Place, RuleIndex, Slot,
+    TextRange, Timestamp, Value, Zone, json, text,
 };
 use crate::schema::{Arrival, Memo, SchemaIndex};
 use crate::source::batch::LineBatch;
@@ -84,19 +82,6 @@ impl Counts {
         self.unrecognised += other.unrecognised;
         self.without_entity += other.without_entity;
         self.bytes += other.bytes;
-    }
-}
-
-/// Secret numbers that key entity hashes, so that nobody can make entities collide; the same for all fronts of an engine.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HashKeys(pub u64, pub u64);
-
-impl HashKeys {
-    /// From the operating system's randomness, by way of the standard library's hasher.
-    pub fn random() -> HashKeys {
-        use std::hash::BuildHasher;
-        let word = || std::collections::hash_map::RandomState::new().hash_one(0u8);
-        HashKeys(word(), word())
     }
 }
 
@@ -472,7 +457,7 @@ impl Writer<'_> {
         let start = batch.text.len();
         let canonical = &mut self.known.canonical;
         canonical.clear();
-        let mut keyed = SipHasher13::new_with_keys(self.keys.0, self.keys.1);
+        let mut keyed = self.keys.hasher();
         for (number, (field, compare)) in rule.by.iter().enumerate() {
             let Some(value) = event.text(*field).filter(|it| !it.is_empty()) else {
                 batch.text.truncate(start);

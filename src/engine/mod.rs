@@ -15,7 +15,7 @@ pub mod shard;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-pub use front::{Counts, Front, HashKeys, Judged, Read, Reader, Reading, Rejected};
+pub use front::{Counts, Front, Judged, Read, Reader, Reading, Rejected};
 pub use rules::{CompileError, EVERY_VALUE, RuleSet, Wanted};
 pub use shard::{Found, Shard, Step};
 
@@ -23,7 +23,7 @@ use crate::alert::Desk;
 use crate::detect::Detect;
 use crate::detect::risk::{Ledger, Origin};
 use crate::limits;
-use crate::model::{Alert, Finding, HitBatch, RuleIndex, Span, State, Timestamp};
+use crate::model::{Alert, Finding, HashKeys, HitBatch, RuleIndex, Span, State, Timestamp};
 use order::SourceClock;
 use pressure::{Shares, Watch};
 
@@ -106,7 +106,7 @@ pub enum Wait {
 
 impl Engine {
     /// An engine that remembers nothing. `shards` is at least 1; the number changes nothing but who does the work.
-    pub fn new(set: Arc<RuleSet>, shards: usize) -> Engine {
+    pub fn new(set: Arc<RuleSet>, keys: HashKeys, shards: usize) -> Engine {
         let memory = limits::MEMORY_BYTES_MAX;
         let mut engine = Engine {
             waiting: VecDeque::new(),
@@ -117,7 +117,7 @@ impl Engine {
             sources: Arc::default(),
             clocks: Vec::new(),
             closed: Vec::new(),
-            shards: (0..shards.clamp(1, limits::PARTITIONS)).map(|_| Shard::new(set.clone())).collect(),
+            shards: (0..shards.clamp(1, limits::PARTITIONS)).map(|_| Shard::new(set.clone(), keys)).collect(),
             desk: Desk::new(set.cards.clone()),
             now: Timestamp::MIN,
             passed: Timestamp::MIN,

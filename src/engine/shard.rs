@@ -13,7 +13,7 @@ use crate::detect::due::{Due, DueHit, Said};
 use crate::detect::evidence::EvidenceRing;
 use crate::detect::{Detector, Lapse, Pressure, Trip};
 use crate::limits;
-use crate::model::{Because, Finding, HitBatch, Proof, RuleIndex, Timestamp, Words};
+use crate::model::{Because, Finding, HashKeys, HitBatch, Proof, RuleIndex, Timestamp, Words};
 
 /// What shards are told at once: hits, and how far time has come.
 pub struct Step {
@@ -42,6 +42,7 @@ pub struct Found {
 pub struct Shard {
     set: Arc<RuleSet>,
     detectors: Vec<Box<dyn Detector>>,
+    keys: HashKeys,
     /// Of each rule, what is asked for every hit.
     traits: Vec<Traits>,
     ring: EvidenceRing,
@@ -80,8 +81,8 @@ struct Waiting {
 pub type SavedShard<'a> = (Vec<Vec<u8>>, &'a EvidenceRing, Vec<HitBatch>);
 
 impl Shard {
-    pub fn new(set: Arc<RuleSet>) -> Shard {
-        let detectors: Vec<_> = set.rules.iter().map(|it| it.rule.detect.start(it.rule.quiet)).collect();
+    pub fn new(set: Arc<RuleSet>, keys: HashKeys) -> Shard {
+        let detectors: Vec<_> = set.rules.iter().map(|it| it.rule.detect.start(it.rule.quiet, keys)).collect();
         let traits = set.rules.iter().zip(&detectors).map(|(rule, detector)| Traits {
             looks_back: detector.looks_back(),
             has_steps: rule.rule.detect.steps().len() > 1,
@@ -99,6 +100,7 @@ impl Shard {
             first_batch: 0,
             lapses: Vec::new(),
             detectors,
+            keys,
             set,
         }
     }
@@ -155,7 +157,7 @@ impl Shard {
     /// New rules. `kept`: for each, its number among the old ones if it did not change. Nothing waits any more.
     pub fn adopt(&mut self, set: Arc<RuleSet>, kept: &[Option<usize>]) {
         let mut old: Vec<_> = std::mem::take(&mut self.detectors).into_iter().map(Some).collect();
-        let fresh = Shard::new(set);
+        let fresh = Shard::new(set, self.keys);
         for (detector, kept) in fresh.detectors.into_iter().zip(kept) {
             self.detectors.push(kept.and_then(|it| old[it].take()).unwrap_or(detector));
         }

@@ -5,12 +5,40 @@
 //! gets. What is shown stays as written.
 
 use std::borrow::Cow;
+use std::hash::Hasher;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
 use unicode_normalization::UnicodeNormalization;
 
 use super::{List, address, text};
 use crate::limits;
+
+/// Secret numbers that key entity hashes, so that nobody can make entities collide; the same for all of an engine.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HashKeys(pub u64, pub u64);
+
+impl HashKeys {
+    /// From the operating system's randomness, by way of the standard library's hasher.
+    pub fn random() -> HashKeys {
+        use std::hash::BuildHasher;
+        let word = || std::collections::hash_map::RandomState::new().hash_one(0u8);
+        HashKeys(word(), word())
+    }
+
+    pub fn hasher(self) -> SipHasher13 {
+        SipHasher13::new_with_keys(self.0, self.1)
+    }
+
+    /// The hash of an entity of one field.
+    pub fn hash(self, value: &str, compare: Compare) -> u64 {
+        let mut keyed = self.hasher();
+        keyed.write(canonical(value, compare).as_bytes());
+        keyed.write_u8(0xff);
+        keyed.finish()
+    }
+}
 
 /// How the values of one `by` field are compared.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

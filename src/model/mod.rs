@@ -20,6 +20,7 @@ pub mod title;
 
 pub use address::parse as parse_address;
 pub use alert::{Alert, Evidence, RuleHead, Severity, State};
+pub use canonical::HashKeys;
 pub use event::{Event, EventBuf, List, Mark, Outline, Place, Slot, Value};
 pub use field::{FieldId, Fields, STAND_INS, stands_for};
 pub use finding::{Because, Entity, Finding, Proof, Words};

@@ -31,7 +31,7 @@ use crate::deliver::{Moment, Note};
 use crate::engine::doctor::Doctor;
 use crate::engine::{Engine, Front, Judged, Reading, Rejected, Stats};
 use crate::limits;
-use crate::model::{Alert, Severity, Span, Timestamp, Zone};
+use crate::model::{Alert, HashKeys, Severity, Span, Timestamp, Zone};
 use crate::rule::problem::Refusal;
 use crate::source::batch::LineBatch;
 use crate::source::follow::{self, Follower, Links, Pattern, Polled, Until};
@@ -564,7 +564,7 @@ pub fn revive(
     say: mpsc::UnboundedSender<String>,
 ) -> Result<Revived, String> {
     let keys = store.hash_keys((setup.keys.0, setup.keys.1))?;
-    setup.keys = crate::engine::HashKeys(keys.0, keys.1);
+    setup.keys = HashKeys(keys.0, keys.1);
     let mut told = Vec::new();
     let (engine, recovered) = journal::recover(&store, date, &|| empty(setup), &mut told)?;
     let (to, inbox) = mpsc::channel(1);
@@ -1123,7 +1123,7 @@ fn educated(setup: &Setup, live: &Live, surroundings: &mut dyn Surroundings) -> 
 
 /// An engine that remembers nothing.
 pub fn empty(setup: &Setup) -> Engine {
-    let mut engine = Engine::new(setup.set.clone(), 1);
+    let mut engine = Engine::new(setup.set.clone(), setup.keys, 1);
     engine.limit(setup.config.limits.memory.0);
     engine
 }

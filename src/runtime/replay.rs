@@ -54,7 +54,7 @@ pub enum ReplayError {
 pub fn replay(setup: &Setup, mut job: Replay, sink: &mut dyn Sink) -> Result<(Engine, Stats), ReplayError> {
     // In one thread more shards would only look at every hit more often.
     let shards = if job.lessons.is_some() { 1 } else { job.threads.max(1) };
-    let mut engine = Engine::new(setup.set.clone(), shards);
+    let mut engine = Engine::new(setup.set.clone(), setup.keys, shards);
     engine.limit(setup.config.limits.memory.0);
     if let Some(lessons) = &job.lessons {
         engine.take_lessons(lessons).map_err(|it| ReplayError::Input(unfit(it)))?;

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::{self, Config};
-use crate::engine::{Front, HashKeys, Reading, RuleSet, Wanted};
+use crate::engine::{Front, Reading, RuleSet, Wanted};
 use crate::enrich::Enricher;
 use crate::enrich::geo::Geo;
 use crate::format;
 use crate::matcher::Lists;
-use crate::model::Zone;
 use crate::model::country::Country;
+use crate::model::{HashKeys, Zone};
 use crate::rule::check::{Names, check_rules};
 use crate::rule::file::Rule;
 use crate::rule::load::{Builtin, Loaded, Sourced, load};

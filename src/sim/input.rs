@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::dice::Dice;
-use crate::engine::{Engine, Front, HashKeys, Judged, Reading, RuleSet, Wanted};
+use crate::engine::{Engine, Front, Judged, Reading, RuleSet, Wanted};
 use crate::enrich::Enricher;
 use crate::enrich::geo::Geo;
 use crate::matcher::Lists;
-use crate::model::{Alert, Span, Timestamp, Zone};
+use crate::model::{Alert, HashKeys, Span, Timestamp, Zone};
 use crate::rule::load::{Builtin, load, load_text};
 use crate::source::batch::LineBatch;
 use crate::source::frame::Framer;
@@ -166,7 +166,7 @@ pub fn user_of(alert: &Alert) -> Option<&str> {
 
 fn uninterrupted(set: &Arc<RuleSet>, script: &Script) -> Vec<Alert> {
     let mut front = Front::new(set.clone(), HashKeys(1, 2), Enricher::new(Arc::new(Geo::none())));
-    let mut engine = Engine::new(set.clone(), 1);
+    let mut engine = Engine::new(set.clone(), HashKeys(1, 2), 1);
     let source = engine.add_source(&format!("client:{}", script.client), LATENESS);
     let (mut judged, mut told) = (Judged::default(), Vec::new());
     let reading = Reading { format: None, zone: Zone::UTC };

@@ -49,6 +49,44 @@ fn a_service_learns_once_and_remembers() {
 }
 
 #[test]
+fn what_one_service_learned_another_begins_with() {
+    let folder = Folder::new();
+    let (past, now) = (folder.write("past.log", history().as_bytes()), folder.write("now.log", ABROAD.as_bytes()));
+    let configured = |name: &str, log: &str| {
+        let config = format!("(sources: [File(path: {log:?})], state: Dir({:?}))", folder.path(name));
+        folder.write(&format!("{name}.ron"), config.as_bytes())
+    };
+    let both = folder.write("both.log", format!("{ABROAD}{}", ABROAD.replace("-17", "-18")).as_bytes());
+    let (here, there) = (configured("here", &past), configured("there", &both));
+    let rule = ["--rule", "new-country"];
+    let run = |config: &str, args: &[&str]| tripline(&[&["run", "--config", config], &rule[..], args].concat());
+    let told = run(&here, &[]).succeeds().stdout;
+    assert!(told.is_empty(), "{told}");
+    let learned = folder.path("learned");
+    let export = |config: &str| {
+        tripline(&[&["state", "export-learned", "--to", &learned, "--config", config], &rule[..]].concat()).succeeds()
+    };
+    let exported = export(&here);
+    assert!(exported.stdout.contains("what 1 rules learned"), "{}", exported.stdout);
+    // A replay, and a service with an empty state, know what is usual for the account; without it, nobody does.
+    check(&[&now], 0, "0 alerts");
+    check(&["--learn-from", &learned, &now], 1, "took what was learned elsewhere for 1 rules");
+    let told = run(&there, &["--learn-from", &learned]).succeeds().stdout;
+    assert!(told.contains("new-country"), "{told}");
+    // What the other one learned since goes on in its turn.
+    let again = export(&there);
+    assert!(again.stdout.contains("what 1 rules learned"), "{}", again.stdout);
+    let known = ABROAD.replace("-17", "-19");
+    check(
+        &["--learn-from", &learned, &folder.write("known.log", known.as_bytes())],
+        0,
+        "took what was learned elsewhere",
+    );
+    std::fs::write(&learned, &std::fs::read(&learned).unwrap()[..40]).unwrap();
+    tripline(&["replay", "--learn-from", &learned, &now]).exits(3);
+}
+
+#[test]
 fn a_rule_in_the_shadow_is_counted_and_told_to_nobody() {
     let folder = Folder::new();
     let rule = |shadow: &str| {

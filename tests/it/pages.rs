@@ -501,7 +501,7 @@ fn providers(setup: &Setup, log: &str) -> Vec<String> {
 
 /// The alerts of a log.
 fn fired(setup: &Setup, log: &str) -> Vec<Alert> {
-    let mut engine = Engine::new(setup.set.clone(), 1);
+    let mut engine = Engine::new(setup.set.clone(), setup.keys, 1);
     engine.add_source(log, Span::from_secs(2));
     let (mut front, mut judged, mut told) = (setup.front(), Judged::default(), Vec::new());
     let (mut lines, mut batch) = (open(log), LineBatch::default());

@@ -106,7 +106,7 @@ pub fn play_all(logs: &[&[u8]], how: &How) -> Played {
     let mut stage = Stage {
         setup,
         front: setup.front(),
-        engine: Engine::new(setup.set.clone(), how.shards),
+        engine: Engine::new(setup.set.clone(), setup.keys, how.shards),
         judged: Judged::default(),
         alerts: Vec::new(),
     };
