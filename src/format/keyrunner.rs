@@ -44,7 +44,10 @@ impl Ids {
 }
 
 fn looks_like(record: &str) -> bool {
-    starts_with_stamp(body(record, 0).of(record).trim_ascii_start().as_bytes())
+    let part = body(record, 0);
+    let bytes = part.of(record).trim_ascii_start().as_bytes();
+    starts_with_stamp(bytes)
+        || matches!(bytes.first(), Some(b'0'..=b'9' | b'A'..=b'W')) && date_column(record, part).is_some()
 }
 
 fn decode(record: &str, at: usize, paths: &Paths, buf: &mut EventBuf) -> Result<(), Reject> {
@@ -80,18 +83,48 @@ fn decode(record: &str, at: usize, paths: &Paths, buf: &mut EventBuf) -> Result<
 fn date_column(record: &str, part: Part) -> Option<(Part, Part)> {
     let bytes = &record.as_bytes()[part.start..part.end];
     let lead = bytes.iter().take_while(|it| **it == b' ').count();
-    if !starts_with_stamp(&bytes[lead..]) {
-        return None;
-    }
+    let is_plain = starts_with_stamp(&bytes[lead..]);
     // A stamp with its fraction and zone is shorter than this; a bar further on belongs to something else.
     let bar = memchr::memchr(b'|', &bytes[..bytes.len().min(lead + 48)])?;
     let time = Part::new(part.start + lead, part.start + bar).trim(record);
+    let rest = Part::new(part.start + bar + 1, part.end);
+    if !is_plain {
+        return is_written_out(time.of(record)).then_some((time, rest));
+    }
     let tail = &time.of(record).as_bytes()[16..];
     let is_stamp =
         tail.iter().all(|it| matches!(it, b'0'..=b'9' | b':' | b'.' | b',' | b'+' | b'-' | b' ' | b'A'..=b'Z'));
     // `2025-04-12T08:02:55Z VAULT CEF:0|`: the bar is not ours.
     let is_stamp = is_stamp && !tail.windows(2).any(|it| it[0].is_ascii_uppercase() && it[1] == b':');
-    is_stamp.then_some((time, Part::new(part.start + bar + 1, part.end)))
+    is_stamp.then_some((time, rest))
+}
+
+/// Whether it is a time in one of the forms that spreadsheets, mail and people use: `04/12/2025 08:02:55 AM`, `12 Apr 2025 08:02`,
+/// `Sat, 12 Apr 2025 08:02:55 GMT`, `2025/04/12 08:02:55`, or seconds since 1970.
+fn is_written_out(text: &str) -> bool {
+    const NAMES: [&str; 19] = [
+        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "mon", "tue", "wed", "thu",
+        "fri", "sat", "sun",
+    ];
+    let bytes = text.as_bytes();
+    if bytes.iter().all(u8::is_ascii_digit) {
+        return matches!(bytes.len(), 10 | 13);
+    }
+    let is_name = |it: &str| {
+        let head = it.get(..3).map(str::to_ascii_lowercase);
+        head.is_some_and(|it| NAMES.contains(&it.as_str())) && it.len() <= 9
+    };
+    let is_mark =
+        |it: &str| it.len() <= 4 && (it.bytes().all(|it| it.is_ascii_uppercase()) || matches!(it, "am" | "pm"));
+    let mut words = text.split(|it: char| !it.is_ascii_alphanumeric()).filter(|it| !it.is_empty());
+    let is_begun = bytes.first().is_some_and(u8::is_ascii_digit) || words.clone().next().is_some_and(is_name);
+    let digits = |it: &str| it.bytes().all(|it| it.is_ascii_digit());
+    let has_year = words.clone().any(|it| it.len() == 4 && digits(it));
+    let has_clock = bytes.windows(3).any(|it| it[0].is_ascii_digit() && it[1] == b':' && it[2].is_ascii_digit());
+    let fits = |it: &str| digits(it) && it.len() <= 9 || is_name(it) || is_mark(it);
+    let is_between =
+        |it: &u8| it.is_ascii_alphanumeric() || matches!(it, b' ' | b'/' | b'.' | b',' | b'-' | b':' | b'+');
+    is_begun && has_year && has_clock && bytes.iter().all(is_between) && words.all(fits)
 }
 
 /// `dddd-dd-ddTdd:dd`, by shape: whether the date exists is for the schema to say, and a line with a wrong date is still a line.
@@ -187,6 +220,31 @@ fn is_absent(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates_as_others_write_them() {
+        for (text, expected) in [
+            ("2025/04/12 08:02:55", true),
+            ("04/12/2025 08:02:55 AM", true),
+            ("4/12/2025, 8:02 pm", true),
+            ("12.04.2025 08:02", true),
+            ("12 April 2025 08:02:55", true),
+            ("Apr 12, 2025 08:02:55", true),
+            ("Sat, 12 Apr 2025 08:02:55 GMT", true),
+            ("1744444975", true),
+            ("1744444975123", true),
+            ("174444497", false),
+            ("2025", false),
+            ("12 Apr 2025", false),
+            ("8:02:55", false),
+            ("Error 2025 08:02:55", false),
+            ("12 Apr 2025 08:02:55 [main]", false),
+            ("12 bottles 2025 08:02", false),
+            ("", false),
+        ] {
+            assert_eq!(is_written_out(text), expected, "{text}");
+        }
+    }
 
     proptest::proptest! {
         #[test]

@@ -39,8 +39,10 @@ const LISTS: [&str; 22] = [
     "activity_logs",
 ];
 /// Texts that hold the line as it was written.
-const TEXTS: [&str; 24] = [
+const TEXTS: [&str; 25] = [
     "event.original",
+    // What Microsoft's search for audit records prints.
+    "AuditData",
     "message",
     "log",
     "msg",
