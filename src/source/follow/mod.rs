@@ -135,6 +135,8 @@ pub struct Follower {
     /// Files beside the pattern's that were copies of what nobody had read yet: should the original be emptied before it is
     /// read, theirs is the only content.
     awaited: HashSet<FileId>,
+    /// Where the log was not there when we came: the rotated names of it that were. What comes beside them is its content.
+    before_us: Option<HashSet<FileId>>,
     complaints: HashMap<PathBuf, Unfit>,
     said: Vec<SourceError>,
     forgotten: Vec<u64>,
@@ -335,6 +337,7 @@ impl Follower {
             deferred: HashSet::new(),
             copies: HashMap::new(),
             awaited: HashSet::new(),
+            before_us: None,
             complaints: HashMap::new(),
             said: Vec::new(),
             forgotten: Vec::new(),

@@ -13,7 +13,9 @@
 use super::bytes::{self, Bytes, Seen, Unfit};
 use super::pattern::{by_age, chain, folder, is_rotated};
 use super::position::{FileId, print, tail_len};
-use super::{FILES_PER_POLL, Follower, From, POLL_EVERY, Place, Position, SCAN_EVERY, SCAN_MANY_EVERY, Tracked, Until};
+use super::{
+    FILES_PER_POLL, Follower, From, POLL_EVERY, Place, Position, SCAN_EVERY, SCAN_MANY_EVERY, Settings, Tracked, Until,
+};
 use crate::limits;
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -58,6 +60,7 @@ impl Follower {
         troubled.extend(self.unplace_what_moved(&listed, now));
         troubled.extend(self.newcomers(&listed, &newest));
         troubled.extend(self.in_changed_folders());
+        troubled.extend(self.not_there_yet(&listed));
         let mut spots = self.to_be_placed(listed, &troubled);
         spots.sort_by(|a, b| {
             a.chain.cmp(&b.chain).then_with(|| by_age((&a.path, a.seen.modified), (&b.path, b.seen.modified)))
@@ -103,7 +106,9 @@ impl Follower {
         for &index in &unknown {
             let spot = &spots[index];
             let is_younger = youngest_known.get(&spot.chain).is_none_or(|it| *it < index);
-            let is_new = is_younger && is_news(spot, newest.get(&spot.chain)) || self.awaited.contains(&spot.seen.file);
+            let came = newest.is_empty() && self.before_us.as_ref().is_some_and(|it| !it.contains(&spot.seen.file));
+            let is_news = came || is_news(spot, newest.get(&spot.chain));
+            let is_new = is_younger && is_news || self.awaited.contains(&spot.seen.file);
             if !spot.is_listed && !is_new {
                 continue;
             }
@@ -212,6 +217,23 @@ impl Follower {
             }
         }
         troubled
+    }
+
+    /// A log of one name that was not there when we came, and of which nothing is known yet: it may come and be rotated away
+    /// between two looks.
+    fn not_there_yet(&mut self, listed: &[Spot]) -> Option<PathBuf> {
+        let Settings { pattern, until, links, .. } = &self.settings;
+        if !self.files.is_empty() || *until == Until::End || !pattern.is_literal() {
+            return None;
+        }
+        let log = PathBuf::from(pattern.text());
+        if self.before_us.is_none() && listed.is_empty() {
+            let beside = fs::read_dir(folder(&log)).into_iter().flatten().flatten().map(|it| it.path());
+            let beside = beside.filter(|it| chain(it).file_name() == log.file_name());
+            self.before_us = Some(beside.filter_map(|it| Some(bytes::look(&it, *links).ok()??.file)).collect());
+            return None;
+        }
+        self.before_us.is_some().then_some(log)
     }
 
     /// Files that are no longer at their paths are read through what we have open, or looked for. The result is the logs
@@ -523,10 +545,9 @@ impl Follower {
         }
         let mut position = Position::new(self.next_id, &spot.path, spot.seen.file);
         self.next_id += 1;
-        if !spot.is_listed
-            && let Some(log) = self.files.iter().rev().find(|it| it.chain == spot.chain)
-        {
-            position.name = log.name.to_string();
+        if !spot.is_listed {
+            let log = self.files.iter().rev().find(|it| it.chain == spot.chain);
+            position.name = log.map_or_else(|| spot.chain.display().to_string(), |it| it.name.to_string());
         }
         (position.modified, position.size) = (spot.seen.modified, spot.seen.len);
         if self.is_first && self.settings.from == From::End {

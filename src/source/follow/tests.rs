@@ -324,6 +324,32 @@ fn a_copy_of_what_nobody_has_read_is_kept_in_mind() {
     }
 }
 
+/// Renamed again and again before anybody looks: whether the log was read before, was empty, or was not there.
+#[test]
+fn several_rotations_between_two_looks_lose_nothing() {
+    for begins in ["read", "empty", "absent"] {
+        let mut world = World::new("app.log");
+        world.append("app.log.7", b"of long ago\n");
+        match begins {
+            "read" => world.append("app.log", b"zero\n"),
+            "empty" => world.append("app.log", b""),
+            _ => {}
+        }
+        world.wait(SCAN_EVERY);
+        world.heard.clear();
+        for text in ["one\n", "two\n", "three\n"] {
+            world.append("app.log", text.as_bytes());
+            world.shift();
+            world.rename("app.log", "app.log.1");
+        }
+        world.append("app.log", b"four\n");
+        world.wait(SCAN_EVERY);
+        world.wait(SCAN_EVERY);
+        let texts: Vec<&str> = world.heard.iter().filter_map(|it| it.split(':').nth(1)).collect();
+        assert_eq!(texts, ["one", "two", "three", "four"], "{begins}");
+    }
+}
+
 #[test]
 fn a_line_is_one_when_it_ends() {
     let mut world = World::new("*.log");
