@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 pub use bundle::Bundling;
 pub use post::{Dice, Pace, Post};
-use post::{Ended, Load};
+use post::{Ended, Load, Trouble};
 
 use super::outcome::Outcome;
 use super::transport::{Progress, Transport, Wall};
@@ -128,6 +128,16 @@ pub enum Report {
         receiver: usize,
         why: String,
     },
+    /// It has taken nothing for ten minutes.
+    Lasting {
+        receiver: usize,
+        why: String,
+    },
+    /// It has said for ten minutes that it is no more, and is tried no more.
+    Gone {
+        receiver: usize,
+        why: String,
+    },
     /// It takes notes again.
     Well {
         receiver: usize,
@@ -136,6 +146,19 @@ pub enum Report {
     Retired {
         receiver: usize,
     },
+}
+
+impl Report {
+    /// The receiver whose health it tells of.
+    pub fn about(&self) -> Option<usize> {
+        match self {
+            Report::Failing { receiver, .. }
+            | Report::Lasting { receiver, .. }
+            | Report::Gone { receiver, .. }
+            | Report::Well { receiver } => Some(*receiver),
+            Report::Ended(_) | Report::Retired { .. } => None,
+        }
+    }
 }
 
 /// What one receiver has done; read at any time.
@@ -410,10 +433,15 @@ impl<C: Carry> Task<C> {
         let now = (self.clock.steady)();
         let was_failing = self.post.is_probing();
         let why = match &outcome {
-            Outcome::Retry { why, .. } => why.clone(),
+            Outcome::Retry { why, .. } | Outcome::Gone { why } => why.clone(),
             Outcome::Delivered | Outcome::Refused { .. } | Outcome::Final { .. } => String::new(),
         };
         let ended = self.post.judge(id, outcome, progress, now, |alert| carrier.reduced(alert));
+        match self.post.trouble(now) {
+            Some(Trouble::Lasting) => self.tell(Report::Lasting { receiver: self.index, why: why.clone() }).await,
+            Some(Trouble::Gone) => self.tell(Report::Gone { receiver: self.index, why: why.clone() }).await,
+            None => {}
+        }
         match (was_failing, self.post.is_probing()) {
             (false, true) => self.tell(Report::Failing { receiver: self.index, why }).await,
             (true, false) => self.tell(Report::Well { receiver: self.index }).await,

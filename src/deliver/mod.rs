@@ -127,7 +127,7 @@ pub async fn notify_test(transport: &Transport, moment: Moment) -> Result<(), St
             None => return Ok(()),
             Some(why) => why,
         },
-        Outcome::Retry { why, .. } | Outcome::Refused { why } | Outcome::Final { why } => why,
+        Outcome::Retry { why, .. } | Outcome::Gone { why } | Outcome::Refused { why } | Outcome::Final { why } => why,
     };
     Err(format!("receiver `{}`: {why}", transport.receiver().name))
 }

@@ -21,6 +21,10 @@ pub enum Outcome {
         after: Option<Span>,
         why: String,
     },
+    /// The receiver says that it is no more. Whoever answers in its place may say so, too: it is believed when it stays so.
+    Gone {
+        why: String,
+    },
     /// The receiver is well and does not like this message. Perhaps it likes it with less in it.
     Refused {
         why: String,
@@ -53,7 +57,8 @@ pub fn judge(reply: &Reply, now: Timestamp) -> Outcome {
     let why = format!("answered {code}");
     match code {
         200..=299 => Outcome::Delivered,
-        401 | 403 | 404 | 407 | 410 => Outcome::Retry { after: Some(SLOW), why },
+        410 => Outcome::Gone { why },
+        401 | 403 | 404 | 407 => Outcome::Retry { after: Some(SLOW), why },
         408 | 425 | 429 | 500..=599 => Outcome::Retry { after: retry_after.and_then(|it| asked_wait(it, now)), why },
         300..=399 => Outcome::Retry { after: None, why: format!("{why}, a redirect, which is never followed") },
         400..=499 => Outcome::Refused { why },
@@ -95,6 +100,7 @@ mod tests {
             Outcome::Delivered => "delivered".to_string(),
             Outcome::Retry { after: None, .. } => "retry".into(),
             Outcome::Retry { after: Some(after), .. } => format!("retry {after}"),
+            Outcome::Gone { .. } => "gone".into(),
             Outcome::Refused { .. } => "refused".into(),
             Outcome::Final { .. } => "final".into(),
         };
@@ -116,7 +122,7 @@ mod tests {
             (401, "retry 5m"),
             (403, "retry 5m"),
             (404, "retry 5m"),
-            (410, "retry 5m"),
+            (410, "gone"),
             (408, "retry"),
             (429, "retry"),
             (500, "retry"),

@@ -103,7 +103,10 @@ pub async fn send(
                     progress.settled.insert(index);
                     progress.remark = Some(why);
                 }
-                other @ (Outcome::Retry { .. } | Outcome::Refused { .. } | Outcome::Delivered) => {
+                other @ (Outcome::Retry { .. }
+                | Outcome::Gone { .. }
+                | Outcome::Refused { .. }
+                | Outcome::Delivered) => {
                     // Without a code the connection itself is gone, and with it whatever was taken before.
                     if code(&error).is_none() || code(&error) == Some(421) {
                         return other;

@@ -487,6 +487,7 @@ mod tests {
             Outcome::Retry { after, why } => {
                 format!("retry{} {why}", after.map_or(String::new(), |it| format!(" after {it}")))
             }
+            Outcome::Gone { why } => format!("gone {why}"),
             Outcome::Refused { why } => format!("refused {why}"),
             Outcome::Final { why } => format!("final {why}"),
         }

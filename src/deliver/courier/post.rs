@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::bundle::{Bundle, Bundling, told_with};
 use super::{Behind, Fate};
 use crate::deliver::Note;
-use crate::deliver::outcome::Outcome;
+use crate::deliver::outcome::{Outcome, SLOW};
 use crate::deliver::transport::Progress;
 use crate::limits;
 use crate::model::{Alert, Severity, Span};
@@ -21,6 +21,20 @@ use crate::model::{Alert, Severity, Span};
 const REFUSALS_MAX: u32 = 5;
 /// Failures in a row after which one note at a time probes the receiver.
 const FAILURES_BEFORE_PROBING: u32 = 5;
+
+/// A receiver that takes nothing for so long is worth an alert elsewhere.
+const LASTING: Duration = Duration::from_secs(600);
+/// How often a receiver must say that it is no more, over that time.
+const GONE_TRIES: u32 = 3;
+
+/// What is to be known of a receiver, once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trouble {
+    /// It has taken nothing for a while.
+    Lasting,
+    /// It is no more, and is tried no more.
+    Gone,
+}
 
 /// How patient the courier is.
 #[derive(Clone, Debug)]
@@ -129,6 +143,12 @@ pub struct Post {
     pub(super) asked_until: Option<Instant>,
     /// The next probe of a receiver that fails.
     pub(super) probe_at: Option<Instant>,
+    /// Since when it takes nothing, and whether that was said.
+    failing_since: Option<Instant>,
+    is_lasting_said: bool,
+    /// How often in a row it said that it is no more, and when last; tries that were under way together say it once.
+    gone: (u32, Option<Instant>),
+    is_gone_said: bool,
     /// None: everything is told one by one, and at once.
     pub(super) bundling: Option<Bundling>,
     pub(super) settled: VecDeque<Ended>,
@@ -159,6 +179,10 @@ impl Post {
             failures: 0,
             asked_until: None,
             probe_at: None,
+            failing_since: None,
+            is_lasting_said: false,
+            gone: (0, None),
+            is_gone_said: false,
             bundling: None,
             settled: VecDeque::new(),
         }
@@ -207,7 +231,7 @@ impl Post {
     /// The next to be sent, if one may be sent now.
     pub fn take(&mut self, now: Instant) -> Option<Load> {
         let room = if self.is_probing() { 1 } else { self.in_flight_max };
-        if self.in_flight >= room || self.gate().is_some_and(|it| now < it) {
+        if self.is_gone(now) || self.in_flight >= room || self.gate().is_some_and(|it| now < it) {
             return None;
         }
         while let Some((due, id)) = self.later.first().copied().filter(|(due, _)| *due <= now) {
@@ -278,26 +302,40 @@ impl Post {
                 self.put_off(id, now + wait, why)
             }
             Outcome::Retry { after, why } => {
-                parcel.failures += 1;
-                let failures = parcel.failures;
-                // Tries that were under way together are one failure once we probe: what counts is time, not traffic.
-                if !self.is_probing() || self.in_flight == 0 {
-                    self.failures = self.failures.saturating_add(1);
+                self.gone = (0, None);
+                self.retry(id, after, why, now)
+            }
+            Outcome::Gone { why } => {
+                if self.gone.1.is_none_or(|it| now.saturating_duration_since(it) >= SLOW.to_std() / 2) {
+                    self.gone = (self.gone.0 + 1, Some(now));
                 }
-                let (first, most) = (self.pace.first, self.pace.most);
-                let mut due = now + wait_after(failures, after, first, most, self.dice.roll());
-                if after.is_some() {
-                    // It said so to all of them.
-                    self.asked_until = self.asked_until.max(Some(due));
-                } else if self.is_probing() {
-                    let probes = self.failures - FAILURES_BEFORE_PROBING + 1;
-                    let probe = now + wait_after(probes, None, first, most, self.dice.roll());
-                    self.probe_at = self.probe_at.max(Some(probe));
-                    due = due.max(probe);
-                }
-                self.put_off(id, due, why)
+                self.retry(id, Some(SLOW), why, now)
             }
         }
+    }
+
+    /// The receiver cannot now.
+    fn retry(&mut self, id: u64, after: Option<Span>, why: String, now: Instant) -> Option<Ended> {
+        self.failing_since.get_or_insert(now);
+        let parcel = self.parcels.get_mut(&id)?;
+        parcel.failures += 1;
+        let failures = parcel.failures;
+        // Tries that were under way together are one failure once we probe: what counts is time, not traffic.
+        if !self.is_probing() || self.in_flight == 0 {
+            self.failures = self.failures.saturating_add(1);
+        }
+        let (first, most) = (self.pace.first, self.pace.most);
+        let mut due = now + wait_after(failures, after, first, most, self.dice.roll());
+        if after.is_some() {
+            // It said so to all of them.
+            self.asked_until = self.asked_until.max(Some(due));
+        } else if self.is_probing() {
+            let probes = self.failures - FAILURES_BEFORE_PROBING + 1;
+            let probe = now + wait_after(probes, None, first, most, self.dice.roll());
+            self.probe_at = self.probe_at.max(Some(probe));
+            due = due.max(probe);
+        }
+        self.put_off(id, due, why)
     }
 
     /// A note that has ended without an answer of its own: it was told with another, or has waited as long as it may,
@@ -349,6 +387,9 @@ impl Post {
     pub fn wakes(&self, now: Instant) -> Option<Instant> {
         let room = if self.is_probing() { 1 } else { self.in_flight_max };
         let expiry = self.expiries.iter().find(|it| self.is_idle(it.1)).map(|it| it.0);
+        if self.is_gone(now) {
+            return expiry;
+        }
         let due = if self.ready.is_empty() { self.later.first().map(|it| it.0) } else { Some(now) };
         let due = due.filter(|_| self.in_flight < room).map(|it| self.gate().map_or(it, |gate| it.max(gate)));
         match (due, expiry) {
@@ -362,6 +403,27 @@ impl Post {
         self.asked_until.max(self.probe_at).max(budget)
     }
 
+    /// It is no more. What waits for it does so until it is too old, or until a new life or another configuration tries again.
+    fn is_gone(&self, now: Instant) -> bool {
+        self.gone.0 >= GONE_TRIES && self.has_failed_for(LASTING, now)
+    }
+
+    fn has_failed_for(&self, long: Duration, now: Instant) -> bool {
+        self.failing_since.is_some_and(|it| now.saturating_duration_since(it) >= long)
+    }
+
+    /// What is to be said of the receiver, and was not said yet.
+    pub fn trouble(&mut self, now: Instant) -> Option<Trouble> {
+        if self.is_gone(now) {
+            self.is_lasting_said = true;
+            return (!std::mem::replace(&mut self.is_gone_said, true)).then_some(Trouble::Gone);
+        }
+        if self.gone.0 > 0 || !self.has_failed_for(LASTING, now) {
+            return None;
+        }
+        (!std::mem::replace(&mut self.is_lasting_said, true)).then_some(Trouble::Lasting)
+    }
+
     pub fn is_probing(&self) -> bool {
         self.failures >= FAILURES_BEFORE_PROBING
     }
@@ -372,6 +434,8 @@ impl Post {
 
     fn receiver_is_well(&mut self) {
         let was_probing = self.is_probing();
+        (self.failing_since, self.is_lasting_said) = (None, false);
+        (self.gone, self.is_gone_said) = ((0, None), false);
         self.failures = 0;
         self.probe_at = None;
         if was_probing {

@@ -268,11 +268,65 @@ async fn trouble_is_told_once_and_its_end_too() {
     while ended < 20 {
         match bench.reports.recv().await.unwrap() {
             Report::Ended(_) => ended += 1,
-            other @ (Report::Failing { .. } | Report::Well { .. } | Report::Retired { .. }) => told.push(other),
+            other => told.push(other),
         }
     }
     assert_eq!(told, [Report::Failing { receiver: 0, why: "answered 500".into() }, Report::Well { receiver: 0 }]);
     assert_eq!(bench.handle.counters()[0].failures_in_a_row.load(Relaxed), 0);
+}
+
+impl Bench {
+    /// What was told besides the ends of notes, until one ends.
+    async fn told(&mut self) -> (Vec<Report>, Receipt) {
+        let mut told = Vec::new();
+        loop {
+            match self.reports.recv().await.unwrap() {
+                Report::Ended(receipt) => return (told, receipt),
+                other => told.push(other),
+            }
+        }
+    }
+}
+
+fn gone() -> Outcome {
+    Outcome::Gone { why: "answered 410".into() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_is_no_more_is_believed_the_third_time() {
+    let mut bench = one(|_, _, _| gone());
+    bench.send(["a".into(), "b".into(), "c".into()]).await;
+    let (told, receipt) = bench.told().await;
+    let gone: Vec<&Report> = told.iter().filter(|it| !matches!(it, Report::Failing { .. })).collect();
+    assert_eq!(gone, [&Report::Gone { receiver: 0, why: "answered 410".into() }]);
+    // Nothing is given up before its time.
+    assert!(matches!(receipt.fate, Fate::Dead { why } if why == "expired; at last it answered 410"));
+    assert!(bench.start.elapsed() >= Duration::from_secs(limits::DELIVERY_SECONDS_MAX));
+    let tries: Vec<f64> = bench.tries().iter().map(|it| it.0).collect();
+    assert!(tries.len() <= 9 && tries.iter().any(|it| *it >= 600.0) && tries.iter().all(|it| *it < 620.0), "{tries:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_only_said_so_is_tried_on() {
+    let mut bench = one(|_, at, _| if at < 500.0 { gone() } else { ok() });
+    bench.send(["a".into()]).await;
+    let (told, receipt) = bench.told().await;
+    assert_eq!((told, receipt.fate), (vec![], Fate::Delivered));
+    // What the others say counts anew.
+    let mut bench = one(|_, at, _| if (100.0..700.0).contains(&at) { failed() } else { gone() });
+    bench.send(["a".into()]).await;
+    assert!(bench.told().await.0.iter().any(|it| matches!(it, Report::Gone { .. })));
+    assert!(bench.tries().iter().any(|it| it.0 > 1200.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn trouble_that_lasts_is_told_once() {
+    let mut bench = one(|_, at, _| if at < 4000.0 { asked(300) } else { ok() });
+    bench.send(["a".into()]).await;
+    let (told, receipt) = bench.told().await;
+    assert_eq!(receipt.fate, Fate::Delivered);
+    let lasting: Vec<&Report> = told.iter().filter(|it| matches!(it, Report::Lasting { .. })).collect();
+    assert_eq!(lasting, [&Report::Lasting { receiver: 0, why: "answered 429".into() }]);
 }
 
 #[tokio::test(start_paused = true)]
