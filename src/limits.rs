@@ -154,8 +154,16 @@ pub const WAITING_PERCENT: u64 = 10;
 pub const GUESSES_PER_MINUTE_MAX: u32 = 1000;
 /// Journal bytes after which a snapshot is taken: bounds how long a restart takes.
 pub const JOURNAL_BYTES_MAX: usize = 64 << 20;
-/// A commit that has grown so large is waited for.
+/// Journal and notifications that wait for a commit, beyond which nothing more is read: senders wait. One such group is under
+/// way, one is next, one grows; each may be larger by what one batch of lines led to.
 pub const GROUP_BYTES_MAX: usize = 4 << 20;
+/// Room in the state directory that is given back when the disk is full. More would help no more: forgetting a few thousand
+/// delivered notifications writes some MiB.
+pub const BALLAST_BYTES_MAX: u64 = 64 << 20;
+/// It takes at most this part of the disk, and nothing where that is less than 1 MiB.
+pub const BALLAST_SHARE: u64 = 16;
+/// Of a small disk the journal before a snapshot takes at most this part.
+pub const JOURNAL_SHARE: u64 = 8;
 /// Alerts that a digest lists; the others stand in the numbers of their rules. A message has room for so many lines.
 pub const DIGEST_LINES_MAX: usize = 100;
 /// Rules that a digest counts one by one; the others are added up. No message shows more facts.

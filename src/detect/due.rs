@@ -3,6 +3,7 @@
 //! A detector gets them together: what it remembers of the next of them is on its way through the caches while it looks at
 //! the first, and whatever it does is done by code that knows its kind, without a call through a table of functions for each hit.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::{Detector, Lapse, Mark, Seen, Trip};
@@ -25,6 +26,8 @@ pub struct DueHit {
 pub struct Due<'a> {
     pub hits: &'a [DueHit],
     pub batches: &'a [Arc<HitBatch>],
+    /// The hit that is being looked at: where to go on when it cannot be judged.
+    pub at: Cell<usize>,
 }
 
 /// What a detector says when hits come.
@@ -44,19 +47,26 @@ impl Due<'_> {
     }
 }
 
+/// An entity that holds this cannot be judged, in tests.
+#[cfg(test)]
+pub const PLANTED: &str = "no detector can judge this";
+
 /// Gives a detector its hits, and lets time pass before each.
 pub(super) fn take<D: Detector + ?Sized>(detector: &mut D, due: &Due<'_>, say: &mut dyn FnMut(Said<'_>)) {
     let (mut trips, mut lapses) = (Vec::new(), Vec::new());
-    for few in due.hits.chunks(WARM_AT_ONCE) {
+    for (chunk, few) in due.hits.chunks(WARM_AT_ONCE).enumerate() {
         // Each memory is a miss of the caches. Asked for one after the other, without a look at the answer, they come
         // at the same time.
         for it in few {
             let hit = due.rule(it);
             detector.warm(hit.partition, hit.entity_hash);
         }
-        for it in few {
+        for (number, it) in few.iter().enumerate() {
+            due.at.set(chunk * WARM_AT_ONCE + number);
             let batch = &due.batches[it.batch as usize];
             let hit = batch.hit(it.index);
+            #[cfg(test)]
+            assert!(!batch.str(hit.entity).contains(PLANTED), "planted");
             detector.lapse(Timestamp::from_micros(hit.release.micros() - 1), &mut lapses);
             if !lapses.is_empty() {
                 lapses.drain(..).for_each(|it| say(Said::Lapse(it)));

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod front;
 pub mod order;
 pub mod own;
+pub mod poison;
 pub mod pressure;
 pub mod rules;
 pub mod save;
@@ -23,8 +24,9 @@ use crate::alert::Desk;
 use crate::detect::Detect;
 use crate::detect::risk::{Ledger, Origin};
 use crate::limits;
-use crate::model::{Alert, Finding, HashKeys, HitBatch, RuleIndex, Span, State, Timestamp};
+use crate::model::{Alert, Finding, HashKeys, HitBatch, RuleIndex, Severity, Span, State, Timestamp};
 use order::SourceClock;
+use poison::Stumbled;
 use pressure::{Shares, Watch};
 
 /// Hits to alerts: the deterministic half. Fed the same batches in any interleaving of sources and cut in any way, it
@@ -64,6 +66,8 @@ pub struct Engine {
     kept_back: u64,
     /// What promises had no room for, where somebody wants to see it.
     suppressed: Option<Vec<Finding>>,
+    /// How often each rule stumbled, and when somebody last heard of it.
+    stumbles: BTreeMap<RuleIndex, (u64, Timestamp)>,
 }
 
 /// What is known of a batch that shards hold until its time has come.
@@ -82,6 +86,8 @@ impl Waits {
     }
 }
 
+/// How long after an alert about a rule that stumbled nobody hears of that rule again.
+const STUMBLES_TOLD_EVERY: Span = Span::from_secs(600);
 /// How long memories are kept for a source that is behind: longer, and a slow clock would keep them for ever.
 const CATCHES_UP: Span = Span::from_secs(120);
 
@@ -133,6 +139,7 @@ impl Engine {
             ledgers: ledgers(&set),
             kept_back: 0,
             suppressed: None,
+            stumbles: BTreeMap::new(),
             set,
         };
         engine.limit(memory);
@@ -271,6 +278,7 @@ impl Engine {
             }
         }
         self.set = set;
+        self.stumbles.clear();
         self.limit(self.memory);
         kept.iter().flatten().count()
     }
@@ -403,6 +411,7 @@ impl Engine {
         }
         self.watch.note(&mut found.pressures);
         let mut own = self.watch.look(&self.set, &self.sources, &self.shares, now).into_iter().peekable();
+        self.told_of_stumbles(&mut found.stumbled, now, told);
         for finding in found.findings.drain(..) {
             while let Some(alert) = own.next_if(|it| it.opened_at <= finding.release) {
                 self.desk.advance(alert.opened_at, told);
@@ -416,7 +425,10 @@ impl Engine {
                 }
             };
             for finding in std::iter::once(finding).chain(risks) {
-                self.tell(finding, told);
+                let rule = finding.rule;
+                if poison::attempt(|| self.tell(finding, told)).is_none() {
+                    found.stumbled.push(Stumbled { rule, line: None });
+                }
             }
         }
         for alert in own {
@@ -430,6 +442,43 @@ impl Engine {
         self.watch.note(&mut found.pressures);
         self.desk.advance(now, told);
         self.keep_to_oneself(first, told);
+    }
+
+    /// A rule that cannot judge something must not do so in silence.
+    fn told_of_stumbles(&mut self, stumbled: &mut Vec<Stumbled>, now: Timestamp, told: &mut Vec<Alert>) {
+        for Stumbled { rule, line } in stumbled.drain(..) {
+            let (count, last) = self.stumbles.entry(rule).or_insert((0, Timestamp::MIN));
+            *count += 1;
+            if *count > 1 && now.since(*last) < STUMBLES_TOLD_EVERY {
+                continue;
+            }
+            *last = now;
+            let id = &self.set.rules[rule.index()].rule.id;
+            let text = match line {
+                Some((source, line)) => format!(
+                    "a mistake of ours: `{id}` cannot judge line {line} of `{}`, which was left out for it",
+                    self.sources[usize::from(source)]
+                ),
+                None => {
+                    format!("a mistake of ours: `{id}` stumbled as time passed, and may have forgotten what it knew")
+                }
+            };
+            // At the end of all input time is no time.
+            told.push(own::alert(
+                "poison",
+                Severity::High,
+                &text,
+                if now == Timestamp::MAX { self.told_time } else { now },
+            ));
+            if line.is_none() {
+                self.limit(self.memory);
+            }
+        }
+    }
+
+    /// For each rule that stumbled, how often.
+    pub fn stumbles(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.stumbles.iter().map(|(rule, it)| (self.set.rules[rule.index()].rule.id.as_str(), it.0))
     }
 
     /// Takes out what rules in the shadow say, and counts it. The desk knows nothing of shadows: what a rule would have told

@@ -4,9 +4,11 @@
 //! step, line hash): whatever order the lines arrived in, inside the lateness, the detectors see the same. `&mut self` is
 //! the only lock.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::poison::{Stumbled, attempt};
 use super::pressure::Shares;
 use super::rules::RuleSet;
 use crate::detect::due::{Due, DueHit, Said};
@@ -37,6 +39,8 @@ pub struct Found {
     pub findings: Vec<Finding>,
     /// Rules whose memory does not suffice, by their numbers, each partition once.
     pub pressures: Vec<(usize, Pressure)>,
+    /// Rules that could not judge something.
+    pub stumbled: Vec<Stumbled>,
 }
 
 pub struct Shard {
@@ -108,7 +112,7 @@ impl Shard {
     /// Takes a step in, of which the hits in every `shards`th partition from `number` on belong to this shard.
     pub fn take(&mut self, step: &Step, number: usize, shards: usize, found: &mut Found) {
         step.batches.iter().for_each(|it| self.observe(it));
-        self.advance(step, |partition| usize::from(partition) % shards == number, &mut found.findings);
+        self.advance(step, |partition| usize::from(partition) % shards == number, found);
         for (rule, detector) in self.detectors.iter_mut().enumerate() {
             detector.pressures(step.now, &mut |it| found.pressures.push((rule, it)));
         }
@@ -135,21 +139,36 @@ impl Shard {
     }
 
     /// Lets time pass: hits whose time has come reach their detectors.
-    fn advance(&mut self, step: &Step, is_mine: impl Fn(u8) -> bool, found: &mut Vec<Finding>) {
+    fn advance(&mut self, step: &Step, is_mine: impl Fn(u8) -> bool, found: &mut Found) {
         if self.earliest <= step.now {
             self.sort_out_due(step, is_mine);
             self.feed_due(&step.sources, found);
         }
-        let Shard { detectors, ring, lapses, .. } = self;
-        for (rule, detector) in detectors.iter_mut().enumerate() {
-            if step.now == Timestamp::MAX {
-                detector.lapse(step.until, lapses);
-                detector.finish(lapses);
-            }
-            detector.lapse(step.until, lapses);
-            found.extend(lapses.drain(..).map(|it| lapsed(RuleIndex(rule as u16), it, ring, &step.sources)));
-            if step.now != Timestamp::MAX {
-                detector.forget(step.forget);
+        let Shard { set, detectors, ring, lapses, .. } = self;
+        let mut rule = 0;
+        while rule < detectors.len() {
+            let passed = attempt(|| {
+                while let Some(detector) = detectors.get_mut(rule) {
+                    if step.now == Timestamp::MAX {
+                        detector.lapse(step.until, lapses);
+                        detector.finish(lapses);
+                    }
+                    detector.lapse(step.until, lapses);
+                    let lapses = lapses.drain(..).map(|it| lapsed(RuleIndex(rule as u16), it, ring, &step.sources));
+                    found.findings.extend(lapses);
+                    if step.now != Timestamp::MAX {
+                        detector.forget(step.forget);
+                    }
+                    rule += 1;
+                }
+            });
+            if passed.is_none() {
+                // What it stumbled over is still in its memory, and would stop it at every step.
+                let of = &set.rules[rule].rule;
+                detectors[rule] = of.detect.start(of.quiet);
+                lapses.clear();
+                found.stumbled.push(Stumbled { rule: RuleIndex(rule as u16), line: None });
+                rule += 1;
             }
         }
     }
@@ -279,19 +298,29 @@ impl Shard {
 
     /// Gives each rule its hits. Rules know nothing of each other, so one after the other is as good as one line after the
     /// other; and a rule's memory and code are then in the caches.
-    fn feed_due(&mut self, sources: &[Arc<str>], found: &mut Vec<Finding>) {
+    fn feed_due(&mut self, sources: &[Arc<str>], found: &mut Found) {
         let Shard { detectors, ring, due_of, rules_due, batches, waiting_in, first_batch, .. } = self;
         batches.make_contiguous();
         let batches_due = batches.as_slices().0;
         for rule in rules_due.drain(..) {
-            let due = Due { hits: &due_of[rule], batches: batches_due };
+            let Found { findings, stumbled, .. } = &mut *found;
             let mut say = |it: Said<'_>| {
-                found.push(match it {
+                findings.push(match it {
                     Said::Trip(hit, trip) => tripped(&batches_due[hit.batch as usize], hit, trip, ring, sources),
                     Said::Lapse(lapse) => lapsed(RuleIndex(rule as u16), lapse, ring, sources),
                 });
             };
-            detectors[rule].take(&due, &mut say);
+            let mut rest = &due_of[rule][..];
+            while !rest.is_empty() {
+                let due = Due { hits: rest, batches: batches_due, at: Cell::new(0) };
+                if attempt(|| detectors[rule].take(&due, &mut say)).is_some() {
+                    break;
+                }
+                // The hit at which it stumbled is left out, what was remembered before stays.
+                let hit = batches_due[rest[due.at.get()].batch as usize].hit(rest[due.at.get()].index);
+                stumbled.push(Stumbled { rule: hit.rule, line: Some((hit.source, hit.line)) });
+                rest = &rest[due.at.get() + 1..];
+            }
             due_of[rule].clear();
         }
         while waiting_in.front().is_some_and(|it| *it == 0) {

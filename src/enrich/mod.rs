@@ -108,6 +108,11 @@ impl Enricher {
         Enricher { geo, cache: Cache::default(), texts: String::new() }
     }
 
+    /// Another that knows as much and has nothing under way.
+    pub fn renewed(&self) -> Enricher {
+        Enricher::new(self.geo.clone())
+    }
+
     /// Writes all geo fields that are known into the event. Texts go through a buffer that is kept, for what is known may
     /// stand in the event itself, which cannot be read and written at once.
     pub fn fill(&mut self, fields: &GeoFields, record: &str, buf: &mut EventBuf) {

@@ -19,7 +19,7 @@ use crate::source::follow::Position;
 use crate::source::receipt::Receipt;
 use crate::source::tcp::Ledger;
 use crate::store::disk::Disk;
-use crate::store::{Fault, Group, OutboxRow, Store, Tally};
+use crate::store::{Fault, Group, OutboxRow, Store, StoreError, Tally, ballast};
 
 /// What was committed for clients that say who they are.
 #[derive(Default)]
@@ -68,6 +68,9 @@ pub struct Status {
     pub files_total: u64,
     /// Why nothing is durable at the moment.
     pub trouble: Option<String>,
+    /// It is for want of room.
+    #[serde(default)]
+    pub is_full: bool,
     pub commit_seconds: f64,
     /// How many databases were begun anew because one was damaged: each wants a snapshot of what is remembered.
     #[serde(default)]
@@ -95,6 +98,35 @@ pub struct FileStatus {
     pub path: String,
     pub line: u64,
     pub byte: u64,
+}
+
+/// Something for the operator, and the alert about ourselves that it is worth.
+#[derive(Debug)]
+pub struct Word {
+    pub text: String,
+    pub alert: Option<&'static str>,
+}
+
+impl Word {
+    /// What is to be said of a receiver; None: nothing.
+    pub fn of(report: &Report, name: &str) -> Option<Word> {
+        let (text, alert) = match report {
+            Report::Ended(_) | Report::Retired { .. } => return None,
+            Report::Failing { why, .. } => (format!("receiver `{name}` is failing: {why}"), None),
+            Report::Well { .. } => (format!("receiver `{name}` is well again"), None),
+            Report::Lasting { why, .. } => {
+                (format!("receiver `{name}` has taken nothing for ten minutes: {why}"), Some("receiver-failing"))
+            }
+            Report::Gone { why, .. } => (
+                format!(
+                    "receiver `{name}` says that it is no more ({why}) and is not tried until its configuration changes or \
+                     Tripline starts again; what waits for it is kept for 72 hours"
+                ),
+                Some("receiver-gone"),
+            ),
+        };
+        Some(Word { text, alert })
+    }
 }
 
 /// Files of which the status tells.
@@ -149,8 +181,10 @@ pub struct Books {
     positions: HashMap<Arc<str>, Vec<u8>>,
     /// A new database does not know clients and positions yet.
     forgot: bool,
+    /// Room is kept for the day on which the disk is full.
+    has_ballast: bool,
     status: watch::Sender<Status>,
-    say: mpsc::UnboundedSender<String>,
+    say: mpsc::UnboundedSender<Word>,
 }
 
 /// Everything for the receivers of one name.
@@ -193,6 +227,8 @@ pub struct Pending {
     receipts: Vec<Receipt>,
     /// Whether the operator heard that it does not go.
     told: bool,
+    /// It goes before one that cannot be written: that it can says nothing of the other.
+    is_ahead: bool,
 }
 
 impl Books {
@@ -204,7 +240,7 @@ impl Books {
         ledger: Arc<StoredLedger>,
         receivers: &[String],
         status: watch::Sender<Status>,
-        say: mpsc::UnboundedSender<String>,
+        say: mpsc::UnboundedSender<Word>,
     ) -> Result<Books, Fault> {
         let mut books = Books {
             folder: store.folder().to_path_buf(),
@@ -218,10 +254,17 @@ impl Books {
             last_group: store.last_group(),
             positions: store.positions(usize::MAX)?.0.into_iter().map(|it| (it.0.into(), it.1)).collect(),
             forgot: false,
+            has_ballast: false,
             status,
             say,
             store: None,
         };
+        books.keep_ballast();
+        if !books.has_ballast && books.disk.room(&books.folder).is_some() {
+            books.tell(
+                "the disk of the state directory is too small, or too full, to keep some room back for bad days".into(),
+            );
+        }
         let mut next = 0;
         loop {
             let rows = store.outbox_from(next, 1000)?;
@@ -285,6 +328,10 @@ impl Books {
 
     /// What became of a notification, or of a receiver.
     pub fn report(&mut self, report: Report) {
+        if let Some(word) = report.about().and_then(|it| Word::of(&report, self.name_at(it))) {
+            // At shutdown nobody listens any more.
+            let _ = self.say.send(word);
+        }
         match report {
             Report::Ended(receipt) => {
                 // A desk whose place was taken still ends what was in flight.
@@ -298,10 +345,7 @@ impl Books {
                 let numbers = self.with_courier.remove(&(receipt.receiver, receipt.key)).unwrap_or_default();
                 self.ended.extend(numbers.into_iter().map(|it| (it, receipt.fate == Fate::Delivered)));
             }
-            Report::Failing { receiver, why } => {
-                self.tell(format!("receiver `{}` is failing: {why}", self.name_at(receiver)));
-            }
-            Report::Well { receiver } => self.tell(format!("receiver `{}` is well again", self.name_at(receiver))),
+            Report::Failing { .. } | Report::Lasting { .. } | Report::Gone { .. } | Report::Well { .. } => {}
             Report::Retired { receiver } => self.take_back(receiver),
         }
     }
@@ -323,7 +367,40 @@ impl Books {
             group.positions.splice(0..0, self.positions.iter().map(|it| (it.0.clone(), Some(it.1.clone()))));
         }
         group.number = self.last_group + 1;
-        Some(Pending { group: Arc::new(group), receipts, told: false })
+        Some(Pending { group: Arc::new(group), receipts, told: false, is_ahead: false })
+    }
+
+    /// While a group cannot be written: what ended meanwhile, as a group that goes before it. To forget needs less room than to
+    /// remember, and makes some. None: there is nothing, or the group may have been written.
+    pub fn ahead_of(&mut self, pending: &mut Pending, date: &str) -> Option<Pending> {
+        let store = self.lend(date)?;
+        let is_written = store.last_group() >= pending.group.number;
+        self.give_back(store);
+        if is_written || self.ended.is_empty() {
+            return None;
+        }
+        // Numbers rise from group to group, also when one of them does not come through.
+        let number = pending.group.number;
+        Arc::make_mut(&mut pending.group).number += 1;
+        let ended = std::mem::take(&mut self.ended);
+        let group = Arc::new(Group { number, ended, ..Group::default() });
+        Some(Pending { group, receipts: Vec::new(), told: true, is_ahead: true })
+    }
+
+    /// What ended stays to be written: it did not come through before the group, so it comes with one after it.
+    pub fn keep_ended(&mut self, ahead: Pending) {
+        self.ended.extend(ahead.group.ended.iter().copied());
+        if self.status.borrow().is_full {
+            ballast::let_go(&*self.disk, &self.folder);
+            self.has_ballast = false;
+        }
+    }
+
+    /// Takes room up for bad days, where there is enough again.
+    pub fn keep_ballast(&mut self) {
+        if !self.has_ballast && !self.status.borrow().is_full {
+            self.has_ballast = ballast::take(&*self.disk, &self.folder);
+        }
     }
 
     /// The store, to be given back; opened anew where it failed before. None: it cannot be opened now.
@@ -331,8 +408,9 @@ impl Books {
         if let Some(store) = self.store.take() {
             return Some(store);
         }
-        let opened = Store::open_on(&self.folder, date, self.disk.clone()).map_err(|it| it.to_string());
-        let opened = opened.and_then(|mut it| {
+        let opened = Store::open_on(&self.folder, date, self.disk.clone());
+        let is_full = matches!(opened, Err(StoreError::Full { .. }));
+        let opened = opened.map_err(|it| it.to_string()).and_then(|mut it| {
             it.store.hash_keys(self.keys)?;
             Ok(it)
         });
@@ -350,7 +428,7 @@ impl Books {
                 Some(opened.store)
             }
             Err(why) => {
-                self.status.send_modify(|it| it.trouble = Some(why));
+                self.status.send_modify(|it| (it.trouble, it.is_full) = (Some(why), is_full));
                 None
             }
         }
@@ -370,7 +448,7 @@ impl Books {
         result: Result<Vec<u64>, Fault>,
         took: Duration,
     ) -> Result<(), Pending> {
-        let Pending { group, receipts, told } = pending;
+        let Pending { group, receipts, told, is_ahead } = pending;
         let numbers = match result {
             Ok(numbers) => numbers,
             Err(why) => {
@@ -378,17 +456,21 @@ impl Books {
                 if !told {
                     self.tell(format!("the state cannot be written ({why}); nothing is acknowledged until it can"));
                 }
-                self.status.send_modify(|it| it.trouble = Some(why.to_string()));
-                return Err(Pending { group, receipts, told: true });
+                let is_full = matches!(why, Fault::Full(_));
+                self.status.send_modify(|it| (it.trouble, it.is_full) = (Some(why.to_string()), is_full));
+                return Err(Pending { group, receipts, told: true, is_ahead });
             }
         };
         self.store = Some(store);
         self.last_group = group.number;
+        self.has_ballast &= !told;
         self.status.send_modify(|it| {
             it.commit_seconds = took.as_secs_f64();
-            it.trouble = None;
+            if !is_ahead {
+                (it.trouble, it.is_full) = (None, false);
+            }
         });
-        if told {
+        if told && !is_ahead {
             self.tell("the state is written again".into());
         }
         self.ledger.commit(&group.clients);
@@ -454,6 +536,7 @@ impl Books {
         self.status.send_modify(|it| {
             *it = Status {
                 trouble: it.trouble.take(),
+                is_full: it.is_full,
                 commit_seconds: it.commit_seconds,
                 begun_anew: it.begun_anew,
                 receivers,
@@ -469,7 +552,7 @@ impl Books {
 
     pub fn tell(&self, sentence: String) {
         // At shutdown nobody listens any more.
-        let _ = self.say.send(sentence);
+        let _ = self.say.send(Word { text: sentence, alert: None });
     }
 }
 
@@ -490,4 +573,92 @@ fn note(row: OutboxRow, now: Timestamp) -> Option<Note> {
         alert: Arc::new(alert),
         waited: now.since(Timestamp::from_micros(row.since)).min(Span::from_secs(limits::DELIVERY_SECONDS_MAX as i64)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::disk::{Lie, Mood, SimDisk};
+
+    const DAY: &str = "2026-01-01";
+
+    fn note(key: &str) -> OutboxRow {
+        let alert = crate::engine::own::alert(key, Severity::High, "x", Timestamp::from_micros(0));
+        let alert = serde_json::to_string(&alert).unwrap();
+        OutboxRow { receiver: "hook".into(), key: key.into(), body: vec![b'x'; 4000], alert, since: 0 }
+    }
+
+    fn group(number: u64) -> Group {
+        let notes = (0..100).map(|it| note(&format!("{number}-{it}"))).collect();
+        Group { notes, entries: vec![vec![0; 100_000]], ..Group::default() }
+    }
+
+    /// One try, with a disk that may be full.
+    fn attempt(books: &mut Books, pending: Pending) -> Result<(), Pending> {
+        let Some(mut store) = books.lend(DAY) else { return Err(pending) };
+        let result = store.commit(&pending.group);
+        books.tried(pending, store, result, Duration::ZERO)
+    }
+
+    /// Whoever is delivered on a full disk leaves the outbox first; then there is room for what waited, and nothing is lost.
+    #[test]
+    fn a_full_disk_forgets_before_it_remembers() {
+        let disk = SimDisk::new(7, Lie::None);
+        let opened = Store::open_on(std::path::Path::new("state"), DAY, Arc::new(disk.clone())).unwrap();
+        let (status_to, status) = watch::channel(Status::default());
+        let (say, mut said) = mpsc::unbounded_channel();
+        let receivers = ["hook".to_string()];
+        let ledger = Arc::new(StoredLedger::default());
+        let mut books =
+            Books::open(opened.store, Arc::new(disk.clone()), (1, 2), ledger, &receivers, status_to, say).unwrap();
+        disk.set_mood(Mood { room: 3 << 20, ..Mood::default() });
+        let (mut written, mut courier) = (0, Vec::new());
+        let mut waits = loop {
+            let (committed, heard) = watch::channel(0);
+            let pending = books.begin(group(written), vec![Receipt::new(None, 1, committed)]).unwrap();
+            match attempt(&mut books, pending) {
+                Ok(()) => assert_eq!(*heard.borrow(), 1),
+                Err(waits) => {
+                    assert_eq!(*heard.borrow(), 0);
+                    break (waits, heard);
+                }
+            }
+            written += 1;
+            assert!(written < 50, "it never gets full");
+        };
+        assert!(written > 1 && status.borrow().is_full && status.borrow().trouble.is_some());
+        assert!(said.try_recv().unwrap().text.contains("nothing is acknowledged"));
+        let mut again = 0;
+        while let Err(mut pending) = attempt(&mut books, waits.0) {
+            again += 1;
+            assert!(again < 20, "what was delivered makes no room");
+            assert!(status.borrow().is_full);
+            if let Some(ahead) = books.ahead_of(&mut pending, DAY) {
+                assert!(ahead.group.number < pending.group.number);
+                if let Err(ahead) = attempt(&mut books, ahead) {
+                    books.keep_ended(ahead);
+                }
+                // That is no reason to take more.
+                assert!(status.borrow().is_full);
+            }
+            books.pump(Timestamp::from_micros(1), &mut |_, note| {
+                courier.push(note.key);
+                Ok(())
+            });
+            for key in courier.drain(..) {
+                books.report(Report::Ended(courier_receipt(key)));
+            }
+            waits.0 = pending;
+        }
+        assert!(!status.borrow().is_full && status.borrow().trouble.is_none());
+        assert_eq!(*waits.1.borrow(), 1);
+        let status = books.status().unwrap();
+        assert_eq!(status.fired, (written + 1) * 100);
+        assert_eq!(status.fired, status.delivered + status.pending);
+        assert!(status.delivered > 0, "{status:?}");
+    }
+
+    fn courier_receipt(key: String) -> crate::deliver::courier::Receipt {
+        crate::deliver::courier::Receipt { receiver: 0, key, fate: Fate::Delivered, tries: 1, remark: None }
+    }
 }

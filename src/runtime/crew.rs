@@ -74,6 +74,7 @@ impl Away for Crew {
             };
             self.found.findings.extend(found.findings);
             self.found.pressures.extend(found.pressures);
+            self.found.stumbled.extend(found.stumbled);
             self.answered += 1;
         }
         self.sent.pop_front();

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::engine::order::{Track, renumber};
+use crate::engine::poison::attempt;
 use crate::engine::save::RuleName;
 use crate::engine::{Counts, Engine, Judged};
 use crate::model::{Alert, HitBatch, Span, Timestamp};
@@ -98,10 +99,11 @@ pub fn recover(
             None => 1,
             Some((number, file)) => {
                 let restored = match store.read_snapshot(&file) {
-                    Ok(bytes) => engine.restore(&bytes, &mut news),
+                    Ok(bytes) => attempt(|| engine.restore(&bytes, &mut news))
+                        .unwrap_or_else(|| Err("it makes no sense".to_string())),
                     Err(Fault::Damage(problem)) => Err(problem),
                     // What cannot be read now may be read tomorrow: it stays where it is.
-                    Err(Fault::Disk(problem)) => return Err(problem),
+                    Err(Fault::Disk(problem) | Fault::Full(problem)) => return Err(problem),
                 };
                 if let Err(problem) = restored {
                     let aside = store.set_snapshot_aside(&file, date).map_err(|it| it.to_string())?;
@@ -138,7 +140,8 @@ fn replay(store: &Store, first: u64, engine: &mut Engine, done: &mut Recovered) 
                 return Ok(());
             }
         };
-        match entry {
+        // What stumbled when it was told first stumbles again, and must not keep us from starting.
+        let fed = attempt(|| match entry {
             Entry::Batch { source, .. } | Entry::Idle { source, .. } | Entry::End { source, .. }
                 if !engine.knows_source(source) =>
             {
@@ -165,7 +168,8 @@ fn replay(store: &Store, first: u64, engine: &mut Engine, done: &mut Recovered) 
                 engine.end_source(source, &mut told);
             }
             Entry::Time { now } => engine.pass_time(now, &mut told),
-        }
+        });
+        skipped += u64::from(fed.is_none());
         told.clear();
         Ok(())
     })?;

@@ -6,14 +6,15 @@
 //! commit after its delivery.
 //!
 //! When the disk fails, nothing more is acknowledged. The keeper says so, tries again, and the channel behind it fills
-//! until the sources wait. What is decided stands in [`Books`]; here are the task, its timers and the blocking thread.
+//! until the sources wait. What was durable before is delivered meanwhile and leaves the outbox, which on a full disk makes
+//! room. What is decided stands in [`Books`]; here are the task, its timers and the blocking thread.
 
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
 
-use super::books::{Books, date};
+use super::books::{Books, Pending, date};
 use super::clock;
 use crate::deliver::courier::{self, Report};
 use crate::source::receipt::Receipt;
@@ -57,14 +58,14 @@ impl Keeper {
                 biased;
                 Some(report) = reports.recv() => self.books.report(report),
                 message = inbox.recv() => match message {
-                    Some(Message::Group(group, receipts)) => self.commit(group, receipts).await,
+                    Some(Message::Group(group, receipts)) => self.commit(group, receipts, &mut reports).await,
                     Some(Message::Snapshot(bytes)) => self.snapshot(bytes).await,
                     Some(Message::Desks(desks)) => self.books.seat(&desks),
                     Some(Message::End(done)) => {
                         while let Ok(report) = reports.try_recv() {
                             self.books.report(report);
                         }
-                        self.commit(Group::default(), Vec::new()).await;
+                        self.commit(Group::default(), Vec::new(), &mut reports).await;
                         self.write_status();
                         drop(self.books);
                         // The service may have given up waiting.
@@ -75,10 +76,11 @@ impl Keeper {
                 },
                 _ = ticks.tick() => {
                     if self.books.has_ended() {
-                        self.commit(Group::default(), Vec::new()).await;
+                        self.commit(Group::default(), Vec::new(), &mut reports).await;
                     }
                     self.pump();
                     if self.status_written.is_none_or(|it| it.elapsed() >= STATUS_EVERY) {
+                        self.books.keep_ballast();
                         self.write_status();
                     }
                 }
@@ -87,28 +89,41 @@ impl Keeper {
     }
 
     /// Makes a group durable, however long it takes, then acknowledges its lines and lets its notifications go.
-    async fn commit(&mut self, group: Group, receipts: Vec<Receipt>) {
+    async fn commit(&mut self, group: Group, receipts: Vec<Receipt>, reports: &mut mpsc::Receiver<Report>) {
         let Some(mut pending) = self.books.begin(group, receipts) else { return };
-        loop {
-            let begun = clock::steady();
-            if let Some(mut store) = self.books.lend(&date(clock::now())) {
-                let work = pending.group.clone();
-                let done = tokio::task::spawn_blocking(move || {
-                    let result = store.commit(&work);
-                    (store, result)
-                });
-                // A try that panicked took the store with it, and is as good as one that failed.
-                if let Ok((store, result)) = done.await {
-                    match self.books.tried(pending, store, result, begun.elapsed()) {
-                        Ok(()) => break,
-                        Err(again) => pending = again,
-                    }
-                }
-            }
+        while let Err(again) = self.attempt(pending).await {
+            pending = again;
             self.write_status();
-            sleep(TRY_AGAIN).await;
+            let until = clock::steady() + TRY_AGAIN;
+            while let Ok(Some(report)) = timeout_at(until, reports.recv()).await {
+                self.books.report(report);
+            }
+            // Where the courier is gone there is nothing to listen to.
+            sleep_until(until).await;
+            if let Some(ahead) = self.books.ahead_of(&mut pending, &date(clock::now()))
+                && let Err(ahead) = self.attempt(ahead).await
+            {
+                self.books.keep_ended(ahead);
+            }
+            self.pump();
         }
         self.pump();
+    }
+
+    /// One try. A group that is not durable comes back.
+    async fn attempt(&mut self, pending: Pending) -> Result<(), Pending> {
+        let begun = clock::steady();
+        let Some(mut store) = self.books.lend(&date(clock::now())) else { return Err(pending) };
+        let work = pending.group.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let result = store.commit(&work);
+            (store, result)
+        });
+        match done.await {
+            Ok((store, result)) => self.books.tried(pending, store, result, begun.elapsed()),
+            // A try that panicked took the store with it, and is as good as one that failed.
+            Err(_) => Err(pending),
+        }
     }
 
     async fn snapshot(&mut self, bytes: Vec<u8>) {

@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
-use super::books::{self, Books, ReceiverStatus, Status, StoredLedger};
+use super::books::{self, Books, ReceiverStatus, Status, StoredLedger, Word};
 use super::clock::{Now, Step, Trusted};
 use super::journal::{self, Entry};
 use super::keeper::{Keeper, Message};
@@ -29,6 +29,7 @@ use crate::deliver::terminal::Look;
 use crate::deliver::transport::{Transport, Wall};
 use crate::deliver::{Moment, Note};
 use crate::engine::doctor::Doctor;
+use crate::engine::poison;
 use crate::engine::{Engine, Front, Judged, Reading, Rejected, Stats};
 use crate::limits;
 use crate::model::{Alert, HashKeys, Severity, Span, Timestamp, Zone};
@@ -91,6 +92,8 @@ const LIVE: Span = Span::from_secs(300);
 const PUBLISH_EVERY: Duration = Duration::from_millis(250);
 /// How long rejects are counted before somebody hears of them.
 const REJECTS_WINDOW: Duration = Duration::from_secs(300);
+/// How long after an alert about ourselves nobody hears of the same cause again.
+const TOLD_AGAIN: Duration = Duration::from_secs(600);
 /// How often replaced geo databases are looked for.
 const GEO_LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often changed rules, lists and configurations are looked for; they are taken up at the second look.
@@ -177,22 +180,40 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
                     failed = Some(error);
                 }
             }
-            batch = inbox.recv() => match batch {
+            // Where much waits for the disk nothing more is read: whoever sends waits.
+            () = service.has_place(), if service.is_behind => {
+                service.tell(&mut post, surroundings).await?;
+            }
+            batch = inbox.recv(), if !service.is_behind => match batch {
                 Some(batch) => {
                     service.take(batch, clock::both(), surroundings);
                     service.tell(&mut post, surroundings).await?;
                 }
                 None => break true,
             },
+            Some(report) = post.hear() => {
+                if let Some(word) = post.name_of(&report).and_then(|it| Word::of(&report, it)) {
+                    service.hear(word, surroundings);
+                    service.tell(&mut post, surroundings).await?;
+                }
+            }
             _ = ticks.tick() => {
-                service.tick(clock::both());
-                if service.files_changed(&live) {
+                let now = clock::both();
+                if let Some(alert) = service.storage_alert(now) {
+                    post.tell_now(alert, surroundings)?;
+                }
+                // What waits unread may be of a source that seems silent.
+                match service.is_behind {
+                    true => service.publish(now),
+                    false => service.tick(now),
+                }
+                if !service.is_behind && service.files_changed(&live) {
                     let said = service.reload(&live, &mut post);
                     surroundings.say(&said);
                 }
                 service.tell(&mut post, surroundings).await?;
-                while let Ok(sentence) = service.sentences.try_recv() {
-                    surroundings.say(&sentence);
+                while let Ok(word) = service.sentences.try_recv() {
+                    service.hear(word, surroundings);
                 }
             }
         }
@@ -205,10 +226,13 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
         stop.send_replace(true);
         let patience = clock::steady() + SOURCES_PATIENCE;
         // A sender that never pauses always has a batch ready, and a timeout looks at its time last.
-        while clock::steady() < patience
-            && let Ok(Some(batch)) = timeout_at(patience, inbox.recv()).await
-        {
-            service.take(batch, clock::both(), surroundings);
+        while clock::steady() < patience {
+            if service.is_behind {
+                let _ = timeout_at(patience, service.has_place()).await;
+            } else {
+                let Ok(Some(batch)) = timeout_at(patience, inbox.recv()).await else { break };
+                service.take(batch, clock::both(), surroundings);
+            }
             service.tell(&mut post, surroundings).await?;
         }
         if ended || service.recorder.is_none() {
@@ -219,8 +243,8 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
     service.tell(&mut post, surroundings).await?;
     post.end(surroundings).await;
     service.close().await;
-    while let Ok(sentence) = service.sentences.try_recv() {
-        surroundings.say(&sentence);
+    while let Ok(word) = service.sentences.try_recv() {
+        surroundings.say(&word.text);
     }
     match failed {
         Some(error) => Err(LiveError::Source(error)),
@@ -404,7 +428,7 @@ pub struct Service {
     doctor: Doctor,
     recorder: Option<Recorder>,
     /// What the keeper has to say to the operator.
-    sentences: mpsc::UnboundedReceiver<String>,
+    sentences: mpsc::UnboundedReceiver<Word>,
     publish: watch::Sender<Arc<Published>>,
     published_at: Option<Instant>,
     rejected: BTreeMap<&'static str, u64>,
@@ -415,6 +439,12 @@ pub struct Service {
     geo_looked_at: Instant,
     files: Watch,
     files_looked_at: Instant,
+    /// Much waits for the keeper: nothing is read.
+    is_behind: bool,
+    /// When people last heard that the state cannot be written.
+    storage_told: Option<Instant>,
+    /// The same of a line that could not be judged.
+    poison_told: Option<Instant>,
 }
 
 /// What is on its way to the keeper.
@@ -561,7 +591,7 @@ pub fn revive(
     ledger: Arc<StoredLedger>,
     wanted: Wanted<'_>,
     date: &str,
-    say: mpsc::UnboundedSender<String>,
+    say: mpsc::UnboundedSender<Word>,
 ) -> Result<Revived, String> {
     let keys = store.hash_keys((setup.keys.0, setup.keys.1))?;
     setup.keys = HashKeys(keys.0, keys.1);
@@ -615,8 +645,9 @@ impl Service {
             Some(store) => {
                 let folder = store.folder().to_path_buf();
                 let names: Vec<String> = post.book.receivers.iter().map(|it| it.name.clone()).collect();
-                let wanted =
-                    Wanted { receivers: &names, snapshot_after: limits::JOURNAL_BYTES_MAX, disk: Arc::new(Real) };
+                let room = Real.room(&folder).map_or(u64::MAX, |it| it.total / limits::JOURNAL_SHARE);
+                let snapshot_after = limits::JOURNAL_BYTES_MAX.min(usize::try_from(room).unwrap_or(usize::MAX));
+                let wanted = Wanted { receivers: &names, snapshot_after, disk: Arc::new(Real) };
                 let mut revived = revive(store, &mut setup, opened.stored, wanted, &books::date(now), say)
                     .map_err(|it| unusable(&folder, it))?;
                 if revived.begins && !live.learn_from.is_empty() {
@@ -648,7 +679,7 @@ impl Service {
         readings: Vec<(Reading, Span, Option<String>)>,
         engine: Engine,
         recorder: Option<Recorder>,
-        sentences: mpsc::UnboundedReceiver<String>,
+        sentences: mpsc::UnboundedReceiver<Word>,
         publish: watch::Sender<Arc<Published>>,
         now: Now,
     ) -> Service {
@@ -686,6 +717,9 @@ impl Service {
             geo_looked_at: now.steady,
             files: Watch::default(),
             files_looked_at: now.steady,
+            is_behind: false,
+            storage_told: None,
+            poison_told: None,
             setup,
         }
     }
@@ -715,6 +749,14 @@ impl Service {
             // Asked only now: a batch of nothing but positions may come before any source is known.
             let name = self.engine.source_name(self.judged.source);
             *self.rejected.entry(reject.reason).or_default() += 1;
+            if reject.reason == poison::REASON
+                && self.poison_told.is_none_or(|it| now.steady.saturating_duration_since(it) >= TOLD_AGAIN)
+            {
+                self.poison_told = Some(now.steady);
+                let text =
+                    format!("a mistake of ours: line {} of `{name}` could not be judged and was rejected", reject.line);
+                self.told.push(own::alert("poison", Severity::High, &text, now.wall));
+            }
             surroundings.rejected(name, &reject);
         }
         match (&mut self.recorder, receipt) {
@@ -762,14 +804,42 @@ impl Service {
         if post.book.receivers.is_empty() && !self.told.is_empty() {
             surroundings.told(&self.told)?;
         }
-        if !self.hand_over(&post.book)
-            && let Some(recorder) = &mut self.recorder
-        {
-            let message = recorder.message();
-            // The keeper outlives the service.
-            let _ = recorder.to.send(message).await;
-        }
+        self.is_behind = !self.hand_over(&post.book);
         Ok(())
+    }
+
+    /// Something about ourselves: for the operator, and for whoever gets alerts where it is worth one.
+    fn hear(&mut self, word: Word, surroundings: &mut dyn Surroundings) {
+        surroundings.say(&word.text);
+        if let Some(what) = word.alert {
+            self.told.push(own::alert(what, Severity::High, &word.text, clock::now()));
+        }
+    }
+
+    /// Waits until the keeper has a hand free.
+    async fn has_place(&self) {
+        if let Some(recorder) = &self.recorder {
+            // The keeper outlives the service; were it gone, there would be nothing to wait for.
+            let _ = recorder.to.reserve().await;
+        }
+    }
+
+    /// That the state cannot be written, to be told by a way that needs no disk. Once in ten minutes.
+    fn storage_alert(&mut self, now: Now) -> Option<Alert> {
+        let status = self.recorder.as_ref()?.status.borrow();
+        let trouble = status.trouble.as_ref()?;
+        if self.storage_told.is_some_and(|it| now.steady.saturating_duration_since(it) < TOLD_AGAIN) {
+            return None;
+        }
+        self.storage_told = Some(now.steady);
+        let (what, text) = match status.is_full {
+            true => ("storage-full", format!("the disk of the state is full ({trouble})")),
+            false => ("storage-failing", format!("the state cannot be written ({trouble})")),
+        };
+        let text = format!("{text}: no line is taken until it can be kept; what waits is still delivered");
+        let alert = own::alert(what, Severity::High, &text, now.wall);
+        *self.fired.entry(alert.rule.id.clone()).or_default() += 1;
+        Some(alert)
     }
 
     /// Gives the keeper what there is, if it has a hand free. False: there is much, and it must be waited for.
@@ -973,6 +1043,10 @@ impl Service {
             self.geo_looked_at = now.steady;
             self.look_at_geo(now.wall);
         }
+        self.publish(now);
+    }
+
+    fn publish(&mut self, now: Now) {
         if self.published_at.is_none_or(|it| now.steady.saturating_duration_since(it) >= PUBLISH_EVERY) {
             self.published_at = Some(now.steady);
             let published = self.published();
@@ -1020,6 +1094,7 @@ impl Service {
             [("memory", stats.unlisted), ("cut-short", stats.cut_short)].into_iter(),
         );
         out.counter("hits_hurried_total", stats.hurried);
+        out.labelled("stumbles_total", "rule", self.engine.stumbles());
         out.counter("clock_steps_total", self.clock_steps);
         let mut reasons = Vec::new();
         if let Some(recorder) = &self.recorder {
@@ -1036,6 +1111,7 @@ impl Service {
                 receivers().flat_map(|it| results(it).map(|(count, result)| (it.name.as_str(), result, count)));
             out.labelled_twice("deliveries_total", ["receiver", "result"], deliveries);
             out.gauge("commit_seconds", status.commit_seconds);
+            reasons.extend(status.is_full.then(|| "storage_full".to_string()));
             reasons.extend(status.trouble.iter().map(|it| format!("storage: {it}")));
         }
         Published { ready: true, reasons, metrics: out.text() }
@@ -1167,7 +1243,7 @@ struct Post {
     /// Every receiver that has a desk: also those that were taken out, which still get what is on its way to them.
     seated: Vec<(usize, Arc<Receiver>)>,
     courier: courier::Handle,
-    /// What became of notifications, for the keeper.
+    /// What became of notifications: the keeper takes it, where there is one.
     reports: Option<mpsc::Receiver<courier::Report>>,
     outbox: bool,
 }
@@ -1193,13 +1269,13 @@ impl Post {
         let pace = Pace { seed: setup.keys.0, behind, ..Pace::default() };
         let (report, reports) = mpsc::channel(1024);
         let dead_letters = setup.config.dead_letters.clone().unwrap_or_else(|| PathBuf::from("dead-letters.ndjson"));
-        let courier = courier::Handle::new(clock, pace, Some(dead_letters), outbox.then_some(report));
+        let courier = courier::Handle::new(clock, pace, Some(dead_letters), Some(report));
         let mut post = Post {
             book: Book { receivers: Vec::new(), routes: Routes::none(), look },
             desks: Vec::new(),
             seated: Vec::new(),
             courier,
-            reports: outbox.then_some(reports),
+            reports: Some(reports),
             outbox,
         };
         let seats = post.prepare(setup).map_err(LiveError::Refused)?;
@@ -1282,8 +1358,36 @@ impl Post {
         Ok(())
     }
 
+    /// What the courier has to say, where no keeper hears it; None: there is one.
+    async fn hear(&mut self) -> Option<courier::Report> {
+        self.reports.as_mut()?.recv().await
+    }
+
+    /// Of the receiver that a report is about.
+    fn name_of(&self, report: &courier::Report) -> Option<&str> {
+        let desk = report.about()?;
+        self.seated.iter().find(|it| it.0 == desk).map(|it| it.1.name.as_str())
+    }
+
+    /// Tells at once whoever has a hand free, past the outbox: for what must be heard when that cannot be written.
+    fn tell_now(&self, alert: Alert, surroundings: &mut dyn Surroundings) -> Result<(), LiveError> {
+        let alert = Arc::new(alert);
+        if self.book.receivers.is_empty() {
+            return Ok(surroundings.told(&[Alert::clone(&alert)])?);
+        }
+        let moment = Moment { now: clock::now(), look: self.book.look };
+        for receiver in self.book.routes.receivers_for(&alert) {
+            // Whoever has no room for it is in trouble of its own.
+            let note = Note::new(&self.book.receivers[receiver], alert.clone(), moment);
+            let _ = self.courier.offer(self.desks[receiver], note);
+        }
+        Ok(())
+    }
+
     async fn end(self, surroundings: &mut dyn Surroundings) {
         let patience = if self.outbox { OUTBOX_PATIENCE } else { COURIER_PATIENCE };
+        // The courier waits for whoever listens; from now on nobody does.
+        drop(self.reports);
         let left = self.courier.drain(patience).await.left;
         if left > 0 {
             let place = if self.outbox { "they wait in the state" } else { "they are in the dead-letter file" };

@@ -10,8 +10,8 @@
 //! balance at every commit; and when the trouble is over, everything gets through.
 
 mod dice;
-mod disk;
-mod input;
+pub(crate) mod disk;
+pub(crate) mod input;
 mod life;
 mod people;
 #[cfg(test)]

@@ -26,6 +26,25 @@ pub trait Disk: Send + Sync {
     fn remove(&self, file: &Path) -> io::Result<()>;
     /// Makes the names in a folder durable.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+    /// How large the disk behind a folder is, and how much of it is free; None: nobody can say.
+    fn room(&self, _folder: &Path) -> Option<Room> {
+        None
+    }
+    /// Makes a file of that size, for which the disk has given the room.
+    fn reserve(&self, _file: &Path, _bytes: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Gives such room back. False: there was none.
+    fn give_back(&self, _file: &Path) -> bool {
+        false
+    }
+}
+
+/// Bytes of a disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    pub total: u64,
+    pub free: u64,
 }
 
 /// Memory for pages of the database. Reads are few; the journal is written and forgotten.
@@ -82,6 +101,25 @@ impl Disk for Real {
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()
+    }
+
+    fn room(&self, folder: &Path) -> Option<Room> {
+        let it = rustix::fs::statvfs(folder).ok()?;
+        Some(Room { total: it.f_blocks.saturating_mul(it.f_frsize), free: it.f_bavail.saturating_mul(it.f_frsize) })
+    }
+
+    #[cfg(target_os = "linux")]
+    fn reserve(&self, file: &Path, bytes: u64) -> io::Result<()> {
+        let reserved = owner_only(file)
+            .and_then(|it| Ok(rustix::fs::fallocate(&it, rustix::fs::FallocateFlags::empty(), 0, bytes)?));
+        if reserved.is_err() {
+            self.give_back(file);
+        }
+        reserved
+    }
+
+    fn give_back(&self, file: &Path) -> bool {
+        fs::remove_file(file).is_ok()
     }
 }
 

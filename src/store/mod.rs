@@ -7,6 +7,7 @@
 //!
 //! After a failed write or sync the database refuses to go on by itself; so do we, until it has been opened and checked anew.
 
+pub mod ballast;
 pub mod disk;
 pub mod record;
 pub mod snapshot;
@@ -92,7 +93,7 @@ pub struct OutboxRow {
 }
 
 /// Everything that becomes durable together.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Group {
     /// Rises from group to group; 0 where nobody counts. A group that was written although its commit seemed to fail is
     /// known by it when it comes again.
@@ -135,6 +136,9 @@ pub enum StoreError {
     InUse(String),
     #[error("the state directory {folder} cannot be used: {problem}")]
     Unusable { folder: String, problem: String },
+    /// There is no room for what opening it writes.
+    #[error("the disk of the state directory {folder} is full: {problem}")]
+    Full { folder: String, problem: String },
     /// Some of it can no longer be read as it was written.
     #[error("the state in {folder} is damaged: {problem}")]
     Damaged { folder: String, problem: String },
@@ -146,6 +150,9 @@ pub enum Fault {
     /// The disk did not do it. What is on it may be whole, and the next try may go well.
     #[error("{0}")]
     Disk(String),
+    /// The same for want of room.
+    #[error("{0}")]
+    Full(String),
     /// What is there is not what was written.
     #[error("{0}")]
     Damage(String),
@@ -155,6 +162,9 @@ impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Fault {
         match error.kind() {
             io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Fault::Damage(error.to_string()),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Fault::Full(error.to_string())
+            }
             _ => Fault::Disk(error.to_string()),
         }
     }
@@ -226,7 +236,19 @@ impl Store {
     pub fn open_on(folder: &Path, date: &str, disk: Arc<dyn Disk>) -> Result<Opened, StoreError> {
         let unusable = |it: io::Error| StoreError::Unusable { folder: show(folder), problem: it.to_string() };
         disk.make_folder(folder).map_err(unusable)?;
-        let problem = match Store::make(folder, &disk).and_then(|()| Store::try_open(folder, FILE, &disk)) {
+        let opened = Store::open_or_set_aside(folder, date, &disk);
+        match opened {
+            // Room for that is what the ballast is there for.
+            Err(StoreError::Full { .. }) if ballast::let_go(&*disk, folder) => {
+                Store::open_or_set_aside(folder, date, &disk)
+            }
+            other => other,
+        }
+    }
+
+    fn open_or_set_aside(folder: &Path, date: &str, disk: &Arc<dyn Disk>) -> Result<Opened, StoreError> {
+        let unusable = |it: io::Error| StoreError::Unusable { folder: show(folder), problem: it.to_string() };
+        let problem = match Store::make(folder, disk).and_then(|()| Store::try_open(folder, FILE, disk)) {
             Ok(store) => {
                 store.sweep();
                 let set_aside = store.begun_beside().map_err(unusable)?.into_iter().collect();
@@ -235,11 +257,11 @@ impl Store {
             Err(StoreError::Damaged { problem, .. }) => problem,
             Err(other) => return Err(other),
         };
-        let aside = free_name(&*disk, folder, &format!("{DAMAGED}{date}")).map_err(unusable)?;
+        let aside = free_name(&**disk, folder, &format!("{DAMAGED}{date}")).map_err(unusable)?;
         disk.rename(&folder.join(FILE), &aside).map_err(unusable)?;
         disk.sync_folder(folder).map_err(unusable)?;
-        Store::make(folder, &disk)?;
-        let store = Store::try_open(folder, FILE, &disk)?;
+        Store::make(folder, disk)?;
+        let store = Store::try_open(folder, FILE, disk)?;
         let sentence =
             format!("the state was damaged ({problem}); it is now {}, and a new one was begun", show(&aside));
         Ok(Opened { store, set_aside: vec![sentence] })
@@ -292,6 +314,7 @@ impl Store {
             Ok(None) => Err(StoreError::InUse(show(folder))),
             // A disk that fails is no damage: setting aside what is whole would be our own doing.
             Err(Fault::Disk(problem)) => Err(StoreError::Unusable { folder: show(folder), problem }),
+            Err(Fault::Full(problem)) => Err(StoreError::Full { folder: show(folder), problem }),
             Err(Fault::Damage(problem)) => Err(StoreError::Damaged { folder: show(folder), problem }),
         }
     }

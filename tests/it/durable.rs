@@ -2,12 +2,12 @@
 //! uninterrupted run would not.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
 use serde_json::Value;
 
-use crate::program::{Folder, PATIENCE, Running, tripline, wait_for};
+use crate::program::{Folder, PATIENCE, PROGRAM, Running, tripline, wait_for};
 
 const RULE: &str = "repeated-login-failures";
 
@@ -193,4 +193,62 @@ fn a_file_that_is_read_once_is_not_read_again_after_a_restart() {
     assert!(status.contains("read up to line 120"), "{status}");
     // Three failures of each user: were they counted three times, there would be alerts.
     assert_eq!(ids(&std::fs::read_to_string(&alerts).unwrap_or_default()).len(), 0);
+}
+
+/// Asks the listener for machines.
+fn ask(address: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// A file that may not grow is what an unprivileged test has of a full disk.
+#[test]
+fn on_a_full_disk_nothing_is_acknowledged_and_everybody_is_told() {
+    let folder = Folder::new();
+    let config = folder.write(
+        "tripline.ron",
+        br#"(sources: [Tcp(listen: "127.0.0.1:0", ack: true)], web: (listen: "127.0.0.1:0"), state: Dir("state"))"#,
+    );
+    let line = |it: usize| {
+        let time = format!("08:{:02}:{:02}", it / 60 % 60, it % 60);
+        let long = "x".repeat(1500);
+        format!("2025-04-14 {time} | 203.0.113.9 | user{it}@example.com | Brazil | Login failure {long}\n")
+    };
+    let lines: Vec<String> = (0..20_000).map(line).collect();
+    // In blocks of 512 bytes: 8 MiB.
+    let program = format!("trap '' XFSZ; ulimit -f 16384; exec {} run --config {config} --rule login-failed", PROGRAM);
+    let running = Running::start_as("sh", &["-c", &program]);
+    let said =
+        running.complains("both addresses", |it| it.contains("metrics on http://") && it.contains("listening on "));
+    let web = said.split("http://").nth(1).unwrap().split_whitespace().next().unwrap().to_string();
+    let address = running.address();
+    let mut client = TcpStream::connect(&address).unwrap();
+    let all = lines.concat();
+    let sender = std::thread::spawn({
+        let mut client = client.try_clone().unwrap();
+        // It waits until it is not heard any more.
+        move || drop(client.write_all(b"HELLO edge 1\n").and_then(|()| client.write_all(all.as_bytes())))
+    });
+    let told = running.says("the alert about itself", |it| it.contains("tripline.storage-full"));
+    assert!(told.contains("no line is taken until it can be kept"), "{told}");
+    let health = ask(&web, "GET /health HTTP/1.1\r\n\r\n");
+    assert!(health.contains(r#"{"status":"degraded","reasons":["storage_full""#), "{health}");
+    let refused = ask(&web, "POST /ingest HTTP/1.1\r\nContent-Length: 2\r\n\r\nx\n");
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("Retry-After: "), "{refused}");
+    running.signal("TERM");
+    running.wait().succeeds();
+    sender.join().unwrap();
+    let mut heard = String::new();
+    let _ = client.read_to_string(&mut heard);
+    let acknowledged: usize = heard.lines().last().and_then(|it| it.split(' ').nth(1)?.parse().ok()).unwrap();
+    assert!(acknowledged < lines.len(), "the disk was never full");
+    // Where there is room it wants exactly what it did not acknowledge.
+    let running = Running::start(&["run", "--config", &config, "--rule", "login-failed"]);
+    assert_eq!(send(&running.address(), &lines, 100), acknowledged + 100);
+    running.signal("TERM");
+    running.wait().succeeds();
 }

@@ -10,6 +10,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// The program itself.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_tripline");
+
 /// Far more than anything takes on a slow machine with much else to do.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -105,7 +108,16 @@ impl Running {
 
     /// In a folder of its own, so that no `tripline.ron` lies around.
     pub fn start_in(folder: &str, args: &[&str]) -> Running {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tripline"))
+        Running::start_program(PROGRAM, folder, args)
+    }
+
+    /// Another program, which becomes ours.
+    pub fn start_as(program: &str, args: &[&str]) -> Running {
+        Running::start_program(program, &std::env::temp_dir().display().to_string(), args)
+    }
+
+    fn start_program(program: &str, folder: &str, args: &[&str]) -> Running {
+        let mut child = Command::new(program)
             .args(args)
             .current_dir(folder)
             .env_remove("NO_COLOR")
