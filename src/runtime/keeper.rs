@@ -9,6 +9,7 @@
 //! until the sources wait. What was durable before is delivered meanwhile and leaves the outbox, which on a full disk makes
 //! room. What is decided stands in [`Books`]; here are the task, its timers and the blocking thread.
 
+use std::io::Write;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -19,6 +20,7 @@ use super::clock;
 use crate::deliver::courier::{self, Report};
 use crate::source::receipt::Receipt;
 use crate::store::Group;
+use crate::store::disk::owner_only;
 
 /// What the service sends.
 pub enum Message {
@@ -150,7 +152,8 @@ impl Keeper {
         let text = serde_json::to_string(&status).unwrap_or_default();
         // A file for people: what counts is in the database.
         let beside = self.books.folder().join("status.json.new");
-        if std::fs::write(&beside, text).is_ok() {
+        let written = owner_only(&beside).and_then(|mut it| it.write_all(text.as_bytes()));
+        if written.is_ok() {
             let _ = std::fs::rename(beside, self.books.folder().join(STATUS_FILE));
         }
     }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
@@ -82,6 +83,15 @@ fn killed_again_and_again_it_tells_what_a_replay_tells() {
     running.wait().succeeds();
     let state = folder.path("state");
     assert!(tripline(&["state", "verify", &state]).succeeds().stdout.starts_with("sound"));
+    for file in std::fs::read_dir(&state).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(
+            file.metadata().unwrap().permissions().mode() & 0o077,
+            0,
+            "{:?} is not its owner's alone",
+            file.path()
+        );
+    }
     let status = tripline(&["state", "status", &state]).succeeds().stdout;
     assert!(status.contains("client      edge committed up to line 280"), "{status}");
     assert!(status.contains("identity    fired 40 = delivered 40 + pending 0"), "{status}");
