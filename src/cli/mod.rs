@@ -9,6 +9,7 @@ pub mod init;
 pub mod normalize;
 pub mod notify;
 pub mod output;
+pub mod panics;
 mod quality;
 pub mod replay;
 mod report;
