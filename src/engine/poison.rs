@@ -44,7 +44,7 @@ mod tests {
     fn judged(lines: &[String]) -> (Vec<Alert>, Vec<(u64, &'static str)>, Engine) {
         let set = rule_set();
         let mut front = Front::new(set.clone(), HashKeys(1, 2), Enricher::new(Arc::new(Geo::none())));
-        let mut engine = Engine::new(set, 1);
+        let mut engine = Engine::new(set, HashKeys(1, 2), 1);
         let source = engine.add_source("edge", Span::from_secs(2));
         let (mut batch, mut out, mut told) = (LineBatch::default(), Judged::default(), Vec::new());
         let mut framer = Framer::new(source, 1 << 16);

@@ -144,7 +144,7 @@ impl Shard {
             self.sort_out_due(step, is_mine);
             self.feed_due(&step.sources, found);
         }
-        let Shard { set, detectors, ring, lapses, .. } = self;
+        let Shard { set, keys, detectors, ring, lapses, .. } = self;
         let mut rule = 0;
         while rule < detectors.len() {
             let passed = attempt(|| {
@@ -165,7 +165,7 @@ impl Shard {
             if passed.is_none() {
                 // What it stumbled over is still in its memory, and would stop it at every step.
                 let of = &set.rules[rule].rule;
-                detectors[rule] = of.detect.start(of.quiet);
+                detectors[rule] = of.detect.start(of.quiet, *keys);
                 lapses.clear();
                 found.stumbled.push(Stumbled { rule: RuleIndex(rule as u16), line: None });
                 rule += 1;
