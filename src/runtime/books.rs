@@ -3,7 +3,8 @@
 //! No task, no timer and no thread: the keeper drives it in the service, and a simulation drives the very same lines
 //! through years of bad disks.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -172,7 +173,7 @@ pub struct Books {
     ledger: Arc<StoredLedger>,
     receivers: Vec<Queue>,
     /// Outbox numbers of what the courier has, by its desk and key.
-    with_courier: HashMap<(usize, String), Vec<u64>>,
+    with_courier: HashMap<(usize, String), Vec<Turn>>,
     /// Desks that others took the place of, and whose they were.
     replaced: HashMap<usize, String>,
     ended: Vec<(u64, bool)>,
@@ -187,13 +188,17 @@ pub struct Books {
     say: mpsc::UnboundedSender<Word>,
 }
 
+/// Of an outbox row, its turn: the worse first, or a storm of lesser alerts would hide the one that matters; then the older.
+/// Both states of an alert have one severity, so none overtakes the other.
+type Turn = (Reverse<Severity>, u64);
+
 /// Everything for the receivers of one name.
 struct Queue {
     name: String,
     /// The courier's desk for it. None: nobody is called so at the moment, and what waits does so until it is too old.
     desk: Option<usize>,
-    /// Outbox numbers that the courier does not have yet, oldest first.
-    waiting: VecDeque<u64>,
+    /// What the courier does not have yet, in the order in which it gets it.
+    waiting: BTreeSet<Turn>,
     /// At the desk now; what desks before it had and did not give back is not counted.
     loaded: usize,
     delivered: u64,
@@ -202,21 +207,24 @@ struct Queue {
 
 impl Queue {
     fn of(name: &str, desk: Option<usize>) -> Queue {
-        Queue { name: name.into(), desk, waiting: VecDeque::new(), loaded: 0, delivered: 0, expired: 0 }
+        Queue { name: name.into(), desk, waiting: BTreeSet::new(), loaded: 0, delivered: 0, expired: 0 }
     }
 
     /// Gives up what nobody takes and has waited for as long as a notification may.
     fn expire(&mut self, store: &Store, now: Timestamp, ended: &mut Vec<(u64, bool)>) {
-        while let Some(number) = self.waiting.front().copied() {
-            let Ok(rows) = store.outbox_from(number, 1) else { return };
-            let waits =
-                rows.first().filter(|it| it.0 == number).map(|it| now.since(Timestamp::from_micros(it.1.since)));
-            if waits.is_some_and(|it| it < Span::from_secs(limits::DELIVERY_SECONDS_MAX as i64)) {
-                return;
+        for severity in Severity::ALL.map(Reverse) {
+            while let Some(turn) = self.waiting.range((severity, 0)..=(severity, u64::MAX)).next().copied() {
+                let number = turn.1;
+                let Ok(rows) = store.outbox_from(number, 1) else { return };
+                let waits =
+                    rows.first().filter(|it| it.0 == number).map(|it| now.since(Timestamp::from_micros(it.1.since)));
+                if waits.is_some_and(|it| it < Span::from_secs(limits::DELIVERY_SECONDS_MAX as i64)) {
+                    break;
+                }
+                self.waiting.remove(&turn);
+                self.expired += 1;
+                ended.push((number, false));
             }
-            self.waiting.pop_front();
-            self.expired += 1;
-            ended.push((number, false));
         }
     }
 }
@@ -271,7 +279,7 @@ impl Books {
             let Some((last, _)) = rows.last() else { break };
             next = last + 1;
             for (number, row) in rows {
-                books.queue(&row.receiver).waiting.push_back(number);
+                books.queue(&row.receiver).waiting.insert(turn(&row, number));
             }
         }
         books.store = Some(store);
@@ -312,13 +320,11 @@ impl Books {
 
     /// What a desk that was retired did not deliver waits again, for the desk that took its place.
     fn take_back(&mut self, desk: usize) {
-        let left: Vec<u64> = self.with_courier.extract_if(|key, _| key.0 == desk).flat_map(|it| it.1).collect();
+        let left: Vec<Turn> = self.with_courier.extract_if(|key, _| key.0 == desk).flat_map(|it| it.1).collect();
         // Whoever takes its place may not have been named yet.
         let here = self.receivers.iter().find(|it| it.desk == Some(desk)).map(|it| it.name.clone());
         let Some(name) = self.replaced.remove(&desk).or(here) else { return };
-        let waiting = &mut self.queue(&name).waiting;
-        waiting.extend(left);
-        waiting.make_contiguous().sort_unstable();
+        self.queue(&name).waiting.extend(left);
     }
 
     /// Whether notifications ended that must leave the outbox.
@@ -343,7 +349,7 @@ impl Books {
                     }
                 }
                 let numbers = self.with_courier.remove(&(receipt.receiver, receipt.key)).unwrap_or_default();
-                self.ended.extend(numbers.into_iter().map(|it| (it, receipt.fate == Fate::Delivered)));
+                self.ended.extend(numbers.into_iter().map(|it| (it.1, receipt.fate == Fate::Delivered)));
             }
             Report::Failing { .. } | Report::Lasting { .. } | Report::Gone { .. } | Report::Well { .. } => {}
             Report::Retired { receiver } => self.take_back(receiver),
@@ -482,7 +488,7 @@ impl Books {
         }
         receipts.into_iter().for_each(Receipt::committed);
         for (number, note) in numbers.into_iter().zip(&group.notes) {
-            self.queue(&note.receiver).waiting.push_back(number);
+            self.queue(&note.receiver).waiting.insert(turn(note, number));
         }
         Ok(())
     }
@@ -496,29 +502,30 @@ impl Books {
                 continue;
             };
             while queue.loaded < LOADED_MAX
-                && let Some(number) = queue.waiting.front().copied()
+                && let Some(turn) = queue.waiting.first().copied()
             {
+                let number = turn.1;
                 let Ok(rows) = store.outbox_from(number, 1) else { return };
                 let Some((_, row)) = rows.into_iter().find(|it| it.0 == number) else {
-                    queue.waiting.pop_front();
+                    queue.waiting.pop_first();
                     continue;
                 };
                 let key = (desk, row.key.clone());
                 let Some(note) = note(row, now) else {
-                    queue.waiting.pop_front();
+                    queue.waiting.pop_first();
                     self.ended.push((number, false));
                     continue;
                 };
                 if let Some(numbers) = self.with_courier.get_mut(&key) {
                     // It is on its way already: one delivery ends both.
-                    numbers.push(number);
+                    numbers.push(turn);
                 } else if offer(desk, note).is_err() {
                     break;
                 } else {
                     queue.loaded += 1;
-                    self.with_courier.insert(key, vec![number]);
+                    self.with_courier.insert(key, vec![turn]);
                 }
-                queue.waiting.pop_front();
+                queue.waiting.remove(&turn);
             }
         }
     }
@@ -562,6 +569,20 @@ pub fn date(now: Timestamp) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
+/// The turn of an outbox row. One that says nothing of its severity has the last.
+fn turn(row: &OutboxRow, number: u64) -> Turn {
+    #[derive(Deserialize)]
+    struct Rule {
+        severity: Severity,
+    }
+    #[derive(Deserialize)]
+    struct Head {
+        rule: Rule,
+    }
+    let severity = row.severity.or_else(|| Some(serde_json::from_str::<Head>(&row.alert).ok()?.rule.severity));
+    (Reverse(severity.unwrap_or(Severity::Info)), number)
+}
+
 /// A stored notification as the courier takes it; None when its alert cannot be read.
 fn note(row: OutboxRow, now: Timestamp) -> Option<Note> {
     let alert: Alert = serde_json::from_str(&row.alert).ok()?;
@@ -585,7 +606,8 @@ mod tests {
     fn note(key: &str) -> OutboxRow {
         let alert = crate::engine::own::alert(key, Severity::High, "x", Timestamp::from_micros(0));
         let alert = serde_json::to_string(&alert).unwrap();
-        OutboxRow { receiver: "hook".into(), key: key.into(), body: vec![b'x'; 4000], alert, since: 0 }
+        let key = key.to_string();
+        OutboxRow { receiver: "hook".into(), key, body: vec![b'x'; 4000], alert, since: 0, severity: None }
     }
 
     fn group(number: u64) -> Group {
@@ -656,6 +678,42 @@ mod tests {
         assert_eq!(status.fired, (written + 1) * 100);
         assert_eq!(status.fired, status.delivered + status.pending);
         assert!(status.delivered > 0, "{status:?}");
+    }
+
+    /// Behind any number of lesser alerts the one that matters has the next place that is free, also after a restart.
+    #[test]
+    fn a_storm_does_not_hold_up_what_is_worse() {
+        let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(8, Lie::None));
+        let open = || {
+            let opened = Store::open_on(std::path::Path::new("state"), DAY, disk.clone()).unwrap();
+            let (status, _) = watch::channel(Status::default());
+            let (say, _) = mpsc::unbounded_channel();
+            Books::open(opened.store, disk.clone(), (1, 2), Arc::default(), &["hook".to_string()], status, say).unwrap()
+        };
+        let mut books = open();
+        let mut worst = note("worst");
+        worst.alert = worst.alert.replace(r#""severity":"high""#, r#""severity":"critical""#);
+        let mut notes: Vec<OutboxRow> = (0..2 * LOADED_MAX).map(|it| note(&it.to_string())).collect();
+        let first = Group { notes: notes.clone(), ..Group::default() };
+        let pending = books.begin(first, Vec::new()).unwrap();
+        assert!(attempt(&mut books, pending).is_ok());
+        let pump = |books: &mut Books| {
+            let mut keys = Vec::new();
+            books.pump(Timestamp::from_micros(1), &mut |_, note| {
+                keys.push(note.key);
+                Ok(())
+            });
+            keys
+        };
+        assert_eq!(pump(&mut books).len(), LOADED_MAX);
+        notes = vec![worst];
+        let pending = books.begin(Group { notes, ..Group::default() }, Vec::new()).unwrap();
+        assert!(attempt(&mut books, pending).is_ok());
+        books.report(Report::Ended(courier_receipt("0".into())));
+        assert_eq!(pump(&mut books), ["worst"]);
+        drop(books);
+        let keys = pump(&mut open());
+        assert_eq!((keys[0].as_str(), keys[1].as_str(), keys.len()), ("worst", "0", LOADED_MAX));
     }
 
     fn courier_receipt(key: String) -> crate::deliver::courier::Receipt {

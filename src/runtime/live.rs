@@ -880,6 +880,7 @@ impl Service {
                     body: note.body.to_vec(),
                     alert: serde_json::to_string(&*alert).unwrap_or_default(),
                     since: now.micros(),
+                    severity: Some(alert.rule.severity),
                 });
             }
         }

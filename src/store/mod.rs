@@ -23,6 +23,8 @@ use serde::{Deserialize, Serialize};
 use disk::{Disk, Real};
 use record::{Damaged, open as open_record, seal};
 
+use crate::model::Severity;
+
 /// How files begin that were databases.
 const DAMAGED: &str = "state.damaged-";
 /// Sequence number to what the engine was told.
@@ -90,6 +92,9 @@ pub struct OutboxRow {
     pub alert: String,
     /// When it was told, in microseconds.
     pub since: i64,
+    /// Of its alert, which says it, too: so that nobody has to read that to know whose turn it is. Not stored.
+    #[serde(skip)]
+    pub severity: Option<Severity>,
 }
 
 /// Everything that becomes durable together.
@@ -721,7 +726,14 @@ mod tests {
     }
 
     fn note(key: &str) -> OutboxRow {
-        OutboxRow { receiver: "hook".into(), key: key.into(), body: b"{}".to_vec(), alert: "{}".into(), since: 1 }
+        OutboxRow {
+            receiver: "hook".into(),
+            key: key.into(),
+            body: b"{}".to_vec(),
+            alert: "{}".into(),
+            since: 1,
+            severity: None,
+        }
     }
 
     #[test]
