@@ -527,7 +527,7 @@ mod tests {
         for (act, expected) in [
             (Act::Status(500), "retry answered 500"),
             (Act::Status(413), "refused answered 413"),
-            (Act::Status(410), "retry after 5m answered 410"),
+            (Act::Status(410), "gone answered 410"),
             (Act::Header(429, "retry-after: 2".into()), "retry after 2s answered 429"),
             (Act::Header(503, "retry-after: Wed, 15 Nov 2023 00:00:00 GMT".into()), "retry after 1h answered 503"),
             (Act::Header(302, elsewhere.clone()), "retry answered 302, a redirect"),

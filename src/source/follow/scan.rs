@@ -181,11 +181,10 @@ impl Follower {
         troubled
     }
 
-    /// The same for those that were renamed since.
+    /// The same for those that were renamed since. One that is still empty stays: it is all we know of its log.
     fn forget_the_moved_empty(&mut self, spots: &[Spot]) {
         let is_empty = |it: &Tracked| it.position.is_untouched() && !it.is_searched && it.place != Place::Present;
-        let is_as_it_was = |it: &Tracked, spot: &Spot| (spot.seen.len, spot.seen.modified) == (0, it.position.modified);
-        let is_at = |it: &Tracked, spot: &Spot| spot.seen.file == it.position.file && !is_as_it_was(it, spot);
+        let is_at = |it: &Tracked, spot: &Spot| spot.seen.file == it.position.file && spot.seen.len > 0;
         let is_it = |it: &Tracked| is_empty(it) && spots.iter().any(|spot| is_at(it, spot));
         self.forgotten.extend(self.files.iter().filter(|it| is_it(it)).map(|it| it.position.id));
         self.files.retain(|it| !is_it(it));

@@ -496,3 +496,23 @@ fn many_files_have_their_share_and_few_are_open() {
     let open = |it: &Follower| it.files.iter().filter(|it| it.bytes.is_some()).count();
     assert!(world.follower.as_ref().map_or(0, open) <= limits::FILES_OPEN_MAX);
 }
+
+/// While nobody looked, the known log was rotated away, and another came and was rotated as well.
+#[test]
+fn a_log_that_came_and_was_rotated_while_we_were_down_is_read() {
+    let mut world = World::new("*.log");
+    world.append("app.log", b"");
+    world.catch_up();
+    for act in [
+        Act::CopyTruncate { polls_between: false, reads_between: 0 },
+        Act::Die { committed: 0 },
+        Act::Rename { late: 0 },
+        Act::Rename { late: 0 },
+        Act::Die { committed: 1 },
+        Act::Write { lines: 1, pad: 0 },
+        Act::Rename { late: 0 },
+    ] {
+        world.act(&act);
+    }
+    world.end();
+}
