@@ -350,11 +350,7 @@ impl EventBuf {
     pub fn append_key(&self, record: &str, id: FieldId, key: &mut Vec<u8>) {
         let Some(slot) = self.slot(id) else { return key.push(0xff) };
         key.push(slot.kind() as u8);
-        key.extend_from_slice(match slot.place() {
-            Place::Record => &record.as_bytes()[slot.start()..slot.end()],
-            Place::Scratch => &self.scratch.as_bytes()[slot.start()..slot.end()],
-            Place::Constant => &self.constants.as_bytes()[slot.start()..slot.end()],
-        });
+        key.extend_from_slice(self.text(record, slot).as_bytes());
         key.push(0xff);
     }
 
@@ -369,17 +365,21 @@ impl EventBuf {
         Some(self.value(record, slot))
     }
 
+    /// The text of a slot, whatever it is.
+    #[inline(always)]
+    fn text<'a>(&'a self, record: &'a str, slot: Slot) -> &'a str {
+        let whole = match slot.place() {
+            Place::Record => record,
+            Place::Scratch => &self.scratch,
+            Place::Constant => &self.constants,
+        };
+        &whole[slot.start()..slot.end()]
+    }
+
     /// What a slot made for this buffer and record says.
     #[inline]
     pub fn value<'a>(&'a self, record: &'a str, slot: Slot) -> Value<'a> {
-        let text = || {
-            let whole: &'a str = match slot.place() {
-                Place::Record => record,
-                Place::Scratch => &self.scratch,
-                Place::Constant => &self.constants,
-            };
-            &whole[slot.start()..slot.end()]
-        };
+        let text = || self.text(record, slot);
         match slot.kind() {
             Kind::Text => Value::Text(text()),
             Kind::Number => Value::Number(text()),

@@ -36,11 +36,12 @@ impl Schemas {
         arrival: Arrival,
         memo: &mut Memo,
     ) -> Option<(SchemaIndex, u32)> {
-        let (index, Found { ready, idle, number, .. }) = memo.shapes.find_decided(self, record, buf, format)?;
+        let index = memo.shapes.find(self, Event { record, buf }, format).decided?;
         // A wrapper is asked what is in it.
         if self.is_catch_all(index) && !buf.notes.bare {
             return None;
         }
+        let Found { ready, idle, number, .. } = memo.shapes.ready(index, self.schema(index));
         let Deciders::Few(deciders, _) = &ready.deciders else { return None };
         let repeat = idle.find(number, deciders, record, buf);
         ready.deciders.count(repeat.is_some());

@@ -48,7 +48,7 @@ pub(super) struct Shape {
     pub(super) candidates: Box<[(SchemaIndex, Given)]>,
     ready: Vec<(SchemaIndex, Ready)>,
     /// Which of them has events that nobody wants, and knows what decides so.
-    decided: Option<usize>,
+    pub(super) decided: Option<SchemaIndex>,
 }
 
 /// What is left of a schema for records of one shape. Parts are made when first needed.
@@ -173,29 +173,11 @@ impl Shapes {
         Found { ready: &mut shape.ready[at].1, fields, parts: &mut self.parts, idle: &mut self.idle, number }
     }
 
-    /// The schema of the record's shape of which it is known what decides that its events are idle.
-    #[inline]
-    pub(super) fn find_decided(
-        &mut self,
-        schemas: &Schemas,
-        record: &str,
-        buf: &EventBuf,
-        format: &'static str,
-    ) -> Option<(SchemaIndex, Found<'_>)> {
-        let at = self.find(schemas, Event { record, buf }, format).decided?;
-        let number = self.last as u64;
-        let Shape { key, ready, .. } = &mut self.all[self.last];
-        let (index, ready) = &mut ready[at];
-        let number = number << 16 | u64::from(index.0);
-        let fields = Fields { key, element: None };
-        Some((*index, Found { ready, fields, parts: &mut self.parts, idle: &mut self.idle, number }))
-    }
-
     /// Works out on which values it depends that records of the shape that was found last are the schema's, and what they mean.
     #[cold]
     pub(super) fn find_deciders(&mut self, index: SchemaIndex, schema: &Schema) {
         let Shape { key, candidates, ready, decided } = &mut self.all[self.last];
-        let Some(at) = ready.iter().position(|it| it.0 == index) else { return };
+        let Some((_, ready)) = ready.iter_mut().find(|it| it.0 == index) else { return };
         let fields = Fields { key, element: None };
         let mut found: Vec<FieldId> = Vec::new();
         let mut note = |it: FieldId| {
@@ -208,7 +190,6 @@ impl Shapes {
                 recognise.fields(&mut note);
             }
         }
-        let ready = &mut ready[at].1;
         [&ready.action, &ready.repeat].into_iter().flatten().for_each(|it| it.fields(&mut note));
         schema.text.iter().filter(|it| fields.have(it.field)).for_each(|it| note(it.field));
         for case in 0..schema.cases.len() {
@@ -217,7 +198,7 @@ impl Shapes {
             }
         }
         ready.deciders = Deciders::new(found);
-        *decided = decided.or(Some(at));
+        *decided = decided.or(Some(index));
     }
 }
 

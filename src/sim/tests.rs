@@ -24,11 +24,12 @@ fn the_same_seed_gives_the_same_trace() {
     }
 }
 
-/// Each of these once found something: lines of a source that was away judged in the order of its rush, a database taken for
-/// damaged while it was made, time that stood still after a start, alerts that opened twice, an end that was no pause, a line from 1970 that the lines before
-/// it were judged by, because the clock here was wrong by a day; what mattered to a silent source forgotten by a wall clock that was ahead, a
-/// state lost to two syncs that failed one after the other, and one to a name that a failed start had made and nobody wrote down; and a judge that wanted told what came
-/// when its window was over.
+/// Each of these once found something: lines of a source that was away judged in the order of its rush; a database taken for
+/// damaged while it was made; time that stood still after a start; alerts that opened twice; an end that was no pause; a line
+/// from 1970 that those before it, or between it and another, were judged by, because the clock here was wrong by a day; what
+/// mattered to a silent source forgotten by a wall clock that was ahead; a state lost to two syncs that failed one after the
+/// other, and one to a name that a failed start had made and nobody wrote down; and a judge that wanted told what came when its
+/// window was over.
 #[test]
 fn what_was_found_stays_found() {
     for seed in [53, 72, 91, 125, 130, 1105, 4093, 20040, 200_018, 320_093, 701_030, 803_097, 803_279, 904_023] {

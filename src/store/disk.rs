@@ -11,9 +11,8 @@ use redb::{Builder, Database, DatabaseError};
 
 /// What the store needs of a disk.
 pub trait Disk: Send + Sync {
-    /// Opens the database at a path, and makes it where it is not there. Its name is durable then, whoever
-    /// gave it. What is read is what is on
-    /// the disk, or will be after a sync that works; never what a failed sync has left in a cache.
+    /// Opens the database at a path, and makes it where it is not there. Its name is durable then, whoever gave
+    /// it. What is read is what is on the disk, or will be after a sync that works; never what a failed sync has left in a cache.
     fn database(&self, path: &Path) -> Result<Database, DatabaseError>;
     /// Makes a folder for its owner only, if it is not there. Its name is durable then, also where an earlier start made it.
     fn make_folder(&self, folder: &Path) -> io::Result<()>;
