@@ -10,6 +10,7 @@ use clap::Args;
 use super::normalize::Writer;
 use super::replay::open;
 use super::{Common, Exit};
+use crate::deliver::escape;
 use crate::detect::Detect;
 use crate::engine::rules::Compiled;
 use crate::engine::{Engine, Reader, Rejected, RuleSet, Wanted};
@@ -17,6 +18,7 @@ use crate::expr::Expr;
 use crate::expr::plain::Plain;
 use crate::matcher::{Lists, operand};
 use crate::model::canonical::canonical;
+use crate::model::text::is_hostile;
 use crate::model::{Alert, Event, Span, State, Timestamp, Value};
 use crate::runtime::clock;
 use crate::runtime::newest_first::Compass;
@@ -135,7 +137,7 @@ impl Explain<'_> {
                 Some(index) => println!("\nschema  {}", set.schemas.id(index)),
                 None => println!("\nschema  none of the {} loaded ones knows it", set.schemas.len()),
             }
-            println!("event   {}", writer.object(read, line));
+            println!("event   {}", escape::json(&writer.object(read, line)));
             for compiled in &set.rules {
                 if self.judge(compiled, read.event) {
                     held.push(compiled.rule.id.clone());
@@ -400,7 +402,7 @@ fn plural(count: usize) -> String {
 
 /// A text for a terminal: nothing in it moves the cursor.
 fn shown(text: &str, chars_max: usize) -> String {
-    let safe: String = text.chars().take(chars_max).map(|it| if it.is_control() { '·' } else { it }).collect();
+    let safe: String = text.chars().take(chars_max).map(|it| if is_hostile(it) { '·' } else { it }).collect();
     if text.chars().count() > chars_max { safe + "…" } else { safe }
 }
 

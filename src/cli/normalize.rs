@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json};
 use super::output::RejectWriter;
 use super::replay::open;
 use super::{Common, Exit};
+use crate::deliver::escape;
 use crate::engine::{EVERY_VALUE, Read, Reader, Rejected, RuleSet, Wanted};
 use crate::model::{FieldId, Value};
 use crate::runtime::clock;
@@ -54,7 +55,7 @@ pub fn run(common: &Common, args: NormalizeArgs) -> Exit {
                     let read = reader.read(line.text, &setup.reading, reference, &mut |read, _| {
                         let object = writer.object(read, line.text);
                         if failed.is_ok() {
-                            failed = writeln!(out, "{object}");
+                            failed = writeln!(out, "{}", escape::json(&object));
                         }
                     });
                     failed?;
@@ -121,7 +122,7 @@ impl<'a> Writer<'a> {
             "event": {"original": line},
             "error": {"message": format!("the line was rejected: {reason}")},
         });
-        writeln!(out, "{object}")
+        writeln!(out, "{}", escape::json(&object))
     }
 }
 

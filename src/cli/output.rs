@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::report;
 
+use crate::deliver::escape;
 use crate::deliver::terminal::{self, Look};
 use crate::engine::{Engine, Rejected, Stats};
 use crate::model::{Alert, Finding, List, Span, State};
@@ -136,7 +137,7 @@ impl Sideline {
 
     fn write(&mut self, object: impl FnOnce() -> serde_json::Value) {
         let Some(file) = &mut self.file else { return };
-        if let Err(error) = writeln!(file, "{}", object()) {
+        if let Err(error) = writeln!(file, "{}", escape::json(&object())) {
             eprintln!("tripline: {} can no longer be written: {error}", self.what);
             self.file = None;
         }

@@ -241,3 +241,32 @@ fn archives_are_read_and_cut_ones_are_told() {
 fn alerts_of(stdout: &str) -> Vec<String> {
     stdout.lines().map(|it| bare(serde_json::from_str(it).unwrap())).collect()
 }
+
+/// What a stranger writes to drive a terminal or to turn the reading direction never comes out as it is, whoever shows it.
+#[test]
+fn nothing_that_drives_a_terminal_comes_out() {
+    let folder = Folder::new();
+    let rejects = folder.path("rejects.ndjson");
+    let hostile = "a\u{202e}b\u{9b}2Jc\u{feff}d";
+    let good =
+        format!(r#"{{"time":"2025-04-14T12:00:00Z","ip":"203.0.113.9","user":"{hostile}","action":"Login failure"}}"#);
+    let log = folder.write("hostile.log", format!("{good}\n{{\"user\":\"{hostile}\",}}\n").as_bytes());
+    for args in [
+        vec!["normalize", &log, "--rejects", &rejects],
+        vec!["replay", &log, "--all-rules", "--rejects", &rejects],
+        vec!["explain", "--line", "1", "--rule", "repeated-login-failures", &log],
+    ] {
+        let done = tripline(&args);
+        for text in [&done.stdout, &done.stderr, &folder.read("rejects.ndjson")] {
+            let drives = |it: char| it != '\n' && it.is_control() || matches!(it, '\u{202e}' | '\u{feff}');
+            assert!(!text.contains(drives), "{args:?}: {text:?}");
+        }
+        assert!(
+            done.stdout.contains("a\\u202eb\\u009b2Jc\\ufeffd") || args[0] == "replay",
+            "{args:?}: {}",
+            done.stdout
+        );
+    }
+    let kept: serde_json::Value = serde_json::from_str(folder.read("rejects.ndjson").trim()).unwrap();
+    assert!(kept["text"].as_str().unwrap().contains(hostile));
+}
