@@ -95,7 +95,7 @@ pub fn inner_records(record: &str, each: &mut dyn FnMut(&str)) -> usize {
     match text.as_bytes().first() {
         Some(b'[') => from_list(text, "", each),
         Some(b'{') => from_object(text, each),
-        Some(_) => match without_container(text).map(Cow::Borrowed).or_else(|| quoted_column(text).map(Cow::Owned)) {
+        Some(_) => match from_text(text) {
             Some(inner) => {
                 each(&inner);
                 1
@@ -124,6 +124,54 @@ pub(super) fn names_no_record(record: &str) -> bool {
 /// Whether so many bytes of a record are most of it.
 pub(super) fn is_most(len: usize, record: &[u8]) -> bool {
     len * 2 > record.strip_prefix(BOM).unwrap_or(record).trim_ascii().len()
+}
+
+fn from_text(text: &str) -> Option<Cow<'_, str>> {
+    let part = without_container(text).or_else(|| columns_behind(text)).map(Cow::Borrowed);
+    part.or_else(|| quoted_column(text).map(Cow::Owned)).or_else(|| exported_columns(text).map(Cow::Owned))
+}
+
+/// KeyRunner's columns behind a header of syslog, or as a row of a table in text: `| 2025-… | … |`.
+fn columns_behind(line: &str) -> Option<&str> {
+    if let Some(row) = line.strip_prefix('|') {
+        let row = row.trim_ascii();
+        return starts_with_stamp(row.as_bytes()).then(|| row.strip_suffix('|').unwrap_or(row).trim_ascii());
+    }
+    let (_, inner) = line.split_once(": ")?;
+    let (time, _) = inner.trim_ascii_start().split_once('|')?;
+    (time.len() < 48 && starts_with_stamp(time.as_bytes())).then_some(inner.trim_ascii_start())
+}
+
+/// KeyRunner's columns as a spreadsheet saves them: five cells with an address in the second, or a time and a quoted statement.
+fn exported_columns(line: &str) -> Option<String> {
+    let line_of_cells = line.strip_prefix('"').unwrap_or(line);
+    if !starts_with_stamp(line_of_cells.as_bytes()) {
+        return None;
+    }
+    let separator = line.bytes().find(|it| matches!(it, b',' | b'\t' | b';'))?;
+    let (mut cells, mut is_quoted, mut is_open) = (vec![String::new()], vec![false], false);
+    let mut letters = line.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let cell = cells.last_mut()?;
+        match letter {
+            '"' if is_open && letters.peek() == Some(&'"') => cell.extend(letters.next()),
+            '"' if is_open || cell.is_empty() => {
+                is_open = !is_open;
+                *is_quoted.last_mut()? = true;
+            }
+            _ if letter == char::from(separator) && !is_open => {
+                if cells.len() == 5 {
+                    return None;
+                }
+                cells.push(String::new());
+                is_quoted.push(false);
+            }
+            _ => cell.push(letter),
+        }
+    }
+    let is_access = cells.len() == 5 && cells[1].trim_ascii().parse::<std::net::IpAddr>().is_ok();
+    let is_statement = cells.len() == 2 && is_quoted[1];
+    (is_access || is_statement).then(|| cells.join(" | "))
 }
 
 /// What a container wrote, without the header that its runtime put before it: `TIME stdout F ` (Kubernetes), or

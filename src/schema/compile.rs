@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::file::{self, ACTIVITIES, FieldMap, Take};
+use super::file::{self, ACTIVITIES, FieldMap, Take, Wording};
 use super::stamp::Format;
 use super::take::{self, Op, Step};
 use super::{Case, Form, Gate, Plan, Produced, Schema, SchemaError, Schemas, Split, USUAL_TIMES, Words};
+use crate::expr::Expr;
 use crate::expr::pattern::{self, Late};
 use crate::expr::plain::{Operand, Plain, fold};
-use crate::expr::{Expr, Pattern};
 use crate::limits::{FIELDS_MAX, SCHEMAS_MAX};
 use crate::model::path::{Path, Steps};
 use crate::model::{FieldId, Fields, List, Place, STAND_INS, Slot};
@@ -106,8 +106,10 @@ fn is_made_of(name: &str, wanted: &dyn Fn(&str) -> bool) -> bool {
 /// The names of all groups in the schema's forms.
 fn group_names(file: &file::Schema) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for regex in file.cases.iter().filter_map(|it| it.form.as_ref()).map(|it| pattern::groups(&it.0)) {
-        for (_, name) in regex {
+    // A wording whose phrases do not fit is told of when its case is compiled.
+    let spoken = file.cases.iter().filter_map(|it| it.form.as_ref()).filter_map(|it| file.spoken(it).ok());
+    for text in spoken {
+        for (_, name) in pattern::groups(&text) {
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -352,8 +354,9 @@ impl Compile<'_> {
                 let index = self.groups.iter().position(|it| it == name);
                 Op::Group(index.ok_or_else(|| format!("no case's form has a group `{name}`"))?)
             }
-            Take::Capture(take, pattern) => {
-                let regex = self.regex(pattern)?;
+            Take::Capture(take, wording) => {
+                let file = self.file;
+                let regex = self.regex(&file.spoken(wording)?)?;
                 self.then(take, Step::Capture(regex))?
             }
             Take::Lookup(take, name) => {
@@ -395,23 +398,25 @@ impl Compile<'_> {
         takes.iter().map(|it| self.op(it)).collect()
     }
 
-    fn regex(&mut self, pattern: &Pattern) -> Result<usize, String> {
-        if let Some(index) = self.regexes.iter().position(|it| it.text() == pattern.0) {
+    fn regex(&mut self, pattern: &str) -> Result<usize, String> {
+        if let Some(index) = self.regexes.iter().position(|it| it.text() == pattern) {
             return Ok(index);
         }
-        self.regexes.push(Late::new(&pattern.0)?);
+        self.regexes.push(Late::new(pattern)?);
         Ok(self.regexes.len() - 1)
     }
 
-    fn form(&mut self, pattern: &Pattern) -> Result<Form, String> {
-        let regex = self.regex(pattern)?;
+    fn form(&mut self, wording: &Wording) -> Result<Form, String> {
+        let file = self.file;
+        let pattern = file.spoken(wording)?;
+        let regex = self.regex(&pattern)?;
         let mut groups = vec![None; self.groups.len()];
-        for (index, name) in pattern::groups(&pattern.0) {
+        for (index, name) in pattern::groups(&pattern) {
             if let Some(at) = self.groups.iter().position(|it| *it == name) {
                 groups[at] = Some(index);
             }
         }
-        Ok(Form { regex, gate: gate(&pattern.0), groups: groups.into() })
+        Ok(Form { regex, gate: gate(&pattern), groups: groups.into() })
     }
 }
 

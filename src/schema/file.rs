@@ -8,9 +8,11 @@
 //! last, `a[x=y].z` the `z` of the first element of `a` whose `x` is `y` and that has one (in a condition: of any of them),
 //! `a[].z` every `z` (a list); after `split: "events"`, `events[]` is the element the event was made of.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::expr::{Expr, Pattern};
+use crate::expr::{Expr, pattern};
 
 /// The closed list of meanings, the same for every vendor.
 pub const ACTIVITIES: [&str; 25] = [
@@ -81,6 +83,10 @@ pub struct Schema {
     /// Named tables for [`Take::Lookup`].
     #[serde(default)]
     pub tables: Vec<(String, Vec<(String, String)>)>,
+    /// Parts of regular expressions, by name: `{who}` in a case's form or in a [`Take::Capture`] stands for the part `who`. A
+    /// phrase may name those before it.
+    #[serde(default)]
+    pub phrases: Vec<(String, String)>,
     /// What the actions mean. The first case that applies decides; none: activity `other`.
     #[serde(default)]
     pub cases: Vec<Case>,
@@ -103,13 +109,72 @@ pub struct Case {
     pub when: Expr,
     /// Tried on the schema's `text`; its named groups are there for [`Take::Group`].
     #[serde(default)]
-    pub form: Option<Pattern>,
+    pub form: Option<Wording>,
     /// More fields, or others than the schema's, for this meaning.
     #[serde(default)]
     pub set: FieldMap,
     /// Goes to ECS `tags`: things the activity list has no word for (tags of the command-line reference: `impersonation`).
     #[serde(default)]
     pub tags: Vec<String>,
+}
+
+/// A regular expression that may name the schema's phrases; checked, but for those, when the file was read.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Wording(pub String);
+
+impl<'de> Deserialize<'de> for Wording {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let spoken = fill(&text, &mut |_| Some("(?:)")).unwrap_or(Cow::Borrowed(&text));
+        pattern::check(&spoken).map_err(de::Error::custom)?;
+        Ok(Wording(text))
+    }
+}
+
+impl Schema {
+    /// The wording with its phrases put in.
+    pub fn spoken<'a>(&'a self, wording: &'a Wording) -> Result<Cow<'a, str>, String> {
+        self.spoken_by(&wording.0, &self.phrases)
+    }
+
+    fn spoken_by<'a>(&self, text: &'a str, phrases: &[(String, String)]) -> Result<Cow<'a, str>, String> {
+        let mut unfit = None;
+        let filled = fill(text, &mut |name| {
+            let at = phrases.iter().position(|it| it.0 == name)?;
+            match self.spoken_by(&phrases[at].1, &phrases[..at]) {
+                Ok(it) => Some(it.into_owned()),
+                Err(it) => {
+                    unfit = Some(it);
+                    None
+                }
+            }
+        });
+        filled.map_err(|it| unfit.unwrap_or(it))
+    }
+}
+
+/// A text with what stands for each `{name}` in it. `\p{name}` and `\x{face}` are no names.
+fn fill<'a, T: AsRef<str>>(text: &'a str, phrase: &mut dyn FnMut(&str) -> Option<T>) -> Result<Cow<'a, str>, String> {
+    let mut filled = String::new();
+    let mut done = 0;
+    for (start, _) in text.match_indices('{') {
+        let name = text[start + 1..].split('}').next().unwrap_or_default();
+        let is_class = matches!(text.as_bytes()[..start], [.., b'\\', b'p' | b'P' | b'x' | b'u' | b'U']);
+        let is_name = !name.is_empty() && name.bytes().all(|it| it.is_ascii_lowercase() || it == b'_');
+        if !is_name || is_class || text.as_bytes().get(start + 1 + name.len()) != Some(&b'}') {
+            continue;
+        }
+        let part = phrase(name).ok_or_else(|| format!("there is no phrase `{name}` here"))?;
+        filled.push_str(&text[done..start]);
+        filled.push_str(part.as_ref());
+        done = start + name.len() + 2;
+    }
+    if done == 0 {
+        return Ok(Cow::Borrowed(text));
+    }
+    filled.push_str(&text[done..]);
+    Ok(Cow::Owned(filled))
 }
 
 fn always() -> Expr {
@@ -144,7 +209,7 @@ pub enum Take {
     /// A named group of the case's form.
     Group(String),
     /// The pattern's first group in the value (the whole match, if it has no group).
-    Capture(Box<Take>, Pattern),
+    Capture(Box<Take>, Wording),
     /// The value as a key of a table; absent if the table does not have it.
     Lookup(Box<Take>, String),
     /// The value, unless it is one of these (`unknown`, `-`); compared without case.
@@ -182,7 +247,7 @@ impl<'de> Deserialize<'de> for Take {
             First(Vec<Take>),
             When(Expr, Box<Take>),
             Group(String),
-            Capture(Box<Take>, Pattern),
+            Capture(Box<Take>, Wording),
             Lookup(Box<Take>, String),
             Except(Box<Take>, Vec<String>),
             Address(Box<Take>),

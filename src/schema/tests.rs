@@ -195,6 +195,30 @@ fn cases_are_chosen_in_order() {
 }
 
 #[test]
+fn phrases_stand_for_parts_of_patterns() {
+    let with = |phrases: &str, form: &str| {
+        format!(
+            r##"Schema(id: "s", title: "t", recognise: Exists("act"), action: "act", text: "@action", phrases: [{phrases}],
+            fields: {{"x": Capture("act", "by ({{who}})")}}, cases: [(activity: "user.created", form: r"{form}", set: {{"y": Group("whom")}})], examples: [])"##
+        )
+    };
+    let phrases = r#"("mail", r"\w+@\w+"), ("who", "(?:{mail}|root)")"#;
+    let line = r#"{"act":"made ann@example by root"}"#;
+    let expected = "activity=user.created; event.action=made ann@example by root; x=root; y=ann@example";
+    check(&with(phrases, r"^made (?<whom>{who}) by {who}$"), line, &[expected]);
+    // Counts and classes are no names.
+    check(
+        &with(phrases, r"^m[a-d]{1,2}e \p{latin}n(?<whom>zzz)?"),
+        line,
+        &["activity=user.created; event.action=made ann@example by root; x=root"],
+    );
+    let unknown = with(r#"("who", "{later}"), ("later", "x")"#, "x");
+    let mut fields = Fields::default();
+    let problem = Schemas::compile(&[schema(&unknown)], &mut fields, &everything, &[]).err().unwrap().problem;
+    assert_eq!(problem, "`x`: there is no phrase `later` here");
+}
+
+#[test]
 fn outcomes_are_words_of_ecs() {
     let text = with(r#""event.outcome": "o""#);
     for (word, expected) in [
