@@ -56,7 +56,8 @@ pub const EVIDENCE_RING_BYTES_MAX: usize = 16 << 20;
 pub const PARTITIONS: usize = 128;
 /// A field's value in an alert, a title or a key. More: cut.
 pub const VALUE_BYTES_MAX: usize = 4096;
-/// Events that must agree before a jump of more than a day moves a source's clock in a replay.
+/// Events that are asked, and of which three in four must agree, before a jump of more than a day moves a source's clock in a
+/// replay.
 pub const JUMP_CONFIRMATIONS: u64 = 16;
 /// Values that decide what a record means, of which a front remembers those of idle events. More: they are worked out again.
 pub const DECIDERS_MAX: usize = 8;
@@ -127,6 +128,8 @@ pub const DELIVERIES_IN_FLIGHT_MAX: usize = 4;
 pub const REPLY_BYTES_MAX: usize = 64 << 10;
 /// Kept lines of `--rejects FILE`, each cut at 4 KiB.
 pub const REJECTED_TEXT_BYTES_MAX: usize = 4096;
+/// Their file, in a service. More: it begins anew, and one older file is kept beside it.
+pub const REJECTS_FILE_BYTES_MAX: u64 = 64 << 20;
 /// Seconds a notification is tried before it expires.
 pub const DELIVERY_SECONDS_MAX: u64 = 72 * 3600;
 /// Sources whose clocks are watched. More: all are forgotten and learned again.
@@ -150,7 +153,8 @@ pub const EVIDENCE_PERCENT: u64 = 5;
 pub const OPEN_ALERTS_PERCENT: u64 = 8;
 /// Of the rest, in hundredths: hits that wait for lines before them. Full: the earliest do not wait any longer, and are counted.
 pub const WAITING_PERCENT: u64 = 10;
-/// Alerts a minute that a rule may open by an estimate alone. More: counted.
+/// Alerts a minute that a rule may open although not all that they need was seen; half of them, where less than half was. More:
+/// counted, and told once.
 pub const GUESSES_PER_MINUTE_MAX: u32 = 1000;
 /// Journal bytes after which a snapshot is taken: bounds how long a restart takes.
 pub const JOURNAL_BYTES_MAX: usize = 64 << 20;
@@ -164,6 +168,9 @@ pub const BALLAST_BYTES_MAX: u64 = 64 << 20;
 pub const BALLAST_SHARE: u64 = 16;
 /// Of a small disk the journal before a snapshot takes at most this part.
 pub const JOURNAL_SHARE: u64 = 8;
+/// Alerts that come at once and whose messages are all written before they are sent. More: those for receivers with a tempo, which
+/// will be told most of them in digests, are written when they are sent.
+pub const TOLD_AT_ONCE_MAX: usize = 100;
 /// Alerts that a digest lists; the others stand in the numbers of their rules. A message has room for so many lines.
 pub const DIGEST_LINES_MAX: usize = 100;
 /// Rules that a digest counts one by one; the others are added up. No message shows more facts.

@@ -144,7 +144,7 @@ fn of_risk() -> f64 {
                     evidence: vec![],
                     late: false,
                     suspect: false,
-                    guess: false,
+                    basis: tripline::model::Basis::Seen,
                     over: false,
                     kept_back: true,
                 };

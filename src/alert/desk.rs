@@ -16,8 +16,8 @@ use crate::limits;
 use crate::model::canonical::{Compare, entity_key};
 use crate::model::title::Template;
 use crate::model::{
-    Alert, Because, Carried, Entity, Evidence, Finding, HitBatch, List, Proof, RuleHead, RuleIndex, Severity, Span,
-    State, Timestamp, Words, stands_for,
+    Alert, Basis, Because, Carried, Entity, Evidence, Finding, HitBatch, List, Proof, RuleHead, RuleIndex, Severity,
+    Span, State, Timestamp, Words, stands_for,
 };
 
 /// What the desk must know of a rule.
@@ -58,10 +58,16 @@ pub struct Desk {
     /// What the open alerts take, and what they may.
     bytes: usize,
     bytes_max: usize,
-    /// Of each rule that guesses: the minute, and how many alerts it opened in it.
+    /// Of each rule that opened alerts by estimates: the minute, and how many in it.
     guesses: BTreeMap<RuleIndex, (i64, u32)>,
     unlisted: u64,
+    /// Rules whose estimates have just become too many to open an alert for each.
+    crowded: Vec<RuleIndex>,
 }
+
+/// Added to the number of a minute's alerts by estimates when there were too many: as long as estimates come minute after
+/// minute, that is said once.
+const CROWDED: u32 = 1 << 16;
 
 /// The ids of the alerts that opened last. A line that comes once more, late, must not open its alert a second time: to a
 /// receiver that would be a repeat with another text.
@@ -152,6 +158,7 @@ impl Desk {
             bytes_max: usize::MAX,
             guesses: BTreeMap::new(),
             unlisted: 0,
+            crowded: Vec::new(),
         }
     }
 
@@ -160,7 +167,7 @@ impl Desk {
         self.bytes_max = bytes_max;
     }
 
-    /// Alerts of estimates that were not opened because there were `limits::GUESSES_PER_MINUTE_MAX` in that minute.
+    /// Alerts of estimates that were not opened because there were too many in that minute.
     pub fn unlisted(&self) -> u64 {
         self.unlisted
     }
@@ -202,7 +209,7 @@ impl Desk {
                 }
             }
         }
-        if finding.guess && !self.may_guess(finding.rule, finding.release) {
+        if !self.may_open(&finding) {
             self.unlisted += 1;
             return;
         }
@@ -225,14 +232,33 @@ impl Desk {
         self.open.insert(key, Box::new(open));
     }
 
-    fn may_guess(&mut self, rule: RuleIndex, now: Timestamp) -> bool {
-        let minute = now.micros().div_euclid(60_000_000);
-        let guesses = self.guesses.entry(rule).or_insert((minute, 0));
-        if guesses.0 != minute {
-            *guesses = (minute, 0);
+    /// What was seen always may. Half of what estimates may open is kept for those of which most was seen: when a flood has
+    /// filled the sketch, each of its names looks guilty, and must not crowd out who nearly is.
+    fn may_open(&mut self, finding: &Finding) -> bool {
+        let most = match finding.basis {
+            Basis::Seen => return true,
+            Basis::MostlySeen => limits::GUESSES_PER_MINUTE_MAX,
+            Basis::Estimate => limits::GUESSES_PER_MINUTE_MAX / 2,
+        };
+        let minute = finding.release.micros().div_euclid(60_000_000);
+        let (of, opened) = self.guesses.entry(finding.rule).or_insert((minute, 0));
+        if *of != minute {
+            let still = *opened >= CROWDED && minute == *of + 1;
+            (*of, *opened) = (minute, if still { CROWDED } else { 0 });
         }
-        guesses.1 += 1;
-        guesses.1 <= limits::GUESSES_PER_MINUTE_MAX
+        let may = *opened % CROWDED < most;
+        if may {
+            *opened += 1;
+        } else if *opened < CROWDED {
+            *opened += CROWDED;
+            self.crowded.push(finding.rule);
+        }
+        may
+    }
+
+    /// Takes the rules that have begun to keep estimates back.
+    pub fn crowded(&mut self) -> impl Iterator<Item = RuleIndex> {
+        self.crowded.drain(..)
     }
 
     /// Lets time pass: resolves alerts whose quiet time is over.
@@ -633,7 +659,7 @@ mod tests {
             evidence: vec![],
             late: false,
             suspect: false,
-            guess: false,
+            basis: Basis::Seen,
             over: false,
             kept_back: false,
         }
@@ -695,6 +721,41 @@ mod tests {
             desk.advance(at(1000), &mut told);
             assert_eq!(told.len() % 2, 0, "what opened resolves");
         }
+    }
+
+    /// For each minute, how many findings of each basis; how many of them open alerts, and whether it is said that not all do.
+    fn check_estimates(minutes: &[[u32; 3]], expected: &[([usize; 3], bool)]) {
+        let mut desk = desk("flood", "{user.name}", "count");
+        let mut found = Vec::new();
+        for (minute, of) in minutes.iter().enumerate() {
+            let mut opened = [0; 3];
+            for (index, basis) in [Basis::Estimate, Basis::MostlySeen, Basis::Seen].into_iter().enumerate() {
+                let mut told = Vec::new();
+                for one in 0..of[index] {
+                    let it = finding(&format!("{minute} {index} {one}"), minute as i64 * 60);
+                    desk.observe(Finding { basis, ..it }, &[], &mut told);
+                }
+                opened[index] = told.iter().filter(|it| it.state == State::Firing).count();
+            }
+            found.push((opened, desk.crowded().count() > 0));
+        }
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn estimates_open_no_more_than_so_many_alerts_a_minute() {
+        check_estimates(&[[400, 600, 2000]], &[([400, 600, 2000], false)]);
+        check_estimates(&[[5000, 700, 2000]], &[([500, 500, 2000], true)]);
+        check_estimates(&[[0, 1001, 0], [0, 1000, 1]], &[([0, 1000, 0], true), ([0, 1000, 1], false)]);
+    }
+
+    #[test]
+    fn too_many_estimates_are_told_of_once() {
+        let (many, few) = ([501, 0, 0], [1, 0, 0]);
+        let (told, not) = (([500, 0, 0], true), ([500, 0, 0], false));
+        check_estimates(&[many, many, many], &[told, not, not]);
+        check_estimates(&[many, few, few, many], &[told, ([1, 0, 0], false), ([1, 0, 0], false), not]);
+        check_estimates(&[many, [0; 3], many], &[told, ([0; 3], false), told]);
     }
 
     #[test]

@@ -9,12 +9,12 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::budget::{Counts, Spill, guess};
+use super::budget::{Counts, Spill};
 use super::count::seconds;
 use super::table::Kind;
 use super::{Lapse, Mark, Seen, Trip};
 use crate::limits;
-use crate::model::{Span, Timestamp};
+use crate::model::{Basis, Span, Timestamp};
 
 /// The steps of a hit.
 const FIRST: u32 = 1;
@@ -153,7 +153,7 @@ impl Spill for Absence {
         let begins = seen.hit.steps & FIRST != 0;
         begins.then(|| {
             let trip = Trip::exact(1, seen.time(), vec![seen.mark]).because("within_s", seconds(self.within));
-            let mut trip = guess(trip.approximate());
+            let mut trip = trip.approximate(Basis::Estimate);
             trip.story = Some("too many are waited for: whether something followed was not watched".into());
             trip
         })

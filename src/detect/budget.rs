@@ -322,12 +322,6 @@ impl Strain {
     }
 }
 
-/// It is about somebody who is not watched one by one.
-pub fn guess(mut trip: Trip) -> Trip {
-    trip.guess = true;
-    trip
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::absence::Absence;
@@ -342,6 +336,7 @@ mod tests {
     use super::super::{Detector, Lapse, Step};
     use super::*;
     use crate::expr::Expr;
+    use crate::model::Basis;
 
     const WITHIN: Span = Span::from_secs(60);
     const QUIET: Span = Span::from_secs(300);
@@ -388,17 +383,21 @@ mod tests {
         (0..events).map(&mut one).collect()
     }
 
+    #[derive(Default)]
     struct Fed {
         /// For each finding, the number of its event and the numbers it gave.
         found: Vec<(usize, String)>,
         entities: Vec<String>,
+        /// Those of which a finding says that it was seen.
+        seen: Vec<String>,
+        approximate: usize,
         lapses: usize,
         strained: bool,
         most: usize,
     }
 
     fn run(mut detector: Box<dyn Detector>, events: &[Event], again: Option<&dyn Fn() -> Box<dyn Detector>>) -> Fed {
-        let mut fed = Fed { found: vec![], entities: vec![], lapses: 0, strained: false, most: 0 };
+        let mut fed = Fed::default();
         let mut lapses: Vec<Lapse> = Vec::new();
         for (number, event) in events.iter().enumerate() {
             let mut trips = Vec::new();
@@ -406,6 +405,13 @@ mod tests {
             for (_, trip) in trips {
                 fed.found.push((number, format!("{} {:?}", trip.count, trip.because)));
                 fed.entities.push(event.entity.clone());
+                fed.approximate += usize::from(trip.because.iter().any(|it| it.0 == "approximate"));
+                match trip.basis {
+                    Basis::Seen => fed.seen.push(event.entity.clone()),
+                    Basis::MostlySeen | Basis::Estimate => {
+                        assert!(trip.because.contains(&("approximate", true.into())), "{trip:?}");
+                    }
+                }
             }
             fed.strained |= detector.is_strained();
             fed.most = fed.most.max(detector.bytes());
@@ -486,6 +492,17 @@ mod tests {
                 let (exact, held) = (run(kind(name), &events, None), run(limited(name, lane_bytes), &events, None));
                 let missed: Vec<&String> = exact.entities.iter().filter(|it| !held.entities.contains(it)).collect();
                 proptest::prop_assert!(missed.is_empty(), "{}: {:?} of {}", name, missed, exact.entities.len());
+            }
+        }
+
+        #[test]
+        fn who_is_said_to_have_been_seen_has_done_it(seed in 0u64..1_000_000, lane_bytes in 200u64..6000) {
+            let events = flood(seed, 1000);
+            for name in COUNTING {
+                let (exact, held) = (run(kind(name), &events, None), run(limited(name, lane_bytes), &events, None));
+                proptest::prop_assert!(exact.seen.len() == exact.found.len() && exact.approximate == 0);
+                let innocent = held.seen.iter().find(|it| !exact.entities.contains(it));
+                proptest::prop_assert!(innocent.is_none(), "{}: {:?} of {}", name, innocent, held.seen.len());
             }
         }
     }

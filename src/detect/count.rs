@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::budget::{Counts, Spill, guess};
+use super::budget::{Counts, Spill};
 use super::table::Kind;
 use super::{Mark, Seen, Trip};
-use crate::model::{Span, Timestamp};
+use crate::model::{Basis, Span, Timestamp};
 
 pub struct Count {
     pub at_least: u32,
@@ -62,10 +62,11 @@ impl Kind for Count {
                 many.marks.iter().take(end).rposition(|it| time.since(it.time) >= self.within).map_or(0, |it| it + 1);
             let window = end + 1 - first;
             let inside = many.marks.range(first..=end);
-            let unseen = inside.clone().any(|it| it.evidence == Mark::UNSEEN);
+            let seen_ones = inside.clone().filter(|it| !it.is_unseen()).count();
             let marks = if already_open { vec![seen.mark] } else { inside.copied().collect() };
             let trip = self.trip(window as u64, many.marks[first].time, marks);
-            found.push(if unseen { trip.approximate() } else { trip });
+            let basis = Basis::of(seen_ones as u64, u64::from(self.at_least));
+            found.push(if seen_ones < window { trip.approximate(basis) } else { trip });
             many.tripped = many.tripped.max(time);
         }
         if many.marks.len() >= 2 * needed {
@@ -134,8 +135,8 @@ impl Spill for Count {
     fn guess(&self, counts: &Counts, seen: &Seen<'_>) -> Option<Trip> {
         let reached = counts[0] >= self.at_least;
         reached.then(|| {
-            let trip = guess(self.trip(u64::from(counts[0]), seen.time(), vec![seen.mark]));
-            if self.at_least > 1 { trip.approximate() } else { trip }
+            let trip = self.trip(u64::from(counts[0]), seen.time(), vec![seen.mark]);
+            if self.at_least > 1 { trip.approximate(Basis::of(1, u64::from(self.at_least))) } else { trip }
         })
     }
 }

@@ -8,13 +8,13 @@
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 
-use super::budget::{Counts, Spill, guess};
+use super::budget::{Counts, Spill};
 use super::count::seconds;
 use super::sketch::mixed;
 use super::table::Kind;
 use super::{Mark, Seen, Trip};
 use crate::limits;
-use crate::model::{Span, Timestamp};
+use crate::model::{Basis, Span, Timestamp};
 
 pub struct Distinct {
     pub at_least: u32,
@@ -155,7 +155,8 @@ impl Spill for Distinct {
 
     fn guess(&self, counts: &Counts, seen: &Seen<'_>) -> Option<Trip> {
         let reached = counts[0] >= self.at_least;
-        reached.then(|| guess(self.trip(counts[0], seen.time(), vec![seen.mark]).approximate()))
+        let basis = Basis::of(1, u64::from(self.at_least));
+        reached.then(|| self.trip(counts[0], seen.time(), vec![seen.mark]).approximate(basis))
     }
 }
 
@@ -198,12 +199,12 @@ impl Distinct {
         }
         let already_open = memory.tripped != Timestamp::MIN && now.since(memory.tripped) < self.quiet;
         let all = memory.marks();
-        let unseen = all.iter().any(|it| it.evidence == Mark::UNSEEN);
-        let marks = if already_open { vec![mark] } else { all };
+        let seen = all.iter().filter(|it| !it.is_unseen()).count();
+        let (values, marks) = (all.len(), if already_open { vec![mark] } else { all });
         let since = memory.nodes[memory.oldest as usize].mark.time;
         let mut trip = self.trip(memory.len, since, marks);
-        if unseen {
-            trip = trip.approximate();
+        if seen < values {
+            trip = trip.approximate(Basis::of(seen as u64, u64::from(self.at_least)));
         }
         if memory.len as usize == most {
             trip = trip.because("more", true);

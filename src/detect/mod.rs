@@ -43,7 +43,7 @@ use self::due::{Due, Said};
 use self::promise::Rate;
 use crate::expr::Expr;
 use crate::limits;
-use crate::model::{Carried, HashKeys, Hit, HitBatch, Severity, Span, Timestamp, text};
+use crate::model::{Basis, Carried, HashKeys, Hit, HitBatch, Severity, Span, Timestamp, text};
 
 /// How a rule decides, as written in its file.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -499,6 +499,10 @@ impl Mark {
     fn unseen(time: Timestamp) -> Mark {
         Mark { time, evidence: Mark::UNSEEN }
     }
+
+    fn is_unseen(&self) -> bool {
+        self.evidence == Mark::UNSEEN
+    }
 }
 
 /// A hit as a detector sees it.
@@ -611,8 +615,7 @@ pub struct Trip {
     pub score: f64,
     pub severity: Option<Severity>,
     pub story: Option<String>,
-    /// Nothing was remembered of the entity but an estimate.
-    pub guess: bool,
+    pub basis: Basis,
 }
 
 /// The score of exact rules and the cap of all others.
@@ -630,13 +633,13 @@ impl Trip {
             score: SCORE_MAX,
             severity: None,
             story: None,
-            guess: false,
+            basis: Basis::Seen,
         }
     }
 
     /// It may have been fewer: some were counted by a sketch.
-    pub fn approximate(self) -> Trip {
-        self.because("approximate", true)
+    pub fn approximate(self, basis: Basis) -> Trip {
+        Trip { basis, ..self.because("approximate", true) }
     }
 
     pub fn because(mut self, name: &'static str, value: impl Into<Value>) -> Trip {

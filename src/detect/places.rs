@@ -8,7 +8,7 @@ use super::travel::{Found, Memory, NetworkClass, Organisation, Sighting, Travel}
 use super::{Detector, Pressure, Seen, Trip, restored, saved};
 use crate::limits;
 use crate::model::country::Country;
-use crate::model::{Span, Timestamp, address};
+use crate::model::{Basis, Span, Timestamp, address};
 
 /// What a hit must bring along, in this order.
 pub const FIELDS: [&str; 10] = [
@@ -113,7 +113,7 @@ impl Detector for Places {
             score: super::gate::round(-(1.0 - conflict.probability).max(1e-12).log10()),
             severity: Some(conflict.severity),
             story: Some(conflict.story),
-            guess: false,
+            basis: Basis::Seen,
         });
     }
 

@@ -390,7 +390,7 @@ mod tests {
             evidence: vec![],
             late: false,
             suspect: false,
-            guess: false,
+            basis: crate::model::Basis::Seen,
             over: false,
             kept_back: true,
         }

@@ -9,11 +9,11 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::budget::{Counts, Spill, guess};
+use super::budget::{Counts, Spill};
 use super::count::{insert, seconds};
 use super::table::Kind;
 use super::{Mark, Seen, Step, Trip};
-use crate::model::{Span, Timestamp};
+use crate::model::{Basis, Span, Timestamp};
 
 pub struct Sequence {
     steps: Vec<Place>,
@@ -134,10 +134,12 @@ impl Kind for Sequence {
             .collect();
         marks.sort_unstable();
         let events = marks.len() as u64;
-        let unseen = marks.iter().any(|it| it.evidence == Mark::UNSEEN);
+        let seen_ones = marks.iter().filter(|it| !it.is_unseen()).count() as u64;
         marks.dedup();
-        let trip = self.trip(if unseen { events } else { marks.len() as u64 }, since, marks);
-        found.push(if unseen { trip.approximate() } else { trip });
+        found.push(match seen_ones < events {
+            true => self.trip(events, since, marks).approximate(Basis::of(seen_ones, self.slots as u64)),
+            false => self.trip(marks.len() as u64, since, marks),
+        });
         memory.begun.fill(Timestamp::MIN);
         memory.recent.iter_mut().for_each(VecDeque::clear);
     }
@@ -228,7 +230,8 @@ impl Spill for Sequence {
         let ends = !self.ordered || seen.hit.steps & (1 << last) != 0;
         let mut wanted = self.steps.iter().zip(counts).filter(|it| !it.0.absent);
         let reached = ends && wanted.all(|(place, had)| *had as usize >= place.at_least);
-        reached.then(|| guess(self.trip(self.slots as u64, seen.time(), vec![seen.mark]).approximate()))
+        let all = self.slots as u64;
+        reached.then(|| self.trip(all, seen.time(), vec![seen.mark]).approximate(Basis::of(1, all)))
     }
 }
 

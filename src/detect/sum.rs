@@ -12,12 +12,12 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::budget::{Counts, Spill, guess};
+use super::budget::{Counts, Spill};
 use super::count::seconds;
 use super::table::Kind;
 use super::{Mark, Seen, Trip, few, shown};
 use crate::limits;
-use crate::model::{Span, Timestamp};
+use crate::model::{Basis, Span, Timestamp};
 
 pub struct Sum {
     pub field: String,
@@ -99,6 +99,9 @@ impl Spill for Sum {
     }
 
     fn revive(&self, counts: &Counts, now: Timestamp) -> Memory {
+        if counts[0] == 0 {
+            return Memory::default();
+        }
         let value = i128::from(counts[0]) * self.unit();
         let entry = Entry { mark: Mark::unseen(now), value, events: 1 };
         Memory { entries: [entry].into(), head: 0, total: value, tripped: None, rough: false }
@@ -115,7 +118,8 @@ impl Spill for Sum {
         let sum = (i128::from(counts[0]) * self.unit()) as f64 / MILLION;
         let reached = counts[0] >= self.needed();
         reached.then(|| {
-            let mut trip = guess(self.told(sum, 1, seen.time(), vec![seen.mark]).approximate());
+            let basis = Basis::of(u64::from(self.adds(seen).1), u64::from(self.needed()));
+            let mut trip = self.told(sum, 1, seen.time(), vec![seen.mark]).approximate(basis);
             trip.story = Some(format!("about {} within {}", shown(&self.field, sum), self.within));
             trip
         })
@@ -222,13 +226,15 @@ impl Sum {
         let events: u64 = inside.clone().map(|it| u64::from(it.events)).sum();
         let marks = if already_open { vec![mark] } else { few(inside.map(|it| it.mark)) };
         let since = memory.entries[first].mark.time;
+        let unseen: i128 = memory.entries.range(first..=end).filter(|it| it.mark.is_unseen()).map(|it| it.value).sum();
+        let basis = Basis::of(u64::from(self.units(sum - unseen)), u64::from(self.needed()));
         let sum = sum as f64 / MILLION;
         let mut trip = self.told(sum, events, since, marks);
         if memory.rough {
             trip = trip.because("rough", true);
         }
-        if memory.entries.range(first..=end).any(|it| it.mark.evidence == Mark::UNSEEN) {
-            trip = trip.approximate();
+        if unseen > 0 {
+            trip = trip.approximate(basis);
         }
         trip.story = Some(format!("{} in {events} events within {}", shown(&self.field, sum), time.since(since)));
         found.push(trip);
@@ -256,7 +262,9 @@ impl Sum {
             match kept.back_mut() {
                 // Never across the edge of the window, so that its sum stays what it is.
                 Some(last) if slot(last) == slot(entry) && index != memory.head => {
-                    last.mark = entry.mark;
+                    // What an estimate is part of is one.
+                    let evidence = if last.mark.is_unseen() { Mark::UNSEEN } else { entry.mark.evidence };
+                    last.mark = Mark { evidence, ..entry.mark };
                     last.value += entry.value;
                     last.events = last.events.saturating_add(entry.events);
                 }

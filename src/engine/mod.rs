@@ -539,7 +539,13 @@ impl Engine {
             return;
         }
         self.findings_by_rule[finding.rule.index()] += 1;
+        let now = finding.release;
         self.desk.observe(finding, &self.sources, told);
+        let crowded = self.desk.crowded().map(|it| {
+            let (id, bytes) = (&self.set.rules[it.index()].rule.id, self.shares.rules[it.index()]);
+            pressure::tell_crowded(id, bytes, now)
+        });
+        told.extend(crowded);
     }
 
     /// A source that speaks and is behind the others, because it was away or its clock is slow, does not hold them up; but its
@@ -603,7 +609,7 @@ pub struct Stats {
     /// How late the latest of them was.
     pub latest: Span,
     pub suspect: u64,
-    /// Alerts that estimates alone would have opened, beyond what is opened in a minute.
+    /// Alerts that estimates would have opened, beyond what is opened in a minute.
     pub unlisted: u64,
     /// Alerts that were resolved early because too many were open.
     pub cut_short: u64,

@@ -124,6 +124,19 @@ fn tell(rule: &str, bytes: u64, at: Timestamp, sources: &[(String, u64)]) -> Ale
     alert
 }
 
+/// A rule's estimates have become so coarse that more alerts rest on them than anybody could look at.
+pub fn tell_crowded(rule: &str, bytes: u64, at: Timestamp) -> Alert {
+    let (mebibytes, most) = (bytes as f64 / f64::from(1 << 20), limits::GUESSES_PER_MINUTE_MAX);
+    let summary = format!(
+        "rule `{rule}` opens no more alerts by estimates this minute: there are {most}, and others are only counted \
+         (`tripline_alerts_unlisted_total`). What it has to remember needs more than its {mebibytes:.1} MiB: raise `limits.memory`"
+    );
+    let mut alert = own::alert("estimates-unlisted", Severity::High, &summary, at);
+    alert.because.insert("rule".into(), rule.into());
+    alert.because.insert("bytes".into(), bytes.into());
+    alert
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

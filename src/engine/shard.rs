@@ -348,7 +348,7 @@ fn lapsed(rule: RuleIndex, lapse: Lapse, ring: &EvidenceRing, sources: &[Arc<str
         story: lapse.trip.story,
         late: false,
         suspect: false,
-        guess: false,
+        basis: lapse.trip.basis,
         over: lapse.over,
         kept_back: lapse.kept_back,
     }
@@ -380,7 +380,7 @@ fn tripped(batch: &Arc<HitBatch>, due: &DueHit, trip: Trip, ring: &EvidenceRing,
         story: trip.story,
         late: hit.late,
         suspect: hit.suspect,
-        guess: trip.guess,
+        basis: trip.basis,
         over: false,
         kept_back: false,
     }

@@ -44,12 +44,34 @@ pub struct Finding {
     pub evidence: Vec<Proof>,
     pub late: bool,
     pub suspect: bool,
-    /// Nothing was remembered of the entity but an estimate: when there are many, not each opens an alert.
-    pub guess: bool,
+    /// When there are many that rest on estimates, not each opens an alert.
+    pub basis: Basis,
     /// The condition is over by itself (a silent feed spoke again): resolve the open alert instead of opening one.
     pub over: bool,
     /// The rule's promise had no room for it: nobody is told, but it counts where small things are added up.
     pub kept_back: bool,
+}
+
+/// How much of what a finding needs was seen. The rest is what a sketch says of an entity for which there was no room, and may be
+/// too much.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Basis {
+    /// All of it.
+    Seen,
+    /// At least half of it.
+    MostlySeen,
+    /// Less.
+    Estimate,
+}
+
+impl Basis {
+    pub fn of(seen: u64, needed: u64) -> Basis {
+        match seen {
+            _ if seen >= needed => Basis::Seen,
+            _ if seen >= needed - seen => Basis::MostlySeen,
+            _ => Basis::Estimate,
+        }
+    }
 }
 
 /// Where the texts of a finding stand.

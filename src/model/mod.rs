@@ -23,7 +23,7 @@ pub use alert::{Alert, Evidence, RuleHead, Severity, State};
 pub use canonical::HashKeys;
 pub use event::{Event, EventBuf, List, Mark, Outline, Place, Slot, Value};
 pub use field::{FieldId, Fields, STAND_INS, stands_for};
-pub use finding::{Because, Entity, Finding, Proof, Words};
+pub use finding::{Basis, Because, Entity, Finding, Proof, Words};
 pub use hit::{Carried, Hit, HitBatch, HitEvent, HitRule, RuleIndex, TextRange};
 pub use notes::{Edge, Leaf, LeafKind, Notes, Trails, Turn};
 pub use time::{Minute, Span, Timestamp, Zone};
