@@ -2,9 +2,10 @@
 //!
 //! A log is written by attackers and by machines with wrong clocks. One line from the year 2099 must not make all later
 //! lines late, so a stamp more than a day ahead of its source's newest is not believed at once: in a replay it waits until
-//! enough later lines agree (then time really did jump: a quiet weekend) or one line returns to the old time (then it was
-//! a lie, and the event is taken at the time at which it stands in the log). Live, a stamp ahead of the wall clock is
-//! never believed, and one within a day of it always is.
+//! nearly all of the lines that follow agree (then time really did jump: a quiet weekend) or some return to the old time (then
+//! it was a lie, and the event is taken at the time at which it stands in the log). That single lines do not decide keeps a
+//! log whose first line is from 1970 from staying there. Live, a stamp ahead of the wall clock is never believed, and one
+//! within a day of it always is.
 //!
 //! Everything here is decided by a source's own lines in their own order, never by how they were cut into batches or
 //! which thread read them: that is what makes two runs equal.
@@ -298,27 +299,28 @@ impl SourceClock {
             .find_map(|(batch, it)| it.verdicts.iter().position(Option::is_none).map(|index| (batch, index)))
     }
 
-    /// Whether the lines from that stretch on agree that time has come so far: yes after enough of them, no as soon as
-    /// one returns to a day before. `all`: no more will come. Live, where nobody can lie into the future, the majority says,
-    /// or one line from 1970 would take all before it along.
+    /// Whether the lines from that stretch on agree that time has come so far: all of them, but for one in four that may
+    /// return to a day before. `all`: no more will come. Live, where nobody can lie into the future, the majority says.
     fn confirmed(&self, batch: usize, index: usize, first: Timestamp, all: bool) -> Option<bool> {
-        let is_vote = self.waiting[batch].track.received.is_some();
+        let is_live = self.waiting[batch].track.received.is_some();
         let (mut lines, mut against) = (0, 0);
+        let agree = |lines: u64, against: u64| if is_live { lines > against } else { lines >= 3 * against };
         for (number, waiting) in self.waiting.iter().enumerate().skip(batch) {
             let from = if number == batch { index } else { 0 };
             for stretch in &waiting.track.stretches[from..] {
                 let some = stretch.lines.min(limits::JUMP_CONFIRMATIONS - lines - against);
                 match first.since(stretch.first) > JUMP {
-                    true if !is_vote => return Some(false),
                     true => against += some,
                     false => lines += some,
                 }
-                if lines + against >= limits::JUMP_CONFIRMATIONS {
-                    return Some(lines > against);
+                if lines + against >= limits::JUMP_CONFIRMATIONS
+                    || !agree(limits::JUMP_CONFIRMATIONS - against, against)
+                {
+                    return Some(agree(lines, against));
                 }
             }
         }
-        all.then_some(lines > against)
+        all.then_some(agree(lines, against))
     }
 
     /// Stamps and hands over the batches that are decided whole. Lines that cannot be trusted, or have no time, stand at
@@ -415,6 +417,29 @@ mod tests {
         let future = 4_000_000_000;
         check(&[Some(10), Some(future), Some(11)], &[(10, 10, ""), (10, 10, "s"), (11, 11, "")]);
         check(&[Some(future), Some(10), Some(11)], &[(10, 10, "s"), (10, 10, ""), (11, 11, "")]);
+    }
+
+    /// A log in which lies stand among the first lines, and again and again: honest lines keep their times.
+    #[test]
+    fn a_few_old_lines_do_not_keep_a_log_in_the_past() {
+        for (lie, every, from) in
+            [(5, 5, 0), (5, 5, 3), (5, 16, 1), (3 * DAY, 7, 2), (40_000 * DAY, 5, 0), (40_000 * DAY, 5, 3)]
+        {
+            let is_lie = |it: i64| it >= from && (it - from) % every == 0;
+            let times: Vec<Option<i64>> =
+                (0..80).map(|it| Some(if is_lie(it) { lie } else { 100 * DAY + it })).collect();
+            for lines in [1, 3, 16, 80] {
+                let found = run(&times, lines, None);
+                for (it, honest) in found.iter().enumerate().filter(|it| !is_lie(it.0 as i64)) {
+                    let time = 100 * DAY + it as i64;
+                    assert_eq!(
+                        *honest,
+                        (time, time, String::new()),
+                        "{lie} every {every} from {from}, {lines} at once"
+                    );
+                }
+            }
+        }
     }
 
     #[test]
