@@ -115,6 +115,10 @@ impl Word {
             Report::Ended(_) | Report::Retired { .. } => return None,
             Report::Failing { why, .. } => (format!("receiver `{name}` is failing: {why}"), None),
             Report::Well { .. } => (format!("receiver `{name}` is well again"), None),
+            Report::Missed { why, .. } => {
+                let text = format!("an alert did not reach everybody whom receiver `{name}` stands for: {why}");
+                (text, Some("alert-missed"))
+            }
             Report::Lasting { why, .. } => {
                 (format!("receiver `{name}` has taken nothing for ten minutes: {why}"), Some("receiver-failing"))
             }
@@ -351,7 +355,11 @@ impl Books {
                 let numbers = self.with_courier.remove(&(receipt.receiver, receipt.key)).unwrap_or_default();
                 self.ended.extend(numbers.into_iter().map(|it| (it.1, receipt.fate == Fate::Delivered)));
             }
-            Report::Failing { .. } | Report::Lasting { .. } | Report::Gone { .. } | Report::Well { .. } => {}
+            Report::Failing { .. }
+            | Report::Lasting { .. }
+            | Report::Gone { .. }
+            | Report::Missed { .. }
+            | Report::Well { .. } => {}
             Report::Retired { receiver } => self.take_back(receiver),
         }
     }
@@ -393,13 +401,18 @@ impl Books {
         Some(Pending { group, receipts: Vec::new(), told: true, is_ahead: true })
     }
 
-    /// What ended stays to be written: it did not come through before the group, so it comes with one after it.
-    pub fn keep_ended(&mut self, ahead: Pending) {
+    /// What ended stays to be written: it did not come through before the group, so it comes with one after it. True: there is
+    /// room for it now, and for nothing else.
+    pub fn keep_ended(&mut self, ahead: Pending) -> bool {
         self.ended.extend(ahead.group.ended.iter().copied());
-        if self.status.borrow().is_full {
-            ballast::let_go(&*self.disk, &self.folder);
-            self.has_ballast = false;
-        }
+        let gives = self.status.borrow().is_full && ballast::let_go(&*self.disk, &self.folder);
+        self.has_ballast &= !gives;
+        gives
+    }
+
+    /// Takes up again what is left of the room that was given back.
+    pub fn keep_rest(&self) {
+        ballast::keep_rest(&*self.disk, &self.folder);
     }
 
     /// Takes room up for bad days, where there is enough again.
@@ -487,6 +500,8 @@ impl Books {
             }
         }
         receipts.into_iter().for_each(Receipt::committed);
+        // Before the next group: whoever sends fast may fill the disk again before anything else has a turn.
+        self.keep_ballast();
         for (number, note) in numbers.into_iter().zip(&group.notes) {
             self.queue(&note.receiver).waiting.insert(turn(note, number));
         }
@@ -622,62 +637,109 @@ mod tests {
         books.tried(pending, store, result, Duration::ZERO)
     }
 
+    /// Books on a disk that is about to be full.
+    fn books(disk: &SimDisk) -> (Books, watch::Receiver<Status>, mpsc::UnboundedReceiver<Word>) {
+        let opened = Store::open_on(std::path::Path::new("state"), DAY, Arc::new(disk.clone())).unwrap();
+        let (status_to, status) = watch::channel(Status::default());
+        let (say, said) = mpsc::unbounded_channel();
+        let (disk, receivers) = (Arc::new(disk.clone()), ["hook".to_string()]);
+        (Books::open(opened.store, disk, (1, 2), Arc::default(), &receivers, status_to, say).unwrap(), status, said)
+    }
+
+    /// Groups until one finds no room: it, and whether its line was acknowledged.
+    fn fill(books: &mut Books, written: &mut u64) -> (Pending, watch::Receiver<u64>) {
+        for _ in 0..50 {
+            let (committed, heard) = watch::channel(0);
+            let pending = books.begin(group(*written), vec![Receipt::new(None, 1, committed)]).unwrap();
+            match attempt(books, pending) {
+                Ok(()) => assert_eq!(*heard.borrow(), 1),
+                Err(waits) => {
+                    assert_eq!(*heard.borrow(), 0);
+                    return (waits, heard);
+                }
+            }
+            *written += 1;
+        }
+        panic!("it never gets full");
+    }
+
+    /// What ended goes before the group that waits, as the keeper does it; then everybody gets something.
+    fn forget_and_deliver(books: &mut Books, pending: &mut Pending) {
+        let mut has_given = false;
+        while let Some(ahead) = books.ahead_of(pending, DAY) {
+            assert!(ahead.group.number < pending.group.number);
+            let Err(ahead) = attempt(books, ahead) else { break };
+            if !books.keep_ended(ahead) {
+                break;
+            }
+            has_given = true;
+        }
+        if has_given {
+            books.keep_rest();
+        }
+        let mut courier = Vec::new();
+        books.pump(Timestamp::from_micros(1), &mut |_, note| {
+            courier.push(note.key);
+            Ok(())
+        });
+        courier.into_iter().for_each(|key| books.report(Report::Ended(courier_receipt(key))));
+    }
+
     /// Whoever is delivered on a full disk leaves the outbox first; then there is room for what waited, and nothing is lost.
     #[test]
     fn a_full_disk_forgets_before_it_remembers() {
         let disk = SimDisk::new(7, Lie::None);
-        let opened = Store::open_on(std::path::Path::new("state"), DAY, Arc::new(disk.clone())).unwrap();
-        let (status_to, status) = watch::channel(Status::default());
-        let (say, mut said) = mpsc::unbounded_channel();
-        let receivers = ["hook".to_string()];
-        let ledger = Arc::new(StoredLedger::default());
-        let mut books =
-            Books::open(opened.store, Arc::new(disk.clone()), (1, 2), ledger, &receivers, status_to, say).unwrap();
+        let (mut books, status, mut said) = books(&disk);
         disk.set_mood(Mood { room: 3 << 20, ..Mood::default() });
-        let (mut written, mut courier) = (0, Vec::new());
-        let mut waits = loop {
-            let (committed, heard) = watch::channel(0);
-            let pending = books.begin(group(written), vec![Receipt::new(None, 1, committed)]).unwrap();
-            match attempt(&mut books, pending) {
-                Ok(()) => assert_eq!(*heard.borrow(), 1),
-                Err(waits) => {
-                    assert_eq!(*heard.borrow(), 0);
-                    break (waits, heard);
-                }
-            }
-            written += 1;
-            assert!(written < 50, "it never gets full");
-        };
+        let mut written = 0;
+        let (mut waits, heard) = fill(&mut books, &mut written);
         assert!(written > 1 && status.borrow().is_full && status.borrow().trouble.is_some());
         assert!(said.try_recv().unwrap().text.contains("nothing is acknowledged"));
         let mut again = 0;
-        while let Err(mut pending) = attempt(&mut books, waits.0) {
+        while let Err(mut pending) = attempt(&mut books, waits) {
             again += 1;
             assert!(again < 20, "what was delivered makes no room");
+            forget_and_deliver(&mut books, &mut pending);
+            // That is no reason to take more.
             assert!(status.borrow().is_full);
-            if let Some(ahead) = books.ahead_of(&mut pending, DAY) {
-                assert!(ahead.group.number < pending.group.number);
-                if let Err(ahead) = attempt(&mut books, ahead) {
-                    books.keep_ended(ahead);
-                }
-                // That is no reason to take more.
-                assert!(status.borrow().is_full);
-            }
-            books.pump(Timestamp::from_micros(1), &mut |_, note| {
-                courier.push(note.key);
-                Ok(())
-            });
-            for key in courier.drain(..) {
-                books.report(Report::Ended(courier_receipt(key)));
-            }
-            waits.0 = pending;
+            waits = pending;
         }
         assert!(!status.borrow().is_full && status.borrow().trouble.is_none());
-        assert_eq!(*waits.1.borrow(), 1);
+        assert_eq!(*heard.borrow(), 1);
         let status = books.status().unwrap();
         assert_eq!(status.fired, (written + 1) * 100);
         assert_eq!(status.fired, status.delivered + status.pending);
         assert!(status.delivered > 0, "{status:?}");
+    }
+
+    /// The room that is kept back is there again and again, also for a start on a full disk; who sends fast does not get it.
+    #[test]
+    fn a_disk_that_is_filled_again_and_again_comes_free_again_and_again() {
+        let disk = SimDisk::new(7, Lie::None);
+        disk.set_mood(Mood { room: 20 << 20, ..Mood::default() });
+        let (mut books, ..) = self::books(&disk);
+        let mut written = 0;
+        for round in 0..6 {
+            let (mut waits, _) = fill(&mut books, &mut written);
+            written += 1;
+            if round == 2 {
+                drop(waits);
+                drop(books);
+                written -= 1;
+                books = self::books(&disk).0;
+                (waits, _) = fill(&mut books, &mut written);
+                written += 1;
+            }
+            let mut again = 0;
+            while let Err(mut pending) = attempt(&mut books, waits) {
+                again += 1;
+                assert!(again < 60, "round {round}: what was delivered makes no room");
+                forget_and_deliver(&mut books, &mut pending);
+                waits = pending;
+            }
+        }
+        let status = books.status().unwrap();
+        assert_eq!((status.fired, status.delivered + status.pending), (written * 100, written * 100));
     }
 
     /// Behind any number of lesser alerts the one that matters has the next place that is free, also after a restart.

@@ -114,7 +114,8 @@ pub fn recover(
                 number
             }
         };
-        if let Some(oldest) = store.journal_first()?.filter(|it| *it > first) {
+        let oldest = store.journal_first()?.unwrap_or(store.next_journal());
+        if oldest > first {
             done.complaints
                 .push(format!("the journal begins at {oldest} and not at {first}; what stood between is lost"));
         }

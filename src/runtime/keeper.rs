@@ -102,14 +102,24 @@ impl Keeper {
             }
             // Where the courier is gone there is nothing to listen to.
             sleep_until(until).await;
-            if let Some(ahead) = self.books.ahead_of(&mut pending, &date(clock::now()))
-                && let Err(ahead) = self.attempt(ahead).await
-            {
-                self.books.keep_ended(ahead);
-            }
+            self.forget(&mut pending).await;
             self.pump();
         }
         self.pump();
+    }
+
+    /// What ended goes before a group that cannot be written, and has the room that was kept back for it.
+    async fn forget(&mut self, pending: &mut Pending) {
+        let mut has_given = false;
+        while let Some(ahead) = self.books.ahead_of(pending, &date(clock::now()))
+            && let Err(ahead) = self.attempt(ahead).await
+            && self.books.keep_ended(ahead)
+        {
+            has_given = true;
+        }
+        if has_given {
+            self.books.keep_rest();
+        }
     }
 
     /// One try. A group that is not durable comes back.

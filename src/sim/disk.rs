@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use redb::{Builder, Database, DatabaseError, StorageBackend};
 
 use super::dice::Dice;
-use crate::store::disk::Disk;
+use crate::store::disk::{Disk, Room};
 
 const SECTOR: usize = 512;
 
@@ -56,6 +56,8 @@ struct Inner {
     syncs: u64,
     dead: bool,
     stalled: u64,
+    /// Bytes that are reserved.
+    reserved: usize,
 }
 
 impl std::fmt::Debug for Inner {
@@ -90,6 +92,7 @@ impl SimDisk {
             syncs: 0,
             dead: false,
             stalled: 0,
+            reserved: 0,
         })))
     }
 
@@ -220,7 +223,7 @@ fn enospc() -> io::Error {
 
 impl Inner {
     fn bytes(&self) -> usize {
-        self.names.values().map(|it| self.files[*it].seen.len()).sum()
+        self.names.values().map(|it| self.files[*it].seen.len()).sum::<usize>() + self.reserved
     }
 
     fn operate(&mut self) -> io::Result<()> {
@@ -360,6 +363,24 @@ impl Disk for SimDisk {
 
     fn sync_folder(&self, _folder: &Path) -> io::Result<()> {
         self.inner().sync_names()
+    }
+
+    fn room(&self, _folder: &Path) -> Option<Room> {
+        let inner = self.inner();
+        let total = inner.mood.room;
+        (total > 0).then(|| Room { total: total as u64, free: total.saturating_sub(inner.bytes()) as u64 })
+    }
+
+    fn reserve(&self, _file: &Path, bytes: u64) -> io::Result<()> {
+        let mut inner = self.inner();
+        inner.reserved = 0;
+        inner.grow(bytes as usize)?;
+        inner.reserved = bytes as usize;
+        Ok(())
+    }
+
+    fn give_back(&self, _file: &Path) -> bool {
+        std::mem::take(&mut self.inner().reserved) > 0
     }
 }
 

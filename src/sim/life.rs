@@ -303,6 +303,18 @@ impl Life {
             && self.desks.iter().all(Desk::is_idle)
     }
 
+    /// The keeper is lost, and the service hears of it.
+    #[cfg(test)]
+    pub async fn lose_keeper(mut self) {
+        tokio::select! {
+            biased;
+            () = self.service.keeper_ended() => panic!("it is there"),
+            () = std::future::ready(()) => {}
+        }
+        self.messages.close();
+        self.service.keeper_ended().await;
+    }
+
     /// SIGTERM: what has come is judged, what was judged is written. False: the disk did not let us.
     pub fn end(
         mut self,

@@ -57,6 +57,14 @@ fn time_that_passes_without_a_word_is_found() {
     finds(Bug::DropTick);
 }
 
+#[tokio::test]
+async fn a_service_whose_keeper_is_gone_ends() {
+    let stage = Stage::new(0);
+    let world = World::new(&stage, 1, Bug::None);
+    let life = Life::start(&world.fixed, &SimDisk::new(7, Lie::None), 0, world.now(), 7).expect("the disk works");
+    life.lose_keeper().await;
+}
+
 #[test]
 fn short_lives_do_not_make_the_next_start_long() {
     let stage = Stage::new(0);

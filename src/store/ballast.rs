@@ -25,10 +25,22 @@ pub fn let_go(disk: &dyn Disk, folder: &Path) -> bool {
     disk.give_back(&folder.join(FILE))
 }
 
+/// What is left of it when somebody has taken what he needed: others, who want more, must not find the rest.
+pub fn keep_rest(disk: &dyn Disk, folder: &Path) {
+    if let Some(bytes) = disk.room(folder).map(|it| it.free.min(size(it.total))).filter(|it| *it >= BYTES_MIN) {
+        // Where others were faster there is nothing to keep.
+        let _ = disk.reserve(&folder.join(FILE), bytes);
+    }
+}
+
 /// A small disk must not be ours alone, and one that is nearly full must not be filled by what is to help then.
 fn worth(room: Room) -> Option<u64> {
-    let bytes = limits::BALLAST_BYTES_MAX.min(room.total / limits::BALLAST_SHARE);
+    let bytes = size(room.total);
     (bytes >= BYTES_MIN && room.free >= 2 * bytes).then_some(bytes)
+}
+
+fn size(disk: u64) -> u64 {
+    limits::BALLAST_BYTES_MAX.min(disk / limits::BALLAST_SHARE)
 }
 
 #[cfg(test)]

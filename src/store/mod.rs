@@ -65,6 +65,8 @@ pub struct Store {
     next_journal: u64,
     next_outbox: u64,
     last_group: u64,
+    /// Its newest snapshot knows of more: somebody put an older one in its place, or took it away.
+    is_behind: bool,
 }
 
 /// What of the fates of notifications is known. fired = delivered + pending + suppressed + expired, at any moment: it
@@ -86,7 +88,7 @@ pub struct OutboxRow {
     pub receiver: String,
     /// The idempotency key, the same for all tries.
     pub key: String,
-    /// Rendered once.
+    /// Rendered once. Empty: when it is sent.
     pub body: Vec<u8>,
     /// The alert as JSON, for a smaller body where the receiver refuses this one.
     pub alert: String,
@@ -245,7 +247,9 @@ impl Store {
         match opened {
             // Room for that is what the ballast is there for.
             Err(StoreError::Full { .. }) if ballast::let_go(&*disk, folder) => {
-                Store::open_or_set_aside(folder, date, &disk)
+                let opened = Store::open_or_set_aside(folder, date, &disk);
+                ballast::keep_rest(&*disk, folder);
+                opened
             }
             other => other,
         }
@@ -276,11 +280,23 @@ impl Store {
     /// damaged one aside may have failed before anybody heard of it.
     fn begun_beside(&self) -> io::Result<Option<String>> {
         let damaged = |it: &PathBuf| it.file_name().is_some_and(|it| it.to_string_lossy().starts_with(DAMAGED));
-        if self.last_group != 0 {
-            return Ok(None);
+        if self.last_group == 0
+            && let Some(last) = self.disk.list(&self.folder)?.into_iter().filter(damaged).max()
+        {
+            return Ok(Some(format!(
+                "the state was damaged before; it is now {}, and a new one was begun",
+                show(&last)
+            )));
         }
-        let last = self.disk.list(&self.folder)?.into_iter().filter(damaged).max();
-        Ok(last.map(|it| format!("the state was damaged before; it is now {}, and a new one was begun", show(&it))))
+        Ok(self.is_behind.then(|| self.what_is_behind()))
+    }
+
+    fn what_is_behind(&self) -> String {
+        format!(
+            "{} is older than the newest snapshot beside it, or was made anew: somebody put it there or took it away, and \
+             positions, acknowledged lines and notifications that it held are lost",
+            show(&self.folder.join(FILE))
+        )
     }
 
     /// Makes a database where there is none. It has its name only when it is whole: a crash while one is made leaves nothing
@@ -309,7 +325,8 @@ impl Store {
                     return Err(Fault::Damage("its pages do not have their checksums".into()));
                 }
                 let (folder, disk) = (folder.to_path_buf(), disk.clone());
-                let mut store = Store { folder, disk, database, next_journal: 1, next_outbox: 1, last_group: 0 };
+                let mut store =
+                    Store { folder, disk, database, next_journal: 1, next_outbox: 1, last_group: 0, is_behind: false };
                 store.prepare()?;
                 Ok(Some(store))
             }
@@ -367,8 +384,9 @@ impl Store {
         self.next_journal = self.next_journal.max(self.meta_u64(META_NEXT_JOURNAL)?);
         self.last_group = self.meta_u64(META_GROUP)?;
         // A new journal goes on where the newest snapshot ends, or that snapshot would hide it.
-        let snapshots = self.snapshots()?;
-        self.next_journal = self.next_journal.max(snapshots.last().map_or(1, |it| it.0));
+        let newest = self.snapshots()?.last().map_or(1, |it| it.0);
+        self.is_behind = self.next_journal < newest;
+        self.next_journal = self.next_journal.max(newest);
         Ok(())
     }
 
@@ -687,13 +705,24 @@ pub fn verify(folder: &Path) -> Result<Verdict, StoreError> {
         return Err(StoreError::Unusable { folder: show(folder), problem: format!("there is no {FILE} in it") });
     }
     let mut verdict = Verdict { records: 0, snapshots: 0, problems: Vec::new() };
+    let disk: Arc<dyn Disk> = Arc::new(Real);
+    // Before the database is copied: in a service that runs both may become newer.
+    let newest = snapshot::list(&*disk, folder).map_err(unusable)?.last().map_or(1, |it| it.0);
     // redb repairs as it opens, so it is given a copy.
     let copy = std::env::temp_dir().join(format!("tripline-verify-{}", std::process::id()));
-    let disk: Arc<dyn Disk> = Arc::new(Real);
     disk.make_folder(&copy).map_err(unusable)?;
     let found = std::fs::copy(folder.join(FILE), copy.join(FILE)).map_err(unusable).and_then(|_| {
         let store = Store::try_open(&copy, FILE, &disk)?;
-        store.verify_records().map_err(|it| StoreError::Damaged { folder: show(folder), problem: it.to_string() })
+        let damaged = |it: String| StoreError::Damaged { folder: show(folder), problem: it };
+        let records = store.verify_records().map_err(|it| damaged(it.to_string()))?;
+        let oldest = store.journal_first().map_err(|it| damaged(it.to_string()))?.unwrap_or(store.next_journal);
+        if store.next_journal < newest {
+            return Err(damaged("its database is older than its newest snapshot".into()));
+        }
+        if oldest > newest {
+            return Err(damaged(format!("its journal begins at {oldest}, and no snapshot holds what was before")));
+        }
+        Ok(records)
     });
     std::fs::remove_dir_all(&copy).map_err(unusable)?;
     match found {
@@ -821,6 +850,48 @@ mod tests {
         let first = open(&folder);
         assert!(matches!(Store::open(&folder, "x"), Err(StoreError::InUse(_))));
         drop(first);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// Somebody takes the database away, empties it, or puts an old copy in its place; or takes the snapshot away.
+    #[test]
+    fn what_is_gone_is_missed() {
+        let folder = folder("gone");
+        let mut store = open(&folder).store;
+        let group = |number| Group { number, entries: vec![vec![1]; 5], notes: vec![note("a")], ..Group::default() };
+        store.commit(&group(1)).unwrap();
+        let path = folder.join(FILE);
+        drop(store);
+        let old = fs::read(&path).unwrap();
+        let mut store = open(&folder).store;
+        store.commit(&group(2)).unwrap();
+        store.keep_snapshot(b"what is known").unwrap();
+        drop(store);
+        let whole = fs::read(&path).unwrap();
+        assert!(verify(&folder).unwrap().problems.is_empty());
+        for bytes in [Some(Vec::new()), Some(old), None] {
+            match bytes {
+                Some(bytes) => {
+                    fs::write(&path, bytes).unwrap();
+                    assert!(verify(&folder).unwrap().problems[0].contains("older than its newest snapshot"));
+                }
+                None => fs::remove_file(&path).unwrap(),
+            }
+            let mut opened = open(&folder);
+            assert!(opened.set_aside.len() == 1 && opened.set_aside[0].contains("older"), "{:?}", opened.set_aside);
+            // What it remembers from now on stands behind what the snapshot knows, and that is said once.
+            opened.store.commit(&group(3)).unwrap();
+            assert_eq!(opened.store.next_journal(), 16);
+            drop(opened);
+            assert_eq!(open(&folder).set_aside, Vec::<String>::new());
+        }
+        fs::write(&path, whole).unwrap();
+        assert_eq!(open(&folder).set_aside, Vec::<String>::new());
+        for (_, file) in snapshot::list(&Real, &folder).unwrap() {
+            fs::remove_file(file).unwrap();
+        }
+        let verdict = verify(&folder).unwrap();
+        assert!(verdict.problems[0].contains("no snapshot holds what was before"), "{:?}", verdict.problems);
         fs::remove_dir_all(folder).unwrap();
     }
 
