@@ -45,6 +45,8 @@ const DEAD_LETTER_BYTES_MAX: u64 = 64 << 20;
 pub trait Carry: Send + Sync + 'static {
     /// One try. `progress` is what earlier tries of the same note left there.
     fn carry(&self, key: &str, body: &[u8], progress: Progress) -> impl Future<Output = (Outcome, Progress)> + Send;
+    /// The body of a note that came without one. The same for the same alert, whenever it is made.
+    fn whole(&self, alert: &Alert) -> Vec<u8>;
     /// A body with no word of a stranger in it.
     fn reduced(&self, alert: &Alert) -> Vec<u8>;
     /// Tries at once.
@@ -58,6 +60,10 @@ pub trait Carry: Send + Sync + 'static {
 impl Carry for Transport {
     async fn carry(&self, key: &str, body: &[u8], mut progress: Progress) -> (Outcome, Progress) {
         (Transport::carry(self, key, body, &mut progress).await, progress)
+    }
+
+    fn whole(&self, alert: &Alert) -> Vec<u8> {
+        compose(&self.receiver().channel, alert, Moment { now: alert.last_seen_at, look: Look::Lines })
     }
 
     fn reduced(&self, alert: &Alert) -> Vec<u8> {
@@ -142,6 +148,12 @@ pub enum Report {
     Well {
         receiver: usize,
     },
+    /// A note was given up, or one of its recipients refused it for good. Once an hour, and never of a note about Tripline: that
+    /// would be one about itself.
+    Missed {
+        receiver: usize,
+        why: String,
+    },
     /// [`Handle::retire`] is done: of the notes that it was given and did not report, none is under way any more.
     Retired {
         receiver: usize,
@@ -155,6 +167,7 @@ impl Report {
             Report::Failing { receiver, .. }
             | Report::Lasting { receiver, .. }
             | Report::Gone { receiver, .. }
+            | Report::Missed { receiver, .. }
             | Report::Well { receiver } => Some(*receiver),
             Report::Ended(_) | Report::Retired { .. } => None,
         }
@@ -244,6 +257,7 @@ impl Handle {
             dead_letters: dead_letters.clone(),
             reports: reports.clone(),
             counters,
+            missed_told: None,
         };
         (index, Box::pin(task.run(inbox, stop.subscribe(), retired)))
     }
@@ -329,7 +343,12 @@ struct Task<C> {
     dead_letters: Option<PathBuf>,
     reports: Option<mpsc::Sender<Report>>,
     counters: Arc<Counters>,
+    /// When it was last told that somebody missed a note.
+    missed_told: Option<Instant>,
 }
+
+/// How often that is told.
+const MISSED_TOLD_EVERY: Duration = Duration::from_secs(3600);
 
 type Flight = Pin<Box<dyn Future<Output = (u64, Outcome, Progress)> + Send>>;
 
@@ -358,7 +377,8 @@ impl<C: Carry> Task<C> {
                 self.report(ended).await;
             }
             let only_lands = is_retired && self.behind == Behind::Outbox;
-            while !only_lands && let Some(load) = self.post.take(now) {
+            while !only_lands && let Some(mut load) = self.post.take(now) {
+                self.post.complete(&mut load, |alert| self.carrier.whole(alert));
                 flights.push(self.fly(load));
             }
             if only_lands && flights.is_empty() {
@@ -436,6 +456,7 @@ impl<C: Carry> Task<C> {
             Outcome::Retry { why, .. } | Outcome::Gone { why } => why.clone(),
             Outcome::Delivered | Outcome::Refused { .. } | Outcome::Final { .. } => String::new(),
         };
+        let remark = if matches!(outcome, Outcome::Delivered) { progress.remark.clone() } else { None };
         let ended = self.post.judge(id, outcome, progress, now, |alert| carrier.reduced(alert));
         match self.post.trouble(now) {
             Some(Trouble::Lasting) => self.tell(Report::Lasting { receiver: self.index, why: why.clone() }).await,
@@ -449,7 +470,13 @@ impl<C: Carry> Task<C> {
         }
         self.counters.failures_in_a_row.store(self.post.failures.into(), Relaxed);
         match ended {
-            Some(ended) => self.report(ended).await,
+            Some(ended) => {
+                let is_own = ended.is_about_us();
+                self.report(ended).await;
+                if let Some(why) = remark.filter(|_| !is_own) {
+                    self.tell_missed(why).await;
+                }
+            }
             None => {
                 self.counters.retried.fetch_add(1, Relaxed);
             }
@@ -464,8 +491,23 @@ impl<C: Carry> Task<C> {
                 self.counters.expired.fetch_add(1, Relaxed)
             }
         };
+        let missed = match &ended.fate {
+            Fate::Dead { why } if !ended.is_about_us() => Some(why.clone()),
+            Fate::Dead { .. } | Fate::Delivered => None,
+        };
         let Ended { note, fate, tries, remark } = ended;
         self.tell(Report::Ended(Receipt { receiver: self.index, key: note.key, fate, tries, remark })).await;
+        if let Some(why) = missed {
+            self.tell_missed(why).await;
+        }
+    }
+
+    async fn tell_missed(&mut self, why: String) {
+        let now = (self.clock.steady)();
+        if self.missed_told.is_none_or(|it| now.saturating_duration_since(it) >= MISSED_TOLD_EVERY) {
+            self.missed_told = Some(now);
+            self.tell(Report::Missed { receiver: self.index, why }).await;
+        }
     }
 
     async fn tell(&self, report: Report) {

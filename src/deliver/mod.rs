@@ -80,7 +80,7 @@ pub struct Note {
     /// Notes of one lane arrive in order: the alert's id.
     pub lane: String,
     pub severity: Severity,
-    /// Made once: every try sends the same bytes.
+    /// Made once: every try sends the same bytes. Empty: made for the first try, for of many alerts at once few are told one by one.
     pub body: Arc<[u8]>,
     /// For the dead-letter file, and for a smaller body where the receiver refuses this one.
     pub alert: Arc<Alert>,

@@ -121,6 +121,13 @@ pub struct Ended {
     pub remark: Option<String>,
 }
 
+impl Ended {
+    /// Tripline itself is what the note was about.
+    pub fn is_about_us(&self) -> bool {
+        self.note.alert.rule.id.starts_with("tripline.")
+    }
+}
+
 /// Everything one receiver waits for.
 pub struct Post {
     pub(super) pace: Pace,
@@ -253,6 +260,16 @@ impl Post {
             None => (&parcel.note.key, &parcel.note.body),
         };
         Some(Load { id, key: key.clone(), body: body.clone(), progress })
+    }
+
+    /// Writes the body of what came without one; from then on it stays the same.
+    pub fn complete(&mut self, load: &mut Load, whole: impl FnOnce(&Alert) -> Vec<u8>) {
+        if load.body.is_empty()
+            && let Some(parcel) = self.parcels.get_mut(&load.id)
+        {
+            parcel.note.body = whole(&parcel.note.alert).into();
+            load.body = parcel.note.body.clone();
+        }
     }
 
     /// The answer to one try. `reduce` makes the smaller body.

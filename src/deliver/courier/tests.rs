@@ -59,6 +59,10 @@ impl Carry for Told {
         ((self.answer)(key, at, number), progress)
     }
 
+    fn whole(&self, alert: &Alert) -> Vec<u8> {
+        format!("whole {}", alert.rule.id).into_bytes()
+    }
+
     fn reduced(&self, alert: &Alert) -> Vec<u8> {
         format!("reduced {}", alert.rule.id).into_bytes()
     }
@@ -317,6 +321,44 @@ async fn a_receiver_that_only_said_so_is_tried_on() {
     bench.send(["a".into()]).await;
     assert!(bench.told().await.0.iter().any(|it| matches!(it, Report::Gone { .. })));
     assert!(bench.tries().iter().any(|it| it.0 > 1200.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_without_a_body_has_the_same_one_on_every_try() {
+    let mut bench = one(|_, _, number| if number < 3 { failed() } else { ok() });
+    let note = Note { body: Arc::from(&b""[..]), ..firing("a") };
+    let expected = format!("whole {}", note.alert.rule.id);
+    bench.handle.send(0, note).await.unwrap();
+    assert_eq!(bench.receipts(1).await[0].fate, Fate::Delivered);
+    let bodies: Vec<String> = bench.tries().into_iter().map(|it| it.2).collect();
+    assert_eq!(bodies, vec![expected; 3]);
+}
+
+/// Who missed something, while the notes that are called so end.
+async fn check_missed(bench: &mut Bench, notes: Vec<Note>, expected: usize) {
+    let (mut left, mut missed) = (notes.len(), Vec::new());
+    for note in notes {
+        bench.handle.send(0, note).await.unwrap();
+    }
+    while left > 0 {
+        match bench.reports.recv().await.unwrap() {
+            Report::Ended(_) => left -= 1,
+            other => missed.push(other),
+        }
+    }
+    assert_eq!(missed, vec![Report::Missed { receiver: 0, why: "answered 550 to the mail".into() }; expected]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_somebody_missed_an_alert_is_told_once_an_hour() {
+    let refuses = || Outcome::Final { why: "answered 550 to the mail".into() };
+    let mut bench = one(move |key, _, _| if key.starts_with("good") { ok() } else { refuses() });
+    let mut own = firing("own");
+    Arc::make_mut(&mut own.alert).rule.id = "tripline.reload-refused".into();
+    check_missed(&mut bench, vec![own, firing("good1")], 0).await;
+    check_missed(&mut bench, vec![firing("a"), firing("b"), firing("good2")], 1).await;
+    tokio::time::sleep(MISSED_TOLD_EVERY).await;
+    check_missed(&mut bench, vec![firing("c"), firing("good3")], 1).await;
 }
 
 #[tokio::test(start_paused = true)]
