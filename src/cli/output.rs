@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -73,7 +73,12 @@ pub struct RejectWriter(Sideline);
 
 impl RejectWriter {
     pub fn open(path: Option<&Path>) -> io::Result<RejectWriter> {
-        Sideline::open(path, "rejects").map(RejectWriter)
+        Sideline::open(path, "rejects", u64::MAX).map(RejectWriter)
+    }
+
+    /// For a run without an end, whose senders may be anybody: they must not fill the disk.
+    pub fn bounded(path: Option<&Path>, bytes_max: u64) -> io::Result<RejectWriter> {
+        Sideline::open(path, "rejects", bytes_max).map(RejectWriter)
     }
 
     pub fn write(&mut self, source: &str, reject: &Rejected) {
@@ -97,7 +102,7 @@ pub struct SuppressedWriter(Sideline);
 
 impl SuppressedWriter {
     pub fn open(path: Option<&Path>) -> io::Result<SuppressedWriter> {
-        Sideline::open(path, "what is suppressed").map(SuppressedWriter)
+        Sideline::open(path, "what is suppressed", u64::MAX).map(SuppressedWriter)
     }
 
     pub fn wants(&self) -> bool {
@@ -127,20 +132,42 @@ impl SuppressedWriter {
 struct Sideline {
     /// As complaints name it.
     what: &'static str,
+    path: PathBuf,
     file: Option<BufWriter<File>>,
+    bytes: u64,
+    /// Where it would grow beyond, it begins anew, and one older file stays beside it as `NAME.1`.
+    bytes_max: u64,
 }
 
 impl Sideline {
-    fn open(path: Option<&Path>, what: &'static str) -> io::Result<Sideline> {
-        Ok(Sideline { what, file: path.map(File::create).transpose()?.map(BufWriter::new) })
+    fn open(path: Option<&Path>, what: &'static str, bytes_max: u64) -> io::Result<Sideline> {
+        let file = path.map(File::create).transpose()?.map(BufWriter::new);
+        Ok(Sideline { what, path: path.map(PathBuf::from).unwrap_or_default(), file, bytes: 0, bytes_max })
     }
 
     fn write(&mut self, object: impl FnOnce() -> serde_json::Value) {
-        let Some(file) = &mut self.file else { return };
-        if let Err(error) = writeln!(file, "{}", escape::json(&object())) {
+        if self.file.is_none() {
+            return;
+        }
+        let line = escape::json(&object()) + "\n";
+        if let Err(error) = self.append(&line) {
             eprintln!("tripline: {} can no longer be written: {error}", self.what);
             self.file = None;
         }
+    }
+
+    fn append(&mut self, line: &str) -> io::Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        if self.bytes > 0 && self.bytes + line.len() as u64 > self.bytes_max {
+            file.flush()?;
+            let mut older = self.path.clone().into_os_string();
+            older.push(".1");
+            fs::rename(&self.path, older)?;
+            *file = BufWriter::new(File::create(&self.path)?);
+            self.bytes = 0;
+        }
+        self.bytes += line.len() as u64;
+        file.write_all(line.as_bytes())
     }
 
     fn flush(&mut self) {
@@ -216,4 +243,26 @@ pub fn grouped(number: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejects_of_a_service_take_so_much_room_and_no_more() {
+        let folder = std::env::temp_dir().join(format!("tripline-rejects-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (path, older) = (folder.join("rejects.ndjson"), folder.join("rejects.ndjson.1"));
+        let mut rejects = RejectWriter::bounded(Some(&path), 1000).unwrap();
+        for line in 0..100 {
+            rejects.write("tcp", &Rejected { line, reason: "json", text: Box::from(*b"{") });
+        }
+        rejects.flush();
+        let lines = |path: &Path| fs::read_to_string(path).unwrap().lines().map(str::to_string).collect::<Vec<_>>();
+        let kept = [lines(&older), lines(&path)].concat();
+        assert!([&path, &older].iter().all(|it| fs::metadata(it).unwrap().len() <= 1000) && kept.len() > 10);
+        assert!(kept.last().unwrap().contains("\"line\":99"), "{kept:?}");
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -11,6 +11,7 @@ use super::{Common, Exit};
 use crate::config;
 use crate::deliver::terminal::Look;
 use crate::engine::{Rejected, Wanted};
+use crate::limits;
 use crate::model::{Alert, Span, State};
 use crate::rule::problem::Refusal;
 use crate::runtime::clock::Stopwatch;
@@ -62,7 +63,7 @@ pub fn run(common: &Common, args: RunArgs) -> Exit {
     if sources.is_empty() {
         sources.push(SourceConfig::Stdin { format: None, zone: None, lateness: None, name: None });
     }
-    let rejects = match RejectWriter::open(args.rejects.as_deref()) {
+    let rejects = match RejectWriter::bounded(args.rejects.as_deref(), limits::REJECTS_FILE_BYTES_MAX) {
         Ok(it) => it,
         Err(error) => {
             eprintln!("tripline: the file for rejects cannot be made: {error}");
@@ -99,6 +100,12 @@ pub fn run(common: &Common, args: RunArgs) -> Exit {
         Err(LiveError::State(error)) => {
             eprintln!("tripline: {error}");
             Exit::StateDamaged
+        }
+        Err(LiveError::KeeperEnded) => {
+            eprintln!(
+                "tripline: the part that keeps the state has ended by a mistake of ours; what was acknowledged is kept"
+            );
+            Exit::InputOutput
         }
         Err(LiveError::Refused(refusal)) => common.refuse(&refusal),
     }

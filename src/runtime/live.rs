@@ -27,7 +27,7 @@ use crate::deliver::config::{Outside, Receiver, Routes, Secret};
 use crate::deliver::courier::{self, Behind, Pace};
 use crate::deliver::terminal::Look;
 use crate::deliver::transport::{Transport, Wall};
-use crate::deliver::{Moment, Note};
+use crate::deliver::{self, Moment, Note, compose};
 use crate::engine::doctor::Doctor;
 use crate::engine::poison;
 use crate::engine::{Engine, Front, Judged, Reading, Rejected, Stats};
@@ -76,6 +76,8 @@ pub enum LiveError {
     Source(SourceError),
     System(io::Error),
     State(StoreError),
+    /// What commits has ended by a mistake of ours: nothing can be kept any more, and nothing that was not kept is acknowledged.
+    KeeperEnded,
 }
 
 impl From<io::Error> for LiveError {
@@ -177,8 +179,15 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
             Some(error) = failures.recv() => {
                 surroundings.say(&format!("{error}"));
                 if stdin_only {
-                    failed = Some(error);
+                    failed = Some(LiveError::Source(error));
                 }
+            }
+            () = service.keeper_ended() => {
+                let text = "a mistake of ours: the part that keeps the state has ended, and so does the service; \
+                            what was acknowledged is kept";
+                post.tell_now(own::alert("stopped", Severity::Critical, text, clock::now()), surroundings)?;
+                failed = Some(LiveError::KeeperEnded);
+                break false;
             }
             // Where much waits for the disk nothing more is read: whoever sends waits.
             () = service.has_place(), if service.is_behind => {
@@ -226,7 +235,7 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
         stop.send_replace(true);
         let patience = clock::steady() + SOURCES_PATIENCE;
         // A sender that never pauses always has a batch ready, and a timeout looks at its time last.
-        while clock::steady() < patience {
+        while failed.is_none() && clock::steady() < patience {
             if service.is_behind {
                 let _ = timeout_at(patience, service.has_place()).await;
             } else {
@@ -247,7 +256,7 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
         surroundings.say(&word.text);
     }
     match failed {
-        Some(error) => Err(LiveError::Source(error)),
+        Some(error) => Err(error),
         None => {
             let stats = service.engine.stats();
             Ok((service.engine, stats))
@@ -340,7 +349,11 @@ impl Way {
                 let settings =
                     TcpSettings { name: name.clone(), line_bytes_max, ..TcpSettings::new(number, listen, acknowledge) };
                 let listener = Listener::bind(settings, self.ledger.clone()).await.map_err(LiveError::Source)?;
-                surroundings.say(&format!("listening on {}", listener.address()?));
+                let address = listener.address()?;
+                surroundings.say(&format!("listening on {address}"));
+                if !address.ip().is_loopback() {
+                    surroundings.say("whoever reaches that address may say anything in anybody's name: let a firewall or a tunnel decide who does");
+                }
                 tokio::spawn(listener.run(to, self.stopped.clone()));
             }
             SourceConfig::Http { .. } => {
@@ -425,6 +438,8 @@ pub struct Service {
     /// When the wall clock was last set.
     stepped_at: Option<Instant>,
     clock_steps: u64,
+    /// When somebody last heard that it was.
+    step_told: Option<Instant>,
     doctor: Doctor,
     recorder: Option<Recorder>,
     /// What the keeper has to say to the operator.
@@ -704,6 +719,7 @@ impl Service {
             last_tick: now.steady,
             stepped_at: None,
             clock_steps: 0,
+            step_told: None,
             doctor: Doctor::default(),
             recorder,
             sentences,
@@ -819,8 +835,16 @@ impl Service {
     /// Waits until the keeper has a hand free.
     async fn has_place(&self) {
         if let Some(recorder) = &self.recorder {
-            // The keeper outlives the service; were it gone, there would be nothing to wait for.
+            // Were it gone, there would be nothing to wait for.
             let _ = recorder.to.reserve().await;
+        }
+    }
+
+    /// Waits for what must never happen: that the keeper is gone while the service lives.
+    pub async fn keeper_ended(&self) {
+        match &self.recorder {
+            Some(recorder) => recorder.to.closed().await,
+            None => std::future::pending().await,
         }
     }
 
@@ -867,18 +891,24 @@ impl Service {
     fn record(&mut self, book: &Book) {
         let Some(recorder) = &mut self.recorder else { return };
         let now = self.trusted.wall();
+        // In a storm whoever has a tempo is told nearly everything in digests: messages that nobody will see must not hold up
+        // those that somebody should.
+        let is_storm = self.told.len() > limits::TOLD_AT_ONCE_MAX;
         for alert in self.told.drain(..) {
-            let alert = Arc::new(alert);
             let receivers = book.routes.receivers_for(&alert);
             recorder.group.suppressed += u64::from(receivers.is_empty());
+            let json = serde_json::to_string(&alert).unwrap_or_default();
             for index in receivers {
                 let receiver = &book.receivers[index];
-                let note = Note::new(receiver, alert.clone(), Moment { now, look: book.look });
+                let body = match is_storm && receiver.at_most.is_some() {
+                    true => Vec::new(),
+                    false => compose(&receiver.channel, &alert, Moment { now, look: book.look }),
+                };
                 recorder.group.notes.push(OutboxRow {
                     receiver: receiver.name.clone(),
-                    key: note.key,
-                    body: note.body.to_vec(),
-                    alert: serde_json::to_string(&*alert).unwrap_or_default(),
+                    key: deliver::key(&alert),
+                    body,
+                    alert: json.clone(),
                     since: now.micros(),
                     severity: Some(alert.rule.severity),
                 });
@@ -978,10 +1008,14 @@ impl Service {
         if let Some(Step(micros)) = step {
             self.stepped_at = Some(now.steady);
             self.clock_steps += 1;
-            let by = micros as f64 / 1e6;
-            let text =
-                format!("the wall clock was set by {by:+.0} s; time goes on as the steady clock and the sources say");
-            self.told.push(own::alert("clock-step", Severity::Medium, &text, now.wall));
+            if self.step_told.is_none_or(|it| now.steady.saturating_duration_since(it) >= TOLD_AGAIN) {
+                self.step_told = Some(now.steady);
+                let by = micros as f64 / 1e6;
+                let text = format!(
+                    "the wall clock was set by {by:+.0} s; time goes on as the steady clock and the sources say"
+                );
+                self.told.push(own::alert("clock-step", Severity::Medium, &text, now.wall));
+            }
         }
         now
     }

@@ -6,6 +6,7 @@
 mod ingest;
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -104,6 +105,9 @@ async fn answer(
     let read = read.await;
     let known = published.borrow().clone();
     let reply = match (read, end) {
+        (Ok(Ok(())), Some(end)) if !is_for_us(&head[..end]) => {
+            response(403, "text/plain", "ask for localhost, or for an address\n")
+        }
         (Err(_), _) => response(408, "text/plain", "the request did not come\n"),
         (Ok(Err(error)), _) => return Err(error),
         (Ok(Ok(())), None) if head.len() > limits::WEB_HEAD_BYTES_MAX => {
@@ -134,6 +138,20 @@ async fn answer(
     said.await.unwrap_or(Ok(()))
 }
 
+/// Whether a request names no host, this machine or an address. A page in a browser can be made to ask us by a name of its
+/// own, which it lets mean this machine after it was loaded; then it names that.
+fn is_for_us(head: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(head);
+    let hosts = text.lines().skip(1).filter_map(|it| it.split_once(':')).filter(|it| it.0.eq_ignore_ascii_case("host"));
+    hosts.map(|it| it.1.trim()).all(|host| {
+        let name = match host.strip_prefix('[').and_then(|it| it.split_once(']')) {
+            Some((address, _)) => address,
+            None => host.split_once(':').map_or(host, |it| it.0),
+        };
+        name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+    })
+}
+
 /// The answer to a request's head. Pure.
 fn reply_to(head: &[u8], published: &Published) -> String {
     let text = String::from_utf8_lossy(head);
@@ -153,6 +171,7 @@ fn reply_to(head: &[u8], published: &Published) -> String {
         _ if known => response(405, "text/plain", "only GET\n"),
         ("", _) => response(400, "text/plain", "this is no HTTP request\n"),
         _ if path == "/ingest" => response(405, "text/plain", "only POST\n"),
+        _ if !["GET", "HEAD", "POST"].contains(&method) => response(405, "text/plain", "only GET and POST\n"),
         _ => response(404, "text/plain", "there are /health, /ready, /metrics and /ingest\n"),
     }
 }
@@ -203,9 +222,23 @@ mod tests {
         check("GET /metrics HTTP/1.1\r\n\r\n", "200", "tripline_x 1\n");
         check("POST /metrics HTTP/1.1\r\n\r\n", "405", "only GET\n");
         check("GET /etc/passwd HTTP/1.1\r\n\r\n", "404", "/ingest\n");
-        check("\u{0}\r\n\r\n", "404", "/ingest\n");
+        check("\u{0}\r\n\r\n", "405", "POST\n");
+        check("TRACE / HTTP/1.1\r\n\r\n", "405", "POST\n");
         check("GET /ingest HTTP/1.1\r\n\r\n", "405", "only POST\n");
         check("", "400", "request\n");
+    }
+
+    #[test]
+    fn a_page_that_lets_its_name_mean_us_is_refused() {
+        let for_us = |host: &str| is_for_us(format!("GET /metrics HTTP/1.1\r\n{host}\r\n").as_bytes());
+        for ours in ["", "Host: 127.0.0.1:7172\r\n", "host:LOCALHOST\r\n", "Host: [::1]:7172\r\n", "Host: 10.0.0.7\r\n"]
+        {
+            assert!(for_us(ours), "{ours}");
+        }
+        for other in ["Host: evil.test\r\n", "Host: localhost.evil.test:7172\r\n", "Host:\r\n", "Host: [evil]:1\r\n"] {
+            assert!(!for_us(other), "{other}");
+        }
+        assert!(!for_us("Host: localhost\r\nHost: evil.test\r\n"));
     }
 
     #[tokio::test]
@@ -215,7 +248,7 @@ mod tests {
         let (_publish, published) = watch::channel(Arc::new(Published { ready: true, ..Published::default() }));
         let server = tokio::spawn(serve(listener, published, None));
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost:7172\r\n\r\n").await.unwrap();
         let mut reply = String::new();
         stream.read_to_string(&mut reply).await.unwrap();
         assert!(reply.ends_with("{\"status\":\"ok\",\"reasons\":[]}\n"), "{reply}");
@@ -225,7 +258,7 @@ mod tests {
             crowd.push(TcpStream::connect(address).await.unwrap());
         }
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        stream.write_all(b"GET /ready HTTP/1.1\r\n\r\n").await.unwrap();
         let mut reply = String::new();
         timeout(PATIENCE / 2, stream.read_to_string(&mut reply)).await.unwrap().unwrap();
         assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
