@@ -1,5 +1,11 @@
 //! Every maximum, why that number, and what happens when it is reached.
 
+/// Of the first line of a table. A longer one names more columns than any export has; then the file is read as it is.
+pub const TABLE_HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// Names that make a first line the head of a table. Two words and a comma are a sentence.
+pub const TABLE_COLUMNS_MIN: usize = 3;
+
 /// A line, without its end. Longer: the line is rejected and counted once, its tail never becomes an event. Config: `limits.line`.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
 /// Most lines of one pretty-printed JSON document. More: the first line is rejected, the rest read as lines.

@@ -584,6 +584,11 @@ mod wrap {
     #[test]
     fn records_are_found_where_pipelines_put_them() {
         check(r#"[{"a":1},2,{"b":2}]"#, &[r#"{"a":1}"#, r#"{"b":2}"#]);
+        check(
+            r#"{"message":{"data":"eyJhIjoxfQ==","messageId":"1"},"subscription":"s"}"#,
+            &[r#"{"data":"eyJhIjoxfQ==","messageId":"1"}"#],
+        );
+        check(r#"{"data":"eyJhIjoxfQ==","messageId":"1"}"#, &[r#"{"a":1}"#]);
         let columns = "2025-04-12 08:02:55 | 203.0.113.9 | ann | USA | Login success";
         check(&format!("<14>Apr 12 08:02:55 kr1 keyrunner: {columns}"), &[columns]);
         check(&format!("| {columns} |"), &[columns]);
@@ -593,7 +598,9 @@ mod wrap {
             r#""2025-04-12 08:02:55","Role changed: ""ann"" → Admin, Editor""#,
             &["2025-04-12 08:02:55 | Role changed: \"ann\" → Admin, Editor"],
         );
+        check("2025-04-12 08:02:55,MFA disabled for ann", &["2025-04-12 08:02:55 | MFA disabled for ann"]);
         check("2025-04-12 08:02:55,123 INFO started", &[]);
+        check("2025-04-12 08:02:55,INFO started", &[]);
         check("2025-04-12 08:02:55,ann,203.0.113.9,USA,Login success", &[]);
         check("2025-04-12 08:02:55,203.0.113.9,ann,USA,Login success,more", &[]);
         check(r#"{"Records":[{"a":1},{"b":2}]}"#, &[r#"{"a":1}"#, r#"{"b":2}"#]);

@@ -6,6 +6,9 @@
 
 use std::borrow::Cow;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::limits;
 use crate::model::{Timestamp, json};
 
@@ -170,7 +173,11 @@ fn exported_columns(line: &str) -> Option<String> {
         }
     }
     let is_access = cells.len() == 5 && cells[1].trim_ascii().parse::<std::net::IpAddr>().is_ok();
-    let is_statement = cells.len() == 2 && is_quoted[1];
+    // `2025-04-12 08:02:55,123 INFO …` and `…,INFO,…` are other programs'.
+    let is_word =
+        |it: &str| it.bytes().any(|it| it.is_ascii_lowercase()) || matches!(it, "MFA" | "API" | "SSO" | "SAML" | "IP");
+    let is_statement =
+        cells.len() == 2 && (is_quoted[1] || cells[1].contains(' ') && cells[1].split(' ').next().is_some_and(is_word));
     (is_access || is_statement).then(|| cells.join(" | "))
 }
 
@@ -245,6 +252,12 @@ impl<'a> Members<'a> {
     }
 }
 
+/// The object that queues carry as base64 (`{"` is `eyJ` in it), if it is one.
+fn from_base64(text: &str) -> Option<String> {
+    let bytes = text.starts_with("ey").then(|| STANDARD.decode(text).ok())??;
+    String::from_utf8(bytes).ok().filter(|it| it.starts_with('{') && it.trim_ascii_end().ends_with('}'))
+}
+
 /// Keeps a value in the place of its name; the first, as in decoding.
 fn keep<'a>(names: &[&str], values: &mut [Option<&'a str>], key: &str, value: &'a str) {
     // An escaped key is none of these names but by somebody's intent, and rare.
@@ -261,6 +274,10 @@ fn from_object(object: &str, each: &mut dyn FnMut(&str)) -> usize {
     let members = Members::of(object);
     let texts = || members.texts.iter().flatten().filter_map(|it| text_of(it));
     // JSON inside a text is there because somebody wrapped it; lists and objects are often parts of one record.
+    if let Some(it) = texts().find_map(|it| from_base64(&it)) {
+        each(&it);
+        return 1;
+    }
     if let Some(it) = texts().find(|it| it.starts_with(['{', '['])) {
         each(&it);
         return 1;

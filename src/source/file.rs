@@ -4,6 +4,7 @@ use crate::source::SourceError;
 use crate::source::archive;
 use crate::source::frame::Framer;
 use crate::source::reader::{Counted, HandOver, Progress, Reader};
+use crate::source::table::Table;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
@@ -41,7 +42,7 @@ pub fn reader(source: u16, path: &str, line_bytes_max: usize) -> Result<Reader, 
     let bytes = archive::unpacked(file)
         .map_err(about_io)?
         .map_err(|what| error(&format!("is {}", what.replace("FILE", path_shown)), ""))?;
-    Ok(Reader::new(path_shown, framer, bytes, hand_over, progress))
+    Ok(Reader::new(path_shown, framer, Box::new(Table::new(bytes)), hand_over, progress))
 }
 
 /// The bytes of a file, unpacked: for callers that do not want lines.

@@ -10,6 +10,7 @@ pub mod frame;
 mod document;
 mod octets;
 mod archive;
+mod table;
 pub mod reader;
 pub mod file;
 pub mod follow;

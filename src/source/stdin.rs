@@ -8,6 +8,7 @@ use crate::source::archive;
 use crate::source::batch::LineBatch;
 use crate::source::frame::Framer;
 use crate::source::reader::{Counted, HandOver, Progress, Reader};
+use crate::source::table::Table;
 use crate::source::{SourceError, SourceSpec};
 use std::io;
 use tokio::sync::mpsc;
@@ -29,7 +30,7 @@ pub fn reader(framer: Framer) -> Result<Reader, SourceError> {
     let bytes = Counted { bytes: io::stdin(), progress: progress.clone() };
     let bytes = archive::unpacked(bytes).map_err(|it| error(format!("cannot be read: {it}")))?;
     let bytes = bytes.map_err(|what| error(format!("is {what}")))?;
-    Ok(Reader::new("stdin", framer, bytes, HandOver::AtOnce, progress))
+    Ok(Reader::new("stdin", framer, Box::new(Table::new(bytes)), HandOver::AtOnce, progress))
 }
 
 /// Sends everything a reader has. Blocks: for a thread of its own. When the channel is full it waits, and so does whoever
