@@ -162,8 +162,9 @@ pub const WAITING_PERCENT: u64 = 10;
 /// Alerts a minute that a rule may open although not all that they need was seen; half of them, where less than half was. More:
 /// counted, and told once.
 pub const GUESSES_PER_MINUTE_MAX: u32 = 1000;
-/// Journal bytes after which a snapshot is taken: bounds how long a restart takes.
-pub const JOURNAL_BYTES_MAX: usize = 64 << 20;
+/// Journal bytes after which a snapshot is taken: bounds how long a restart takes. Some 160 MiB are told again in a second or
+/// two; a snapshot of a hundred thousand users writes a third of that.
+pub const JOURNAL_BYTES_MAX: usize = 160 << 20;
 /// Journal and notifications that wait for a commit, beyond which nothing more is read: senders wait. One such group is under
 /// way, one is next, one grows; each may be larger by what one batch of lines led to.
 pub const GROUP_BYTES_MAX: usize = 4 << 20;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::guard::Network;
 use super::tempo::Tempo;
 use super::webhook::{self, Key};
+use crate::model::text_or_name::{self, TextOrName};
 use crate::model::{Alert, Severity};
 
 /// Bytes of a secret file. More: refused; it is something else.
@@ -84,19 +85,23 @@ impl fmt::Debug for Text {
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text_or_name::deserialize(deserializer)
+    }
+}
+
+impl TextOrName for Text {
+    fn of_text(text: String) -> Text {
+        Text::Plain(text)
+    }
+
+    fn by_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
         #[derive(Deserialize)]
         #[serde(rename = "Text")]
         enum Named {
             Env(String),
             FileSecret(String),
         }
-        // RON cannot choose between a text and a named variant by itself, so we look at the raw text first.
-        let raw = Box::<ron::value::RawValue>::deserialize(deserializer)?;
-        let text = raw.get_ron().trim();
-        if text.starts_with('"') || text.starts_with("r\"") || text.starts_with("r#") {
-            return ron::from_str::<String>(text).map(Text::Plain).map_err(|it| de::Error::custom(it.code));
-        }
-        match ron::from_str::<Named>(text) {
+        match Named::deserialize(deserializer) {
             Ok(Named::Env(name)) => Ok(Text::Env(name)),
             Ok(Named::FileSecret(path)) => Ok(Text::FileSecret(path)),
             Err(_) => Err(de::Error::custom("expected a text, Env(\"NAME\") or FileSecret(\"PATH\")")),

@@ -4,7 +4,7 @@
 //! titles templates. The set is immutable and shared by all threads; a reload makes a new one.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use twox_hash::XxHash3_64;
 
@@ -60,6 +60,7 @@ pub struct Compiled {
     pub sees_everybody: bool,
     /// XXH3-64 of the id.
     pub hash: u64,
+    fingerprint: OnceLock<u64>,
 }
 
 /// Which events have their geo fields filled in before they are matched. Looking them up for every line was a tenth of what
@@ -220,6 +221,7 @@ impl Compiled {
             carries_geo: carry_names.iter().any(|it| enrich::is_geo_field(it)),
             sees_everybody: rule.detect.sees_everybody(),
             hash: XxHash3_64::oneshot(rule.id.as_bytes()),
+            fingerprint: OnceLock::new(),
             rule,
             by,
             by_number: 0,
@@ -228,11 +230,13 @@ impl Compiled {
         }
     }
 
-    /// Of everything the rule says: two rules with one fingerprint judge alike. Whether anybody is told is no part of it, or a
-    /// rule would forget what it learned on the day it is trusted.
+    /// Of everything by which the rule judges: two rules with one fingerprint judge alike. Whether anybody is told is no part of
+    /// it, nor is advice and are examples, or a rule would forget what it learned on the day it is trusted or explained better.
     pub fn fingerprint(&self) -> u64 {
-        let rule = Rule { shadow: false, ..self.rule.clone() };
-        XxHash3_64::oneshot(ron::to_string(&rule).unwrap_or_default().as_bytes())
+        *self.fingerprint.get_or_init(|| {
+            let rule = Rule { shadow: false, about: String::new(), stories: Vec::new(), ..self.rule.clone() };
+            XxHash3_64::oneshot(ron::to_string(&rule).unwrap_or_default().as_bytes())
+        })
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Walk {
 #[derive(Debug)]
 enum Step {
     Literal(Box<[u8]>),
+    /// A literal in lower case, for letters of either.
+    Folded(Box<[u8]>),
     Run(Box<Run>),
     /// Notes a place in a slot; two slots a group.
     Note(u16),
@@ -176,6 +178,10 @@ impl Walk {
                 Step::End => return Some(true),
                 Step::Literal(it) if begins(text, at, it) => Some((step + 1, at + it.len())),
                 Step::Literal(_) => None,
+                Step::Folded(it) => {
+                    let there = text.get(at..at + it.len());
+                    there.is_some_and(|there| there.eq_ignore_ascii_case(it)).then_some((step + 1, at + it.len()))
+                }
                 Step::Note(slot) => {
                     let was = std::mem::replace(&mut slots[usize::from(*slot)], at);
                     if !untried.is_empty() {
@@ -335,7 +341,8 @@ fn write(hir: &Hir, steps: &mut Vec<Step>) -> Option<()> {
     match hir.kind() {
         HirKind::Empty => {}
         HirKind::Literal(it) if it.0.is_ascii() => steps.push(Step::Literal(it.0.clone())),
-        HirKind::Literal(_) => return None,
+        // What is not ASCII is in none of the texts that are walked.
+        HirKind::Literal(_) => steps.push(run_of([false; 256], 1, 1, true)),
         HirKind::Class(class) => steps.push(run(class, 1, 1, true)),
         HirKind::Look(
             look @ (Look::Start
@@ -353,7 +360,19 @@ fn write(hir: &Hir, steps: &mut Vec<Step>) -> Option<()> {
             write(&it.sub, steps)?;
             steps.push(Step::Note(slot + 1));
         }
-        HirKind::Concat(parts) => parts.iter().try_for_each(|it| write(it, steps))?,
+        HirKind::Concat(parts) => {
+            let mut rest = parts.as_slice();
+            while let [first, others @ ..] = rest {
+                let (folded, after) = folded(rest);
+                if after.len() < others.len() {
+                    steps.push(Step::Folded(folded.into()));
+                    rest = after;
+                } else {
+                    write(first, steps)?;
+                    rest = others;
+                }
+            }
+        }
         HirKind::Alternation(parts) => {
             let mut jumps = Vec::new();
             for (number, part) in parts.iter().enumerate() {
@@ -374,6 +393,34 @@ fn write(hir: &Hir, steps: &mut Vec<Step>) -> Option<()> {
         }
     }
     Some(())
+}
+
+/// The literal without case that some parts begin with, and the parts after it.
+fn folded(parts: &[Hir]) -> (Vec<u8>, &[Hir]) {
+    let mut folded = Vec::new();
+    let mut rest = parts;
+    while let [first, others @ ..] = rest {
+        match first.kind() {
+            HirKind::Class(class) => match either_case(class) {
+                Some(letter) => folded.push(letter),
+                None => break,
+            },
+            HirKind::Literal(it) if it.0.iter().all(|it| it.is_ascii() && !it.is_ascii_alphabetic()) => {
+                folded.extend_from_slice(&it.0);
+            }
+            _ => break,
+        }
+        rest = others;
+    }
+    (folded, rest)
+}
+
+/// The letter of which the ASCII part of a class is both cases.
+fn either_case(class: &Class) -> Option<u8> {
+    let set = ascii_of(class);
+    let mut found = (0..128u8).filter(|it| set[usize::from(*it)]);
+    let (upper, lower) = (found.next()?, found.next()?);
+    (found.next().is_none() && upper.is_ascii_uppercase() && upper.to_ascii_lowercase() == lower).then_some(lower)
 }
 
 fn write_repetition(it: &Repetition, steps: &mut Vec<Step>) -> Option<()> {
@@ -423,13 +470,17 @@ fn write_repetition(it: &Repetition, steps: &mut Vec<Step>) -> Option<()> {
 }
 
 fn run(class: &Class, min: usize, max: usize, greedy: bool) -> Step {
+    run_of(ascii_of(class), min, max, greedy)
+}
+
+fn ascii_of(class: &Class) -> [bool; 256] {
     let mut set = [false; 256];
     let mut add = |start: u32, end: u32| (start..=end.min(127)).for_each(|it| set[it as usize] = true);
     match class {
         Class::Unicode(it) => it.ranges().iter().for_each(|it| add(it.start().into(), it.end().into())),
         Class::Bytes(it) => it.ranges().iter().for_each(|it| add(it.start().into(), it.end().into())),
     }
-    run_of(set, min, max, greedy)
+    set
 }
 
 fn run_of(set: [bool; 256], min: usize, max: usize, greedy: bool) -> Step {
@@ -471,6 +522,12 @@ fn firsts(steps: &[Step], mut at: usize, set: &mut [bool; 256], depth: usize) ->
         match &steps[at] {
             Step::Literal(it) => {
                 set[usize::from(*it.first()?)] = true;
+                return Some(());
+            }
+            Step::Folded(it) => {
+                let first = *it.first()?;
+                set[usize::from(first)] = true;
+                set[usize::from(first.to_ascii_uppercase())] = true;
                 return Some(());
             }
             Step::Run(run) => {
@@ -532,6 +589,8 @@ mod tests {
             (r"(?:a|ab)(?:c|bcd)(d*)", "abcd"),
             (r"(a+?)(b*?)c", "xaabbc"),
             (r"(?i)log[ -]?in", "a LOG-IN"),
+            (r"(?i)\b(?:kiosk|sso 2)\b(?: \w+)* (fail\w*)s(?-i:OK)", "Kiosk was FAILedsOK"),
+            (r"(?i)(?:ab|cd)ef(?:→|->|⇒)x", "cDeF->x"),
             (r"(?:(a)|b)*c", "abbc"),
             (r"(\w{2,3})+$", "abcde fghij"),
             (r"\bfrom ([0-9a-f.:]+)(?: port (\d+))?$", "xfrom 1 from 2 port 3"),

@@ -4,7 +4,7 @@
 //! which none of them was seen. All are folded: a letter written in both cases folds to one, and what holds a text also
 //! holds it folded, so one search without case serves expressions of both kinds.
 
-use regex_syntax::hir::{Class, Hir, HirKind};
+use regex_syntax::hir::{Class, ClassUnicode, Hir, HirKind};
 
 use super::plain::fold;
 
@@ -80,23 +80,9 @@ fn exact(hir: &Hir) -> Option<String> {
         // An assertion takes no text: what stands around it still stands in a row.
         HirKind::Empty | HirKind::Look(_) => Some(String::new()),
         HirKind::Literal(it) => std::str::from_utf8(&it.0).ok().map(|it| fold(it).into_owned()),
-        HirKind::Class(Class::Unicode(class)) => {
-            let mut folded: Option<String> = None;
-            for range in class.ranges() {
-                if u32::from(range.end()) - u32::from(range.start()) > 3 {
-                    return None;
-                }
-                for it in range.start()..=range.end() {
-                    let text = fold(it.encode_utf8(&mut [0; 4])).into_owned();
-                    if *folded.get_or_insert_with(|| text.clone()) != text {
-                        return None;
-                    }
-                }
-            }
-            folded
-        }
-        // Bytes that are no characters; `(?-u)` only.
-        HirKind::Class(Class::Bytes(_)) => None,
+        HirKind::Class(Class::Unicode(class)) => one_folded(class),
+        // None: bytes that are no characters.
+        HirKind::Class(Class::Bytes(class)) => one_folded(&class.to_unicode_class()?),
         HirKind::Capture(it) => exact(&it.sub),
         HirKind::Repetition(it) if it.max == Some(it.min) && it.min <= 8 => {
             exact(&it.sub).map(|text| text.repeat(it.min as usize))
@@ -104,6 +90,23 @@ fn exact(hir: &Hir) -> Option<String> {
         HirKind::Repetition(_) | HirKind::Alternation(_) => None,
         HirKind::Concat(parts) => parts.iter().map(exact).collect(),
     }
+}
+
+/// The one text that all characters of a class fold to.
+fn one_folded(class: &ClassUnicode) -> Option<String> {
+    let mut folded: Option<String> = None;
+    for range in class.ranges() {
+        if u32::from(range.end()) - u32::from(range.start()) > 3 {
+            return None;
+        }
+        for it in range.start()..=range.end() {
+            let text = fold(it.encode_utf8(&mut [0; 4])).into_owned();
+            if *folded.get_or_insert_with(|| text.clone()) != text {
+                return None;
+            }
+        }
+    }
+    folded
 }
 
 #[cfg(test)]

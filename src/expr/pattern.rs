@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use memchr::memmem;
 use regex_syntax::ast;
+use regex_syntax::hir::translate::TranslatorBuilder;
 use regex_syntax::hir::{Hir, HirKind};
 
 use super::backtrack::{Groups, Walk};
@@ -39,6 +40,50 @@ fn read_as(text: &str, without_case: bool) -> Result<Hir, String> {
         build(text, without_case)?;
     }
     Ok(hir)
+}
+
+/// The expression as far as ASCII texts go, in which it fits what the whole one does. Most of what reading one costs is
+/// what `(?i)`, `\w` and `[^→]` mean beyond.
+fn read_for_ascii(text: &str, without_case: bool) -> Option<Hir> {
+    let mut tree = ast::parse::Parser::new().parse(text).ok()?;
+    keep_ascii(&mut tree);
+    let mut translator = TranslatorBuilder::new();
+    translator.unicode(false).utf8(false).case_insensitive(without_case);
+    // `\p{Greek}` has no such meaning.
+    translator.build().translate(text, &tree).ok().or_else(|| read_as(text, without_case).ok())
+}
+
+/// Takes out of classes what is not ASCII.
+fn keep_ascii(tree: &mut ast::Ast) {
+    match tree {
+        ast::Ast::ClassBracketed(it) => keep_ascii_of(&mut it.kind),
+        ast::Ast::Repetition(it) => keep_ascii(&mut it.ast),
+        ast::Ast::Group(it) => keep_ascii(&mut it.ast),
+        ast::Ast::Alternation(it) => it.asts.iter_mut().for_each(keep_ascii),
+        ast::Ast::Concat(it) => it.asts.iter_mut().for_each(keep_ascii),
+        _ => {}
+    }
+}
+
+fn keep_ascii_of(set: &mut ast::ClassSet) {
+    match set {
+        ast::ClassSet::Item(it) => keep_ascii_item(it),
+        ast::ClassSet::BinaryOp(it) => {
+            keep_ascii_of(&mut it.lhs);
+            keep_ascii_of(&mut it.rhs);
+        }
+    }
+}
+
+fn keep_ascii_item(item: &mut ast::ClassSetItem) {
+    match item {
+        ast::ClassSetItem::Literal(it) if !it.c.is_ascii() => *item = ast::ClassSetItem::Empty(it.span),
+        ast::ClassSetItem::Range(it) if !it.start.c.is_ascii() => *item = ast::ClassSetItem::Empty(it.span),
+        ast::ClassSetItem::Range(it) if !it.end.c.is_ascii() => it.end.c = '\x7f',
+        ast::ClassSetItem::Bracketed(it) => keep_ascii_of(&mut it.kind),
+        ast::ClassSetItem::Union(it) => it.items.iter_mut().for_each(keep_ascii_item),
+        _ => {}
+    }
 }
 
 /// The expression, built.
@@ -92,10 +137,13 @@ impl Late {
     /// False for most texts that it does not match, without building it.
     pub fn may_match(&self, text: &str) -> bool {
         let Inner { text: pattern, without_case, required, .. } = &*self.0;
-        let find = || read_as(pattern, *without_case).ok().and_then(|it| literal::required(&it));
-        let Some(required) = required.get_or_init(find) else { return true };
         // What is not ASCII may fold to it.
-        !text.is_ascii() || required.iter().any(|it| holds_without_case(text.as_bytes(), it.as_bytes()))
+        if !text.is_ascii() {
+            return true;
+        }
+        let find = || read_for_ascii(pattern, *without_case).and_then(|it| literal::required(&it));
+        let Some(required) = required.get_or_init(find) else { return true };
+        required.iter().any(|it| holds_without_case(text.as_bytes(), it.as_bytes()))
     }
 
     pub fn text(&self) -> &str {
@@ -122,7 +170,7 @@ impl Late {
     pub fn find(&self, text: &str, found: &mut Groups) -> bool {
         let Inner { text: pattern, without_case, walk, .. } = &*self.0;
         if text.is_ascii() {
-            let walk = walk.get_or_init(|| read_as(pattern, *without_case).ok().and_then(|it| Walk::new(&it)));
+            let walk = walk.get_or_init(|| read_for_ascii(pattern, *without_case).and_then(|it| Walk::new(&it)));
             if let Some(fits) = walk.as_ref().and_then(|it| it.find(text.as_bytes(), found)) {
                 return fits;
             }
@@ -513,6 +561,62 @@ mod tests {
             let late = Late::new(text).unwrap();
             assert_eq!(late.may_match(value), expected, "{text} {value}");
             assert!(late.may_match(value) || !late.get().is_match(value), "{text} {value}");
+        }
+    }
+
+    #[test]
+    fn for_ascii_texts_it_fits_what_the_whole_one_fits() {
+        let pieces = [
+            "a",
+            "(?i:k)",
+            "(?i:S)",
+            "→",
+            "(?:→|->|⇒)",
+            "[^→:]",
+            "[→]",
+            "[^→]",
+            "[a→]",
+            "[ -é]",
+            "[[:alpha:]é]",
+            "[^é-ü]",
+            r"\w",
+            r"\W",
+            r"\d",
+            r"\b",
+            r"\B",
+            r"\s",
+            ".",
+            "(?s:.)",
+            r"\pL",
+            r"\x{e9}",
+            r"[\w--k]",
+            "[a-z&&[^k→]]",
+            "(?i:É)",
+            "^",
+            "$",
+        ];
+        let texts = ["", "a", "k", "K", "s S", "a->k", ":", "a:\n", "aK ->s", "-", "é", "ab_k9"];
+        for first in pieces {
+            for second in pieces {
+                for pattern in [format!("{first}{second}"), format!("(?i)(?:{first})+({second})?x?$")] {
+                    let Ok(whole) = build(&pattern, false) else { continue };
+                    let late = Late::new(&pattern).unwrap();
+                    for text in texts {
+                        let mut found = Groups::default();
+                        assert_eq!(late.find(text, &mut found), whole.is_match(text), "{pattern} {text}");
+                        assert!(late.may_match(text) || !whole.is_match(text), "{pattern} {text}");
+                        if let Some(expected) = whole.captures(text) {
+                            let expected: Vec<_> =
+                                expected.iter().map(|it| it.map(|it| (it.start(), it.end()))).collect();
+                            assert_eq!(
+                                (0..found.len()).map(|it| found.get(it)).collect::<Vec<_>>(),
+                                expected,
+                                "{pattern} {text}"
+                            );
+                        }
+                    }
+                }
+            }
         }
     }
 

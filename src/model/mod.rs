@@ -15,6 +15,7 @@ pub mod json;
 mod notes;
 pub mod path;
 pub mod text;
+pub mod text_or_name;
 mod time;
 pub mod title;
 

@@ -1,9 +1,10 @@
 //! A rule as it is written: one RON file each.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::detect::Detect;
 use crate::expr::Expr;
+use crate::model::text_or_name::{self, TextOrName};
 use crate::model::{Severity, Span};
 
 /// One rule. See `docs/rules.md`.
@@ -100,21 +101,25 @@ impl Serialize for By {
 
 impl<'de> Deserialize<'de> for By {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text_or_name::deserialize(deserializer)
+    }
+}
+
+impl TextOrName for By {
+    fn of_text(field: String) -> By {
+        By::Default(field)
+    }
+
+    fn by_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<By, D::Error> {
         #[derive(Deserialize)]
         #[serde(rename = "By")]
         enum Named {
             Fold(String),
             Exact(String),
         }
-        let raw = Box::<ron::value::RawValue>::deserialize(deserializer)?;
-        let text = raw.get_ron().trim();
-        if text.starts_with('"') {
-            return ron::from_str(text).map(By::Default).map_err(|it| de::Error::custom(it.code));
-        }
-        match ron::from_str(text) {
-            Ok(Named::Fold(it)) => Ok(By::Fold(it)),
-            Ok(Named::Exact(it)) => Ok(By::Exact(it)),
-            Err(error) => Err(de::Error::custom(error.code)),
-        }
+        Ok(match Named::deserialize(deserializer)? {
+            Named::Fold(it) => By::Fold(it),
+            Named::Exact(it) => By::Exact(it),
+        })
     }
 }

@@ -17,6 +17,7 @@ use super::explain::explain;
 use super::file::Rule;
 use super::problem::{Problem, Source};
 use super::tree::{self, Body, Item, Node};
+use super::written;
 use crate::limits;
 use crate::schema::file::Schema;
 
@@ -313,8 +314,10 @@ fn joined(text: &str) -> String {
 /// Reads one value of a file, or tells everything that is wrong with it.
 fn read<T: DeserializeOwned>(source: &Source, node: &Node, origin: Origin) -> Result<T, Vec<Problem>> {
     const TRIES_MAX: usize = 20;
-    // `split: "events"` should not have to be written `split: Some("events")`.
-    let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+    if let Some(value) = written::read(&source.text, node) {
+        return Ok(value);
+    }
+    let options = options();
     let start = node.span.start;
     let mut text = source.text[node.span.clone()].to_string();
     let mut blanked: Vec<Range<usize>> = Vec::new();
@@ -350,6 +353,11 @@ fn read<T: DeserializeOwned>(source: &Source, node: &Node, origin: Origin) -> Re
         blanked.push(item.span.clone());
     }
     Err(problems)
+}
+
+/// `split: "events"` should not have to be written `split: Some("events")`.
+pub(super) fn options() -> ron::Options {
+    ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME)
 }
 
 struct Repeated {

@@ -8,6 +8,7 @@ pub mod file;
 pub mod tree;
 pub mod problem;
 mod explain;
+mod written;
 pub mod load;
 pub mod check;
 pub mod story;

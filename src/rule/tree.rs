@@ -170,6 +170,12 @@ impl<'t> Parser<'t> {
 
     fn skip_space(&mut self) -> Result<(), Mistake> {
         loop {
+            let bytes = &self.text.as_bytes()[self.at..];
+            self.at += bytes.iter().position(|it| !matches!(it, b' ' | b'\n' | b'\r' | b'\t')).unwrap_or(bytes.len());
+            match self.text.as_bytes().get(self.at) {
+                Some(it) if it.is_ascii_graphic() && *it != b'/' => return Ok(()),
+                _ => {}
+            }
             let rest = self.rest();
             let space = rest.len() - rest.trim_start().len();
             self.at += space;
@@ -269,7 +275,11 @@ impl<'t> Parser<'t> {
             self.at += 2;
         }
         let rest = self.rest();
-        self.at += rest.find(|it: char| !is_word(it)).unwrap_or(rest.len());
+        let ascii = rest.bytes().position(|it| !(it.is_ascii_alphanumeric() || it == b'_')).unwrap_or(rest.len());
+        self.at += match rest.as_bytes().get(ascii) {
+            Some(it) if !it.is_ascii() => rest.find(|it: char| !is_word(it)).unwrap_or(rest.len()),
+            _ => ascii,
+        };
         start..self.at
     }
 
@@ -446,14 +456,13 @@ fn text_literal(rest: &str) -> Option<Option<usize>> {
     if !body.starts_with('"') {
         return None;
     }
-    let mut escaped = false;
-    for (at, byte) in rest.bytes().enumerate().skip(prefix + 1) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return Some(Some(at + 1)),
-            _ => {}
+    let mut at = prefix + 1;
+    while let Some(found) = rest.as_bytes().get(at..).and_then(|it| memchr::memchr2(b'"', b'\\', it)) {
+        at += found;
+        if rest.as_bytes()[at] == b'"' {
+            return Some(Some(at + 1));
         }
+        at += 2;
     }
     Some(None)
 }

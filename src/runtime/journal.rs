@@ -47,7 +47,15 @@ pub enum Entry {
 
 impl Entry {
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_allocvec(self).expect("entries are plain data, and memory for them is there")
+        // More than it will be, mostly: a list that doubles copies itself.
+        let bytes = match self {
+            Entry::Batch { batch, .. } => {
+                batch.text.len() + batch.events.len() * 56 + batch.hits.len() * 40 + batch.values.len() * 8 + 256
+            }
+            _ => 256,
+        };
+        postcard::to_extend(self, Vec::with_capacity(bytes))
+            .expect("entries are plain data, and memory for them is there")
     }
 
     /// A batch as a front judged it, before the engine takes it.

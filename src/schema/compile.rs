@@ -34,6 +34,7 @@ impl Schemas {
         }
         let mut constants = Constants::default();
         let mut regexes = Vec::new();
+        let mut numbers = HashMap::new();
         let words = Words {
             other: constants.text("other"),
             success: constants.text("success"),
@@ -65,6 +66,7 @@ impl Schemas {
                 wanted,
                 constants: &mut constants,
                 regexes: &mut regexes,
+                numbers: &mut numbers,
                 groups: group_names(file),
                 split: None,
             };
@@ -155,6 +157,8 @@ struct Compile<'a> {
     wanted: &'a dyn Fn(&str) -> bool,
     constants: &'a mut Constants,
     regexes: &'a mut Vec<Late>,
+    /// Where in `regexes` an expression stands.
+    numbers: &'a mut HashMap<String, usize>,
     groups: Vec<String>,
     /// The split's path with `[]`, and the field its element is put in.
     split: Option<(String, FieldId)>,
@@ -399,10 +403,11 @@ impl Compile<'_> {
     }
 
     fn regex(&mut self, pattern: &str) -> Result<usize, String> {
-        if let Some(index) = self.regexes.iter().position(|it| it.text() == pattern) {
-            return Ok(index);
+        if let Some(index) = self.numbers.get(pattern) {
+            return Ok(*index);
         }
         self.regexes.push(Late::new(pattern)?);
+        self.numbers.insert(pattern.to_string(), self.regexes.len() - 1);
         Ok(self.regexes.len() - 1)
     }
 

@@ -10,9 +10,10 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::expr::{Expr, pattern};
+use crate::model::text_or_name::{self, TextOrName};
 
 /// The closed list of meanings, the same for every vendor.
 pub const ACTIVITIES: [&str; 25] = [
@@ -196,7 +197,8 @@ pub struct Example {
 pub struct FieldMap(pub Vec<(String, Take)>);
 
 /// Where a value stands and how it is made. A plain text is a path; everything else is one of these by name.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub enum Take {
     /// A path of the record.
     Path(String),
@@ -237,58 +239,26 @@ pub enum Take {
     Trim(Box<Take>, String),
 }
 
+impl Serialize for Take {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Take::serialize(self, serializer)
+    }
+}
+
 impl<'de> Deserialize<'de> for Take {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(rename = "Take")]
-        enum Named {
-            Path(String),
-            Text(String),
-            First(Vec<Take>),
-            When(Expr, Box<Take>),
-            Group(String),
-            Capture(Box<Take>, Wording),
-            Lookup(Box<Take>, String),
-            Except(Box<Take>, Vec<String>),
-            Address(Box<Take>),
-            Time(Box<Take>),
-            TimeAs(Box<Take>, Vec<String>),
-            Json(Box<Take>, String),
-            Pairs(Box<Take>, String),
-            Split(Box<Take>, String, i32),
-            List(Box<Take>, String),
-            All(Vec<Take>),
-            Join(Vec<Take>, String),
-            Lower(Box<Take>),
-            Trim(Box<Take>, String),
-        }
-        // RON cannot choose between a text and a named variant by itself, so we look at the raw text first.
-        let raw = Box::<ron::value::RawValue>::deserialize(deserializer)?;
-        let text = raw.get_ron().trim();
-        if text.starts_with('"') || text.starts_with("r\"") || text.starts_with("r#") {
-            return ron::from_str::<String>(text).map(Take::Path).map_err(|it| de::Error::custom(it.code));
-        }
-        Ok(match ron::from_str::<Named>(text).map_err(|it| de::Error::custom(it.code))? {
-            Named::Path(a) => Take::Path(a),
-            Named::Text(a) => Take::Text(a),
-            Named::First(a) => Take::First(a),
-            Named::When(a, b) => Take::When(a, b),
-            Named::Group(a) => Take::Group(a),
-            Named::Capture(a, b) => Take::Capture(a, b),
-            Named::Lookup(a, b) => Take::Lookup(a, b),
-            Named::Except(a, b) => Take::Except(a, b),
-            Named::Address(a) => Take::Address(a),
-            Named::Time(a) => Take::Time(a),
-            Named::TimeAs(a, b) => Take::TimeAs(a, b),
-            Named::Json(a, b) => Take::Json(a, b),
-            Named::Pairs(a, b) => Take::Pairs(a, b),
-            Named::Split(a, b, c) => Take::Split(a, b, c),
-            Named::List(a, b) => Take::List(a, b),
-            Named::All(a) => Take::All(a),
-            Named::Join(a, b) => Take::Join(a, b),
-            Named::Lower(a) => Take::Lower(a),
-            Named::Trim(a, b) => Take::Trim(a, b),
-        })
+        text_or_name::deserialize(deserializer)
+    }
+}
+
+impl TextOrName for Take {
+    fn of_text(path: String) -> Take {
+        Take::Path(path)
+    }
+
+    fn by_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Take, D::Error> {
+        // The one that is derived.
+        Take::deserialize(deserializer)
     }
 }
 
