@@ -22,9 +22,29 @@ pub struct EvidenceRing {
     kept: VecDeque<Kept>,
     first: u64,
     /// The texts of all, one after the other: an allocation for each cost more than the copy.
+    #[serde(with = "in_one_piece")]
     texts: VecDeque<u8>,
     /// How many bytes of texts were forgotten.
     texts_forgotten: u64,
+}
+
+/// Not byte by byte.
+mod in_one_piece {
+    use std::collections::VecDeque;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+    use serde_bytes::ByteBuf;
+
+    pub fn serialize<S: Serializer>(texts: &VecDeque<u8>, serializer: S) -> Result<S::Ok, S::Error> {
+        match texts.as_slices() {
+            (all, []) => serializer.serialize_bytes(all),
+            (first, second) => serializer.serialize_bytes(&[first, second].concat()),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VecDeque<u8>, D::Error> {
+        ByteBuf::deserialize(deserializer).map(|it| it.into_vec().into())
+    }
 }
 
 fn all() -> u64 {

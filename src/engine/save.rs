@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 use super::order::{self, SavedClock};
 use super::pressure::Watch;
@@ -27,7 +28,7 @@ const LAYOUT: u32 = 0x7269_0002;
 struct Saved<R> {
     rules: Vec<RuleName>,
     /// For each rule, what its detector wrote.
-    detectors: Vec<Vec<u8>>,
+    detectors: Vec<ByteBuf>,
     ring: R,
     waiting: Vec<HitBatch>,
     sources: Vec<(String, SavedClock, bool)>,
@@ -102,7 +103,7 @@ impl Engine {
         }
         let saved = Saved {
             rules: self.set.names(),
-            detectors,
+            detectors: detectors.into_iter().map(ByteBuf::from).collect(),
             ring,
             waiting,
             sources: (0..self.sources.len())
@@ -114,7 +115,7 @@ impl Engine {
             watch: self.watch.clone(),
         };
         // In one piece: a list that doubles would take the memory thrice.
-        let bytes = saved.detectors.iter().map(Vec::len).sum::<usize>() + ring.bytes() + (1 << 20);
+        let bytes = saved.detectors.iter().map(|it| it.len()).sum::<usize>() + ring.bytes() + (1 << 20);
         postcard::to_extend(&(LAYOUT, saved), Vec::with_capacity(bytes))
             .expect("memories are plain data, and memory is there")
     }

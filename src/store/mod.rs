@@ -89,6 +89,7 @@ pub struct OutboxRow {
     /// The idempotency key, the same for all tries.
     pub key: String,
     /// Rendered once. Empty: when it is sent.
+    #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
     /// The alert as JSON, for a smaller body where the receiver refuses this one.
     pub alert: String,
