@@ -102,11 +102,12 @@ fn plain(text: &str, chars_max: usize) -> String {
 /// A draft for these lines, which have that syntax; None where nothing can be told apart in them.
 pub fn propose(lines: &[&str], format: &str, id: &str) -> Option<Proposal> {
     let mut all: BTreeMap<String, Stats> = BTreeMap::new();
-    let mut structured = 0;
+    let (mut structured, mut inside) = (0, 0);
     for line in lines {
         let mut fields = Vec::new();
-        fields_of(line, &mut fields);
+        let is_inside = fields_of(line, &mut fields);
         structured += usize::from(!fields.is_empty());
+        inside += usize::from(!fields.is_empty() && is_inside);
         for (path, text, is_number, is_bool) in fields {
             if all.len() < FIELDS_MAX || all.contains_key(&path) {
                 all.entry(path).or_default().add(&text, is_number, is_bool);
@@ -118,16 +119,128 @@ pub fn propose(lines: &[&str], format: &str, id: &str) -> Option<Proposal> {
         let columns = matches!(format, "text" | "keyrunner").then(|| columns::propose(lines, format, id)).flatten();
         return columns.or_else(|| text::propose(lines, format, id));
     }
-    Some(draft(&all, lines, format, id))
+    // What stands behind words has no paths.
+    let way = match inside * 2 > structured && !matches!(format, "json" | "logfmt" | "cef" | "leef") {
+        true => Way::Pairs,
+        false => Way::Paths,
+    };
+    Some(draft(&all, lines, format, id, way))
 }
 
-/// The fields of a line that is, or carries, an object or pairs: path, value, whether it is a number or truth value.
-fn fields_of(line: &str, out: &mut Vec<(String, String, bool, bool)>) {
+/// What stands before the key of a pair.
+const BEFORE_KEY: &str = r"(?:^|[\s,|])";
+
+/// How a field of a record is said.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Paths,
+    /// As pairs in the message, behind other words.
+    Pairs,
+}
+
+impl Way {
+    fn take(self, path: &str) -> String {
+        match self {
+            Way::Paths => format!("{path:?}"),
+            Way::Pairs => format!("Pairs(\"message\", {path:?})"),
+        }
+    }
+
+    fn is_there(self, path: &str) -> String {
+        match self {
+            Way::Paths => format!("Exists({path:?})"),
+            Way::Pairs => format!("Matches(\"message\", r#\"{BEFORE_KEY}{}=\"#)", escaped(path)),
+        }
+    }
+
+    /// Whether the value is one of these, whatever their case.
+    fn is_one_of(self, path: &str, values: &[&str]) -> String {
+        match self {
+            Way::Paths => format!("NoCase(OneOf({path:?}, {values:?}))"),
+            Way::Pairs => {
+                let values: Vec<String> = values.iter().map(|it| escaped(it)).collect();
+                self.matches(path, &format!(r#""?(?:{})"?(?:[\s,|]|$)"#, values.join("|")))
+            }
+        }
+    }
+
+    /// Whether the value fits a pattern, whatever its case.
+    fn matches(self, path: &str, pattern: &str) -> String {
+        match self {
+            Way::Paths => format!("NoCase(Matches({path:?}, r#\"{pattern}\"#))"),
+            Way::Pairs => format!("NoCase(Matches(\"message\", r#\"{BEFORE_KEY}{}={pattern}\"#))", escaped(path)),
+        }
+    }
+
+    /// Whether the value is a number of at least 400.
+    fn is_http_error(self, path: &str) -> String {
+        match self {
+            Way::Paths => format!("Ge({path:?}, 400)"),
+            Way::Pairs => self.matches(path, r#""?[45]\d\d\b"#),
+        }
+    }
+
+    fn is_no_http_error(self, path: &str) -> String {
+        match self {
+            Way::Paths => format!("Lt({path:?}, 400)"),
+            Way::Pairs => self.matches(path, r#""?[123]\d\d\b"#),
+        }
+    }
+}
+
+/// A text as a pattern.
+fn escaped(text: &str) -> String {
+    regex_syntax::escape(text).replace('"', r"\x22")
+}
+
+/// Where a time stands at the beginning of (nearly) all lines, as a take.
+fn leading_time(lines: &[&str]) -> Option<String> {
+    const ISO: &str = r"^\[?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)";
+    const WORDS_MAX: usize = 6;
+    let bracket = (
+        String::from(r"^\[([^\]]+)\]"),
+        Box::new(|it: &'_ str| it.strip_prefix('[')?.find(']').map(|at| 1..at + 1))
+            as Box<dyn Fn(&str) -> Option<std::ops::Range<usize>>>,
+    );
+    let words = (1..=WORDS_MAX).map(|count| {
+        let pattern = format!(r"^({})", vec![r"\S+"; count].join(" "));
+        let find =
+            move |it: &str| it.match_indices(' ').map(|it| it.0).chain([it.len()]).nth(count - 1).map(|at| 0..at);
+        (pattern, Box::new(find) as Box<dyn Fn(&str) -> Option<std::ops::Range<usize>>>)
+    });
+    for (pattern, find) in [bracket].into_iter().chain(words) {
+        let mut stats = Stats::default();
+        lines
+            .iter()
+            .filter_map(|it| Some(&it[find(it)?]))
+            .for_each(|it| stats.add(it.trim_end_matches([',', ':']), false, false));
+        if stats.lines * 10 < lines.len() * 9 {
+            continue;
+        }
+        match stats.time() {
+            Some(Some(form)) => return Some(format!("TimeAs(Capture(\"message\", r\"{pattern}\"), [{form:?}])")),
+            Some(None) if stats.examples.iter().all(|it| it.starts_with("20")) => {
+                return Some(format!("Time(Capture(\"message\", r\"{ISO}\"))"));
+            }
+            Some(None) => return Some(format!("Time(Capture(\"message\", r\"{pattern}\"))")),
+            None => {}
+        }
+    }
+    None
+}
+
+/// The fields of a line that is, or carries, an object or pairs: path, value, whether it is a number or truth value. True: they
+/// are pairs that stand behind other words.
+fn fields_of(line: &str, out: &mut Vec<(String, String, bool, bool)>) -> bool {
     let object = line.find('{').and_then(|at| serde_json::from_str::<Json>(line[at..].trim()).ok());
     match object {
         Some(it) => flatten(String::new(), &it, out),
         None => pairs(line, out),
     }
+    let first = out.first().and_then(|it| line.find(&format!("{}=", it.0)));
+    // Behind a syslog tag they are found.
+    first.is_some_and(|at| !line[..at].trim_end().is_empty() && !line[..at].trim_end().ends_with(':'))
+        && !line.trim_start().starts_with('{')
 }
 
 fn flatten(path: String, value: &Json, out: &mut Vec<(String, String, bool, bool)>) {
@@ -191,6 +304,13 @@ struct Role {
     fits: fn(&Stats) -> f64,
 }
 
+impl Role {
+    /// Whether few lines have it in any log: most do not change what somebody may do.
+    fn is_rare(&self) -> bool {
+        matches!(self.field, "user.target.name" | "user.roles")
+    }
+}
+
 const ROLES: &[Role] = &[
     Role {
         field: "@timestamp",
@@ -232,9 +352,15 @@ const ROLES: &[Role] = &[
         },
     },
     Role {
+        field: "user.roles",
+        names: &["role", "roles", "permission", "permissions", "privilege", "privileges"],
+        never: &["old", "previous", "prev", "former", "before", "from", "id", "type", "arn", "count", "policy"],
+        fits: |it| if it.share(it.numbers) < 0.5 && it.addresses == 0 && it.bools == 0 { 0.1 } else { 0.0 },
+    },
+    Role {
         field: "user.target.name",
-        names: &["target", "object", "affected", "recipient", "victim"],
-        never: &["type", "kind", "ip", "id", "time"],
+        names: &["target", "object", "affected", "recipient", "victim", "grantee", "assignee", "beneficiary"],
+        never: &["type", "kind", "ip", "id", "time", "role", "roles"],
         fits: |it| if it.share(it.numbers) < 0.5 && it.share(it.addresses) < 0.1 { 0.1 } else { 0.0 },
     },
     Role {
@@ -299,6 +425,7 @@ const ROLES: &[Role] = &[
             "message",
             "command",
             "what",
+            "evt",
         ],
         never: &["time", "id", "ip", "user", "agent", "actor", "version", "target", "source", "level", "severity"],
         fits: |it| {
@@ -306,6 +433,17 @@ const ROLES: &[Role] = &[
             let few = it.values.len() <= 300 && it.values.len() * 3 <= it.lines.max(30);
             let says = it.share(it.numbers) < 0.2 || known > 0;
             if few && says { 0.5 + 2.0 * it.share(known) } else { 0.0 }
+        },
+    },
+    // Where somebody else is the user.
+    Role {
+        field: "user.target.name",
+        names: &["subject", "member"],
+        never: &["type", "kind", "ip", "id", "time", "role", "roles"],
+        fits: |it| {
+            let is_name =
+                it.share(it.numbers) < 0.5 && it.addresses == 0 && !it.values.keys().any(|it| it.contains(' '));
+            if is_name { 0.1 } else { 0.0 }
         },
     },
     Role {
@@ -381,7 +519,8 @@ fn outcome(value: &str) -> Option<bool> {
 
 /// What an action's words mean; `login` where they do not say how it went.
 fn activity(value: &str) -> Option<&'static str> {
-    let it: String = value.to_lowercase().chars().map(|it| if it.is_alphanumeric() { it } else { ' ' }).collect();
+    let words: String = value.to_lowercase().chars().map(|it| if it.is_alphanumeric() { it } else { ' ' }).collect();
+    let it = format!(" {words} ");
     let has = |words: &[&str]| words.iter().any(|word| it.contains(word));
     let bad = has(&["fail", "invalid", "denied", "reject", "incorrect", "wrong", "bad ", "unsuccess", "refused"]);
     let good = has(&["success", "succeed", "accepted", " ok"]);
@@ -420,6 +559,7 @@ fn activity(value: &str) -> Option<&'static str> {
             }
         }
         _ if has(&["password", "passwd"]) && has(&["reset", "recover", "forgot"]) => "password.reset",
+        _ if has(&["password", "passwd", "credential", "passcode"]) && (bad || has(&["mismatch"])) => "login.failure",
         _ if has(&["password", "passwd"]) && changed => "password.changed",
         _ if has(&["audit"]) && (off || gone) => "audit.disabled",
         _ if has(&["sso", "saml", "oidc", "identity provider"]) && (made || gone || changed || off || on) => {
@@ -475,11 +615,15 @@ fn activity(value: &str) -> Option<&'static str> {
     Some(found)
 }
 
-fn draft(all: &BTreeMap<String, Stats>, lines: &[&str], format: &str, id: &str) -> Proposal {
+fn draft(all: &BTreeMap<String, Stats>, lines: &[&str], format: &str, id: &str, way: Way) -> Proposal {
     let mut taken: Vec<&str> = Vec::new();
     let mut roles: Vec<(&Role, &str)> = Vec::new();
     for role in ROLES {
-        let free = all.iter().filter(|it| !taken.contains(&it.0.as_str()) && it.1.lines * 10 >= lines.len().min(100));
+        if roles.iter().any(|it| it.0.field == role.field) {
+            continue;
+        }
+        let lines_min = if role.is_rare() { 1 } else { lines.len().min(100) };
+        let free = all.iter().filter(|it| !taken.contains(&it.0.as_str()) && it.1.lines * 10 >= lines_min);
         let best = free.map(|it| (score(role, it.0, it.1), it.0)).max_by(|a, b| a.0.total_cmp(&b.0));
         if let Some((score, path)) = best
             && score > 1.0
@@ -487,6 +631,17 @@ fn draft(all: &BTreeMap<String, Stats>, lines: &[&str], format: &str, id: &str) 
             taken.push(path);
             roles.push((role, path));
         }
+    }
+    let path_of = |field: &str| roles.iter().find(|it| it.0.field == field).map(|it| it.1);
+    // A role that lines of all kinds have is that of whoever acts.
+    let given = |path: &str| {
+        let ranked = path_of("event.action").map(|it| all[it].ranked()).unwrap_or_default();
+        let about_roles = ranked.iter().filter(|it| activity(it.0).is_some_and(|it| it.starts_with("role.")));
+        all[path].lines <= about_roles.map(|it| it.1).sum::<usize>()
+    };
+    let given_role = path_of("user.roles").filter(|it| given(it)).map(str::to_string);
+    if given_role.is_none() {
+        roles.retain(|it| it.0.field != "user.roles");
     }
     let path_of = |field: &str| roles.iter().find(|it| it.0.field == field).map(|it| it.1);
     let mut out = String::new();
@@ -500,31 +655,37 @@ fn draft(all: &BTreeMap<String, Stats>, lines: &[&str], format: &str, id: &str) 
     if !matches!(format, "auto" | "syslog") {
         let _ = writeln!(out, "    formats: [{format:?}],");
     }
-    let marks = marks(all, lines.len(), &roles);
+    let marks = marks(all, lines.len(), &roles, way);
     let _ = writeln!(
         out,
         "    // What every line has; better still is a key that only this log has.\n    recognise: All([{}]),",
         marks.join(", ")
     );
     if let Some(path) = path_of("event.action") {
-        let _ = writeln!(out, "    // {}\n    action: {path:?},", all[path].about(lines.len()));
+        let _ = writeln!(out, "    // {}\n    action: {},", all[path].about(lines.len()), way.take(path));
     }
     out.push_str("    fields: {\n");
-    if format == "syslog" && path_of("@timestamp").is_none() {
-        out.push_str("        \"@timestamp\": \"syslog.time\",\n");
+    if path_of("@timestamp").is_none() {
+        let time = match format {
+            "syslog" => Some("\"syslog.time\"".to_string()),
+            _ if way == Way::Pairs => leading_time(lines),
+            _ => None,
+        };
+        time.iter().for_each(|it| out.push_str(&format!("        \"@timestamp\": {it},\n")));
     }
     for (role, path) in roles.iter().filter(|it| it.0.field != "event.action") {
         let take = match role.field {
-            "source.ip" => format!("Address({path:?})"),
-            "event.outcome" => outcome_take(path, &all[*path]),
-            "@timestamp" => time_take(format!("{path:?}"), &all[*path]),
-            _ => format!("{path:?}"),
+            "source.ip" => format!("Address({})", way.take(path)),
+            "event.outcome" => outcome_take(path, &all[*path], way),
+            "@timestamp" => time_take(way.take(path), &all[*path]),
+            _ => way.take(path),
         };
         let _ = writeln!(out, "        // {}\n        {:?}: {take},", all[*path].about(lines.len()), role.field);
     }
     out.push_str("    },\n");
-    let failed = path_of("event.outcome").and_then(|it| failed_when(it, &all[it]));
-    out.push_str(&cases(path_of("event.action").map(|it| &all[it]), failed.as_deref()));
+    let failed = path_of("event.outcome").and_then(|it| failed_when(it, &all[it], way));
+    let admin = given_role.map(|it| way.matches(&it, ADMIN));
+    out.push_str(&cases(path_of("event.action").map(|it| &all[it]), failed.as_deref(), admin.as_deref()));
     unused(all, &taken, lines.len(), &mut out);
     out.push_str("    examples: [],\n)\n");
     let roles =
@@ -532,8 +693,11 @@ fn draft(all: &BTreeMap<String, Stats>, lines: &[&str], format: &str, id: &str) 
     Proposal { text: out, roles: roles.collect() }
 }
 
+/// Roles that may do everything.
+const ADMIN: &str = r#""?[^\s="]*(?:admin|owner|superuser|super user|root)"#;
+
 /// What tells these records from others: keys that (nearly) every line has, those with a role first; a constant is best.
-fn marks(all: &BTreeMap<String, Stats>, lines: usize, roles: &[(&Role, &str)]) -> Vec<String> {
+fn marks(all: &BTreeMap<String, Stats>, lines: usize, roles: &[(&Role, &str)], way: Way) -> Vec<String> {
     let every = |it: &Stats| it.lines * 100 >= lines * 99;
     let constants = all.iter().filter(|it| {
         let kind = it.1.bools == 0 && it.1.share(it.1.numbers) < 0.5 && it.1.share(it.1.times) < 0.5;
@@ -558,7 +722,10 @@ fn marks(all: &BTreeMap<String, Stats>, lines: usize, roles: &[(&Role, &str)]) -
             })
         })
         .take(1)
-        .filter_map(|it| Some(format!("Eq({:?}, {:?})", it.0, it.1.examples.first()?)))
+        .filter_map(|it| {
+            let value = it.1.examples.first()?;
+            Some(if way == Way::Paths { format!("Eq({:?}, {value:?})", it.0) } else { way.is_one_of(it.0, &[value]) })
+        })
         .collect();
     let named = roles.iter().map(|it| it.1).filter(|it| every(&all[*it]));
     let others = all.iter().filter(|it| every(it.1)).map(|it| it.0.as_str());
@@ -566,24 +733,24 @@ fn marks(all: &BTreeMap<String, Stats>, lines: usize, roles: &[(&Role, &str)]) -
     for path in named.chain(others) {
         if !seen.contains(&path) && !path.contains('[') && seen.len() < 5 {
             seen.push(path);
-            marks.push(format!("Exists({path:?})"));
+            marks.push(way.is_there(path));
         }
     }
     if marks.is_empty() {
         let most = all.iter().filter(|it| !it.0.contains('[')).max_by_key(|it| it.1.lines);
-        marks.extend(most.map(|it| format!("Exists({:?})", it.0)));
+        marks.extend(most.map(|it| way.is_there(it.0)));
     }
     marks
 }
 
 /// How a value of the outcome says that something failed.
-fn failed_when(path: &str, stats: &Stats) -> Option<String> {
+fn failed_when(path: &str, stats: &Stats, way: Way) -> Option<String> {
     let failed: Vec<&str> = stats.ranked().into_iter().map(|it| it.0).filter(|it| outcome(it) == Some(false)).collect();
     let is_http = !failed.is_empty() && stats.share(stats.numbers) > 0.9;
     match failed.is_empty() {
         true => None,
-        false if is_http => Some(format!("Ge({path:?}, 400)")),
-        false => Some(format!("NoCase(OneOf({path:?}, {failed:?}))")),
+        false if is_http => Some(way.is_http_error(path)),
+        false => Some(way.is_one_of(path, &failed)),
     }
 }
 
@@ -595,19 +762,20 @@ fn time_take(take: String, stats: &Stats) -> String {
     }
 }
 
-fn outcome_take(path: &str, stats: &Stats) -> String {
+fn outcome_take(path: &str, stats: &Stats, way: Way) -> String {
     let good: Vec<&str> = stats.ranked().into_iter().map(|it| it.0).filter(|it| outcome(it) == Some(true)).collect();
     let mut parts = Vec::new();
-    parts.extend(failed_when(path, stats).map(|it| format!("When({it}, Text(\"failure\"))")));
+    parts.extend(failed_when(path, stats, way).map(|it| format!("When({it}, Text(\"failure\"))")));
     if stats.share(stats.numbers) > 0.9 {
-        parts.push(format!("When(Lt({path:?}, 400), Text(\"success\"))"));
+        parts.push(format!("When({}, Text(\"success\"))", way.is_no_http_error(path)));
     } else if !good.is_empty() {
-        parts.push(format!("When(NoCase(OneOf({path:?}, {good:?})), Text(\"success\"))"));
+        parts.push(format!("When({}, Text(\"success\"))", way.is_one_of(path, &good)));
     }
     format!("First([{}])", parts.join(", "))
 }
 
-fn cases(action: Option<&Stats>, failed: Option<&str>) -> String {
+/// The cases for actions, of which some failed when that condition holds, and give an administrator's role when that one does.
+fn cases(action: Option<&Stats>, failed: Option<&str>, admin: Option<&str>) -> String {
     let mut by_activity: BTreeMap<&str, Vec<(&str, usize)>> = BTreeMap::new();
     let mut unknown: Vec<(&str, usize)> = Vec::new();
     for (value, count) in action.map(Stats::ranked).unwrap_or_default() {
@@ -641,6 +809,10 @@ fn cases(action: Option<&Stats>, failed: Option<&str>) -> String {
             out,
             "        // What was tried and failed did not happen.\n        (activity: \"other\", when: {failed}),"
         );
+    }
+    if let (Some(admin), Some(values)) = (admin, by_activity.get("role.assigned")) {
+        let words: Vec<&str> = values.iter().map(|it| it.0).collect();
+        let _ = writeln!(out, "        (activity: \"role.admin_assigned\", on: {words:?}, when: {admin}),");
     }
     let mut case = |activity: &str, values: &[(&str, usize)]| {
         let words: Vec<&str> = values.iter().map(|it| it.0).collect();
@@ -681,6 +853,101 @@ mod text {
         Any,
     }
 
+    /// Words that are no names, however seldom they come.
+    const LANGUAGE: &[&str] = &[
+        "a",
+        "access",
+        "accepted",
+        "account",
+        "added",
+        "an",
+        "and",
+        "api",
+        "as",
+        "at",
+        "attempt",
+        "auth",
+        "authenticated",
+        "authentication",
+        "bad",
+        "been",
+        "by",
+        "changed",
+        "code",
+        "connection",
+        "created",
+        "deleted",
+        "denied",
+        "disabled",
+        "enabled",
+        "error",
+        "expired",
+        "failed",
+        "failure",
+        "for",
+        "from",
+        "granted",
+        "has",
+        "in",
+        "incorrect",
+        "invalid",
+        "invited",
+        "ip",
+        "is",
+        "key",
+        "locked",
+        "log",
+        "logged",
+        "login",
+        "logon",
+        "logout",
+        "made",
+        "mfa",
+        "new",
+        "not",
+        "of",
+        "on",
+        "out",
+        "password",
+        "permission",
+        "permissions",
+        "policy",
+        "promoted",
+        "read",
+        "refused",
+        "rejected",
+        "removed",
+        "reset",
+        "revoked",
+        "role",
+        "roles",
+        "secret",
+        "session",
+        "sign",
+        "signed",
+        "successful",
+        "successfully",
+        "success",
+        "the",
+        "to",
+        "token",
+        "unknown",
+        "unlocked",
+        "updated",
+        "user",
+        "username",
+        "was",
+        "with",
+        "wrong",
+        "assigned",
+        "assigning",
+        "authorized",
+        "unauthorized",
+        "member",
+        "via",
+    ];
+    const NAME: &str = r"[0-9A-Za-z_.@+\-]+";
+    const ADMIN_ROLE: &str = r"(?i:[0-9A-Za-z_.\-]*(?:admin|owner|superuser|root)[0-9A-Za-z_.\-]*)";
     const KINDS_MAX: usize = 24;
     const TOKENS_MAX: usize = 30;
 
@@ -694,9 +961,16 @@ mod text {
         for (body, line) in bodies.iter().zip(lines) {
             let mut before = "";
             let mut tokens = Vec::new();
-            for word in body.iter().take(TOKENS_MAX).map(|it| bare(it)) {
-                let is_name = many.get(before).is_some_and(|it| it.contains(word));
-                tokens.push(if is_name { Token::Any } else { token(word, &seen, common) });
+            for written in body.iter().take(TOKENS_MAX) {
+                let word = bare(written);
+                // A word in quotes or right behind `user` that is none of the language is a name, also where only one comes.
+                let is_told_so = names_user(before) || written.starts_with(['"', '\'']);
+                let is_name = is_told_so && !is_language(word) && !word.is_empty()
+                    || many.get(before).is_some_and(|it| it.contains(word));
+                tokens.push(match token(word, &seen, common) {
+                    Token::Word(_) if is_name => Token::Any,
+                    it => it,
+                });
                 before = word;
             }
             if tokens.iter().any(|it| matches!(it, Token::Word(_))) {
@@ -709,7 +983,7 @@ mod text {
         if kinds.is_empty() {
             return None;
         }
-        Some(write(&kinds, lines.len(), format, id))
+        Some(write(&kinds, lines, format, id))
     }
 
     /// What stands behind words like `user`, where it differs so much that it must be names: a busy user's name comes as often
@@ -737,7 +1011,7 @@ mod text {
     fn body(line: &str) -> Vec<&str> {
         let words = line.split_whitespace();
         words
-            .skip_while(|it| it.starts_with(|it: char| it.is_ascii_digit() || it == '[') && !it.contains('@'))
+            .skip_while(|it| it.starts_with(|it: char| it.is_ascii_digit() || "[+-".contains(it)) && !it.contains('@'))
             .collect()
     }
 
@@ -750,36 +1024,59 @@ mod text {
         match () {
             _ if address::parse(word).is_some() => Token::Address,
             _ if word.contains('@') => Token::Mail,
-            _ if !word.is_empty() && is_word && seen.get(word).is_some_and(|it| *it >= common) => {
+            _ if !word.is_empty()
+                && is_word
+                && (is_language(word) || seen.get(word).is_some_and(|it| *it >= common)) =>
+            {
                 Token::Word(word.to_string())
             }
             _ => Token::Any,
         }
     }
 
-    /// The pattern of a kind of line, and which groups it has.
-    fn pattern(tokens: &[Token]) -> (String, Vec<&'static str>) {
+    fn is_language(word: &str) -> bool {
+        LANGUAGE.contains(&word.to_lowercase().as_str())
+    }
+
+    /// The pattern of a kind of line, and which groups it has. `role`: how a role is written, where the line is about one.
+    fn pattern(tokens: &[Token], role: Option<&str>) -> (String, Vec<&'static str>) {
         let mut groups = Vec::new();
         let mut parts = Vec::new();
-        let mut before = "";
+        let mut before = String::new();
         for token in tokens {
+            let is_free = |group: &str, groups: &[&str]| !groups.contains(&group);
+            let behind = |words: &[&str]| words.contains(&before.as_str());
             let part = match token {
                 Token::Word(it) => it.replace('-', r"\-"),
-                Token::Address if !groups.contains(&"ip") => {
+                Token::Address if is_free("ip", &groups) => {
                     groups.push("ip");
-                    r"(?<ip>[0-9a-fA-F.:]+)".to_string()
+                    // Not the colon behind it.
+                    r"(?<ip>[0-9a-fA-F.:]*[0-9a-fA-F])".to_string()
                 }
-                Token::Mail if !groups.contains(&"user") => {
+                Token::Any if role.is_some() && is_free("role", &groups) && behind(&["role", "roles", "a", "an"]) => {
+                    groups.push("role");
+                    format!("(?<role>{})", role.unwrap_or(NAME))
+                }
+                Token::Any | Token::Mail
+                    if role.is_some()
+                        && is_free("target", &groups)
+                        && groups.contains(&"role")
+                        && behind(&["to", "for"]) =>
+                {
+                    groups.push("target");
+                    format!("(?<target>{NAME})")
+                }
+                Token::Mail if is_free("user", &groups) => {
                     groups.push("user");
                     r"(?<user>[0-9A-Za-z_.+\-]+@[0-9A-Za-z.\-]+)".to_string()
                 }
-                Token::Any if names_user(before) && !groups.contains(&"user") => {
+                Token::Any if names_user(&before) && is_free("user", &groups) => {
                     groups.push("user");
-                    r"(?<user>[0-9A-Za-z_.@+\-]+)".to_string()
+                    format!("(?<user>{NAME})")
                 }
                 Token::Address | Token::Mail | Token::Any => r"\S+?".to_string(),
             };
-            before = if let Token::Word(it) = token { it.as_str() } else { "" };
+            before = if let Token::Word(it) = token { it.to_lowercase() } else { String::new() };
             parts.push(part);
         }
         // White space and ASCII punctuation: `\W` knows all of Unicode, which makes two dozen patterns too large.
@@ -790,11 +1087,10 @@ mod text {
         ["user", "for", "by", "account", "username", "login", "member"].contains(&word.to_lowercase().as_str())
     }
 
-    fn write(kinds: &[(Vec<Token>, (usize, &str))], lines: usize, format: &str, id: &str) -> Proposal {
+    fn write(kinds: &[(Vec<Token>, (usize, &str))], lines: &[&str], format: &str, id: &str) -> Proposal {
         let mut forms = Vec::new();
         let mut groups_seen: Vec<&str> = Vec::new();
         for (tokens, (count, line)) in kinds {
-            let (pattern, groups) = pattern(tokens);
             let words: Vec<&str> = tokens
                 .iter()
                 .filter_map(|it| if let Token::Word(it) = it { Some(it.as_str()) } else { None })
@@ -804,34 +1100,63 @@ mod text {
                 Some(it) => it,
                 None => "other",
             };
-            groups.iter().for_each(|it| {
-                if !groups_seen.contains(it) {
-                    groups_seen.push(it)
+            let mut add = |role: Option<&str>, found: &'static str| {
+                let (pattern, groups) = pattern(tokens, role);
+                groups.iter().for_each(|it| {
+                    if !groups_seen.contains(it) {
+                        groups_seen.push(it)
+                    }
+                });
+                forms.push((pattern, found, *count, *line));
+                groups.contains(&"role")
+            };
+            match found {
+                // What role it is decides.
+                "role.assigned" => {
+                    if add(Some(ADMIN_ROLE), "role.admin_assigned") {
+                        add(Some(NAME), "role.assigned");
+                    } else if let Some(last) = forms.last_mut() {
+                        last.1 = "role.assigned";
+                    }
                 }
-            });
-            forms.push((pattern, found, *count, *line));
+                found => {
+                    add(None, found);
+                }
+            }
         }
         let mut out = format!(
-            "// A draft of `tripline init`, from {lines} lines of text. Read it and correct it.\nSchema(\n    id: {id:?},\n    title: {id:?},\n"
+            "// A draft of `tripline init`, from {} lines of text. Read it and correct it.\nSchema(\n    id: {id:?},\n    title: {id:?},\n",
+            lines.len()
         );
-        let without = |it: &str| it.replace("?<ip>", "?:").replace("?<user>", "?:");
-        let recognise: Vec<String> =
-            forms.iter().map(|it| format!("        Matches(\"message\", {}),\n", raw(&without(&it.0)))).collect();
+        let without = |it: &str| {
+            ["ip", "user", "role", "target"]
+                .iter()
+                .fold(it.to_string(), |it, group| it.replace(&format!("?<{group}>"), "?:"))
+        };
+        let mut recognise: Vec<String> = Vec::new();
+        for form in &forms {
+            let line = format!("        Matches(\"message\", {}),\n", raw(&without(&form.0)));
+            if form.1 != "role.admin_assigned" && !recognise.contains(&line) {
+                recognise.push(line);
+            }
+        }
         // Writing to a String cannot fail.
         let _ = writeln!(out, "    recognise: Any([\n{}    ]),", recognise.concat());
-        let time = if format == "syslog" {
-            "\"syslog.time\"".to_string()
-        } else {
-            format!(
-                "Time(Capture(\"message\", {}))",
-                raw(r"^\[?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)")
-            )
+        let time = match format {
+            "syslog" => Some("\"syslog.time\"".to_string()),
+            _ => leading_time(lines),
         };
-        let _ = writeln!(out, "    text: \"message\",\n    fields: {{\n        \"@timestamp\": {time},");
+        let _ = writeln!(out, "    text: \"message\",\n    fields: {{");
+        if let Some(time) = &time {
+            let _ = writeln!(out, "        \"@timestamp\": {time},");
+        }
         let mut roles = Vec::new();
-        for (group, field, take) in
-            [("ip", "source.ip", "Address(Group(\"ip\"))"), ("user", "user.name", "Group(\"user\")")]
-        {
+        for (group, field, take) in [
+            ("ip", "source.ip", "Address(Group(\"ip\"))"),
+            ("user", "user.name", "Group(\"user\")"),
+            ("target", "user.target.name", "Group(\"target\")"),
+            ("role", "user.roles", "Group(\"role\")"),
+        ] {
             if groups_seen.contains(&group) {
                 let _ = writeln!(out, "        {field:?}: {take},");
                 roles.push((field.to_string(), format!("group `{group}`"), "part of the text".to_string()));

@@ -355,3 +355,88 @@ fn shipped_schemas_keep_their_promises() {
     }
     assert!(problems.is_empty(), "{} problems\n{}", problems.len(), problems.join("\n"));
 }
+
+/// What the draft of a few lines makes of them: when, activity, address, user, whom it was done to, and the role.
+#[test]
+fn drafts_of_a_few_lines() {
+    fn check(format: &str, lines: &[&str], expected: &[&str]) {
+        let text = propose::propose(lines, format, "own").unwrap().text;
+        let mut bench = Bench::new(&[schema(&text)]);
+        let found: Vec<String> = lines
+            .iter()
+            .map(|line| {
+                let fields = bench.map(line).pop().unwrap_or_else(|| panic!("not recognised: {line}\n{text}"));
+                let names = ["@timestamp", "activity", "source.ip", "user.name", "user.target.name", "user.roles"];
+                let value = |name: &&str| fields.iter().find(|it| it.0 == **name).map_or("-", |it| it.1.as_str());
+                names.iter().map(value).collect::<Vec<_>>().join(" ")
+            })
+            .collect();
+        assert_eq!(found, expected, "{text}");
+    }
+    check(
+        "text",
+        &[
+            "2026-03-01T10:00:00Z INFO auth event=login_success user=alice ip=203.0.113.7 took=12ms",
+            "2026-03-01T10:00:04Z WARN auth event=login_failed user=\"bob\" ip=203.0.113.9 took=15ms",
+            "2026-03-01T10:00:09Z INFO iam event=role_granted user=root target=eve role=Org-Admin ip=203.0.113.1",
+            "2026-03-01T10:00:10Z INFO iam event=role_granted user=root target=eve role=reader ip=203.0.113.1",
+        ],
+        &[
+            "2026-03-01T10:00:00Z login.success 203.0.113.7 alice - -",
+            "2026-03-01T10:00:04Z login.failure 203.0.113.9 bob - -",
+            "2026-03-01T10:00:09Z role.admin_assigned 203.0.113.1 root eve Org-Admin",
+            "2026-03-01T10:00:10Z role.assigned 203.0.113.1 root eve reader",
+        ],
+    );
+    check(
+        "text",
+        &[
+            "2026-03-01 10:00:00 gw evt=auth status=ok who=alice from=203.0.113.7",
+            "2026-03-01 10:00:01 gw evt=auth status=denied who=bob from=203.0.113.9",
+        ],
+        &[
+            "2026-03-01T10:00:00Z login.success 203.0.113.7 alice - -",
+            "2026-03-01T10:00:01Z login.failure 203.0.113.9 bob - -",
+        ],
+    );
+    check(
+        "text",
+        &[
+            "[01/Mar/2026:10:00:00 +0000] (auth) User \"alice\" logged in from 203.0.113.7",
+            "[01/Mar/2026:10:00:04 +0000] (auth) Login failed for user \"bob\" from 203.0.113.9: bad password",
+            "[01/Mar/2026:10:00:09 +0000] (iam) User \"root\" granted role \"admin\" to \"eve\"",
+            "[01/Mar/2026:10:00:10 +0000] (iam) User \"root\" granted role \"reader\" to \"eve\"",
+        ],
+        &[
+            "2026-03-01T10:00:00Z login.success 203.0.113.7 alice - -",
+            "2026-03-01T10:00:04Z login.failure 203.0.113.9 bob - -",
+            "2026-03-01T10:00:09Z role.admin_assigned - root eve admin",
+            "2026-03-01T10:00:10Z role.assigned - root eve reader",
+        ],
+    );
+    check(
+        "json",
+        &[
+            r#"{"time":"2026-03-01T10:00:00Z","msg":"user logged in","username":"alice","remote_addr":"203.0.113.7:51234"}"#,
+            r#"{"time":"2026-03-01T10:00:02Z","msg":"invalid password","username":"bob","remote_addr":"203.0.113.9:51234"}"#,
+            r#"{"time":"2026-03-01T10:00:03Z","msg":"role changed","username":"root","subject":"eve","old_role":"user","new_role":"admin","remote_addr":"203.0.113.1:1"}"#,
+        ],
+        &[
+            "2026-03-01T10:00:00Z login.success 203.0.113.7 alice - -",
+            "2026-03-01T10:00:02Z login.failure 203.0.113.9 bob - -",
+            "2026-03-01T10:00:03Z role.admin_assigned 203.0.113.1 root eve admin",
+        ],
+    );
+    // Whoever acts has a role on every line: it says nothing of what was given.
+    check(
+        "json",
+        &[
+            r#"{"time":"2026-03-01T10:00:00Z","action":"login ok","user":"alice","role":"admin","ip":"203.0.113.7"}"#,
+            r#"{"time":"2026-03-01T10:00:03Z","action":"role changed","user":"alice","role":"admin","ip":"203.0.113.7"}"#,
+        ],
+        &[
+            "2026-03-01T10:00:00Z login.success 203.0.113.7 alice - -",
+            "2026-03-01T10:00:03Z role.assigned 203.0.113.7 alice - -",
+        ],
+    );
+}

@@ -44,6 +44,9 @@ pub(super) fn propose(lines: &[&str], format: &str, id: &str) -> Option<Proposal
     };
     let mut taken: Vec<(&Role, usize)> = Vec::new();
     for role in ROLES {
+        if taken.iter().any(|it| it.0.field == role.field) {
+            continue;
+        }
         let free = (0..stats.len()).filter(|it| !taken.iter().any(|(_, at)| at == it) && stats[*it].lines > 0);
         let best = free.map(|it| (score(role, names[it], &stats[it]), it)).max_by(|a, b| a.0.total_cmp(&b.0));
         if let Some((score, at)) = best
