@@ -110,7 +110,7 @@ pub const FIRSTS_VALUES_EACH_MAX: usize = 4096;
 pub const FIRSTS_VALUES_MAX: usize = 4_000_000;
 /// Entities whose rate a `Spike` rule remembers, 80 bytes each, and as many of other kinds that learn. More: who came more often has the place.
 pub const HABITS_MAX: usize = 500_000;
-/// Of those, how many have a profile of the day and the week, 1.5 KiB each. More: the others are judged by their level alone.
+/// Of those, how many have a profile of the day and the week, 2.5 KiB each. More: the others are judged by their level alone.
 pub const HABIT_PROFILES_MAX: usize = 4096;
 /// Values of one entity of an `Unfamiliar` rule, 8 bytes each. More: those not seen for longest are forgotten.
 pub const UNFAMILIAR_VALUES_EACH_MAX: usize = 24;

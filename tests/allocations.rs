@@ -12,7 +12,7 @@ use tripline::engine::{Judged, Wanted};
 use tripline::format;
 use tripline::model::canonical::Compare;
 use tripline::model::{
-    Because, Carried, Finding, Hit, HitBatch, RuleIndex, Severity, Span, TextRange, Timestamp, Words,
+    Because, Carried, Finding, HashKeys, Hit, HitBatch, RuleIndex, Severity, Span, TextRange, Timestamp, Words,
 };
 use tripline::runtime::setup::{Choice, Setup};
 use tripline::source::batch::LineBatch;
@@ -124,7 +124,8 @@ fn of_detector(detect: &Detect) -> f64 {
 /// What the risk of 100,000 users takes, of whom two rules found something.
 fn of_risk() -> f64 {
     kept(|| {
-        let mut ledger = Ledger::new(RuleIndex(9), "user.name", DAY, Rate::parse("1/week").unwrap(), DAY);
+        let mut ledger =
+            Ledger::new(RuleIndex(9), "user.name", DAY, Rate::parse("1/week").unwrap(), DAY, HashKeys(1, 2));
         for kind in ["new-location", "rate-spike"] {
             let by = ["user.name".to_string()];
             let origin = Origin { id: kind, severity: Severity::Low, kind, by: &by, compare: &[Compare::Folded] };

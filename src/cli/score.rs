@@ -82,7 +82,7 @@ fn score_all(args: &ScoreArgs, input: impl BufRead) -> io::Result<()> {
     if !args.only_scores {
         writeln!(out, "timestamp,value,score,expected,lower,upper")?;
     }
-    let mut rows = Rows { input, number: 0, line: String::new() };
+    let mut rows = Rows { input, number: 0, line: String::new(), columns: None };
     let mut first = Vec::new();
     while first.len() < LOOK_AHEAD
         && let Some(it) = rows.next()?
@@ -134,6 +134,33 @@ struct Rows<R> {
     input: R,
     number: usize,
     line: String,
+    /// None before the first line.
+    columns: Option<Columns>,
+}
+
+/// Where in a row they are.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Columns {
+    separator: char,
+    time: usize,
+    value: usize,
+}
+
+impl Columns {
+    /// As the first line has them: the first two, where it does not name others.
+    fn of(line: &str) -> Columns {
+        let separator = [',', ';', '\t'].into_iter().find(|it| line.contains(*it)).unwrap_or(',');
+        let names: Vec<String> = line.split(separator).map(|it| plain(it).to_ascii_lowercase()).collect();
+        let named = |those: &[&str]| names.iter().position(|it| those.contains(&it.as_str()));
+        let time = named(&["timestamp", "@timestamp", "time", "datetime", "date", "ds"]);
+        let value = named(&["value", "values", "count", "y"]);
+        let value = value.unwrap_or(if time == Some(1) { 0 } else { 1 });
+        Columns { separator, time: time.unwrap_or(usize::from(value == 0)), value }
+    }
+}
+
+fn plain(cell: &str) -> &str {
+    cell.trim().trim_matches('"')
 }
 
 impl<R: BufRead> Rows<R> {
@@ -147,18 +174,20 @@ impl<R: BufRead> Rows<R> {
             }
             self.number += 1;
             let line = self.line.trim_start_matches('\u{feff}').trim();
-            if line.is_empty() {
+            if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let mut columns = line.split(',').map(|it| it.trim().trim_matches('"'));
-            let (stamp, value) = (columns.next().unwrap_or(""), columns.next().unwrap_or(""));
+            let is_first = self.columns.is_none();
+            let columns = *self.columns.get_or_insert_with(|| Columns::of(line));
+            let cell = |number: usize| plain(line.split(columns.separator).nth(number).unwrap_or(""));
+            let (stamp, value) = (cell(columns.time), cell(columns.value));
             let time = Timestamp::parse_iso(stamp, Zone::UTC).or_else(|| Timestamp::from_epoch(stamp));
             match (time, number(value)) {
                 (Some(time), Some(value)) => {
                     let row = Row { second: time.micros().div_euclid(1_000_000), value };
                     return Ok(Some((stamp.to_string(), row)));
                 }
-                _ if self.number == 1 => {}
+                _ if is_first => {}
                 (None, _) => return Err(self.wrong(stamp, "a time such as 2025-04-12 08:00:00")),
                 (Some(_), None) => return Err(self.wrong(value, "a number")),
             }
@@ -175,7 +204,7 @@ impl<R: BufRead> Rows<R> {
 /// A missing value is none, and is scored 0.
 fn number(text: &str) -> Option<f64> {
     match text {
-        "" | "null" | "NULL" => Some(f64::NAN),
+        "" | "-" | "null" | "NULL" | "None" | "NA" | "N/A" => Some(f64::NAN),
         _ => text.parse().ok(),
     }
 }
@@ -213,7 +242,7 @@ impl Scorer {
             self.size = row.value.abs();
             return Scored { row, score: 0.0, expected: row.value, lower: row.value, upper: row.value };
         }
-        let off = (row.value - value) / deviation;
+        let off = f64::from(self.habit.deviations(row.second, row.value as f32, floor));
         let deviations = match self.kind {
             Sort::Spike => off.abs(),
             Sort::Rise => off.max(0.0),
@@ -283,17 +312,47 @@ mod tests {
     use super::*;
     use crate::detect::testing::noise;
 
-    /// Eight weeks of five minutes each, with a week's rhythm; one row in a hundred is off by 6 to 12 deviations.
-    fn series(seed: &mut u64) -> Vec<(Row, bool)> {
+    /// What is odd about one row in a hundred.
+    #[derive(Clone, Copy, PartialEq, Debug)]
+    enum Odd {
+        /// 6 to 12 deviations off.
+        Spike,
+        /// Seven deviations off, for two hours.
+        Lasting,
+        /// What is usual half a day later, for two hours: nothing but the season shows it.
+        OtherHour,
+        /// A spike, where chance grows with the season.
+        Proportional,
+    }
+
+    /// Eight weeks of five minutes each, with a week's rhythm.
+    fn series(odd: Odd, seed: &mut u64) -> Vec<(Row, bool)> {
+        let usual = |second: i64| {
+            let hour = (second % 86_400) as f64 / 3600.0;
+            let workday = (second / 86_400 + 4) % 7 < 5;
+            100.0 + if workday { 80.0 } else { 20.0 } * (-(hour - 13.0).powi(2) / 18.0).exp()
+        };
+        let mut left = 0;
         (0..8 * 2016i64)
             .map(|at| {
                 let second = 1_700_000_000 + at * 300;
-                let hour = (second % 86_400) as f64 / 3600.0;
-                let workday = (second / 86_400 + 4) % 7 < 5;
-                let usual = 100.0 + if workday { 80.0 } else { 20.0 } * (-(hour - 13.0).powi(2) / 18.0).exp();
-                let is_odd = noise(seed) > 2.33;
-                let odd = if is_odd { (9.0 + 3.0 * noise(seed).clamp(-1.0, 1.0)) * noise(seed).signum() } else { 0.0 };
-                (Row { second, value: usual + 4.0 * (noise(seed) + odd) }, is_odd)
+                let (rare, long) = if matches!(odd, Odd::Spike | Odd::Proportional) { (2.33, 1) } else { (3.5, 24) };
+                if left == 0 && noise(seed) > rare {
+                    left = long;
+                }
+                // The hours at which half a day later is as now show nothing.
+                let shows = (usual(second) - usual(second + 43_200)).abs() > 30.0;
+                let is_odd = left > 0 && (odd != Odd::OtherHour || shows);
+                left -= i64::from(left > 0);
+                let far = 9.0 + 3.0 * noise(seed).clamp(-1.0, 1.0);
+                let deviation = if odd == Odd::Proportional { usual(second) / 25.0 } else { 4.0 };
+                let level = match odd {
+                    Odd::OtherHour if is_odd => usual(second + 43_200),
+                    Odd::Lasting if is_odd => usual(second) + 7.0 * deviation,
+                    Odd::Spike | Odd::Proportional if is_odd => usual(second) + far * noise(seed).signum() * deviation,
+                    _ => usual(second),
+                };
+                (Row { second, value: level + deviation * noise(seed) }, is_odd)
             })
             .collect()
     }
@@ -310,34 +369,46 @@ mod tests {
 
     #[test]
     fn better_than_three_sigma() {
-        let mut seed = 11;
-        let rows = series(&mut seed);
-        let mut scorer = Scorer::new(Sort::Spike, 300);
-        let ours: Vec<f64> = rows.iter().map(|it| scorer.score(it.0).score).collect();
-        let (mut mean, mut variance) = (rows[0].0.value, 1.0);
-        let theirs: Vec<f64> = rows
-            .iter()
-            .map(|it| {
-                let off = it.0.value - mean;
-                let score = off.abs() / f64::sqrt(variance);
-                mean += 0.05 * off;
-                variance += 0.05 * (off * off - variance);
-                score
-            })
-            .collect();
-        let (ours, theirs) = (recall(&rows, &ours), recall(&rows, &theirs));
-        assert!(ours > 0.8 && ours > theirs + 0.15, "ours {ours}, three sigma {theirs}");
+        for odd in [Odd::Spike, Odd::Lasting, Odd::OtherHour, Odd::Proportional] {
+            let rows = series(odd, &mut 11);
+            let mut scorer = Scorer::new(Sort::Spike, 300);
+            let ours: Vec<f64> = rows.iter().map(|it| scorer.score(it.0).score).collect();
+            let ours = recall(&rows, &ours);
+            for memory in [0.01, 0.05, 0.2] {
+                let (mut mean, mut variance) = (rows[0].0.value, 1.0);
+                let mut score = |it: &(Row, bool)| {
+                    let off = it.0.value - mean;
+                    let score = off.abs() / f64::sqrt(variance);
+                    mean += memory * off;
+                    variance += memory * (off * off - variance);
+                    score
+                };
+                let theirs = recall(&rows, &rows.iter().map(&mut score).collect::<Vec<f64>>());
+                assert!(ours > 0.8 && ours > theirs + 0.15, "{odd:?}: ours {ours}, three sigma ({memory}) {theirs}");
+            }
+        }
     }
 
     #[test]
     fn rows_are_read_as_they_come() {
         let text = "timestamp,value\n2025-04-12 08:00:00,1\n\n1744444900,2.5,x\n2025-04-12T08:10:00Z,\n";
-        let mut rows = Rows { input: text.as_bytes(), number: 0, line: String::new() };
+        let mut rows = Rows { input: text.as_bytes(), number: 0, line: String::new(), columns: None };
         assert_eq!(rows.next().unwrap().unwrap().0, "2025-04-12 08:00:00");
         assert_eq!(rows.next().unwrap().unwrap().1, Row { second: 1_744_444_900, value: 2.5 });
         assert!(rows.next().unwrap().unwrap().1.value.is_nan());
         assert_eq!(rows.next().unwrap(), None);
-        let mut rows = Rows { input: "1744444900,1\nsoon,2\n".as_bytes(), number: 0, line: String::new() };
+        for (text, value) in [
+            ("value,timestamp\n5,2014-01-01 00:00:00\n", 5.0),
+            ("time;load;value\r\n2014-01-01 00:00:00;7;5\r\n", 5.0),
+            ("# exported\n\nds\ty\n2014-01-01\t5\n", 5.0),
+            ("date,host count,count\n2014-01-01 00:00,3,5\n", 5.0),
+            ("2014-01-01 00:00:00,5\n", 5.0),
+        ] {
+            let mut rows = Rows { input: text.as_bytes(), number: 0, line: String::new(), columns: None };
+            assert_eq!(rows.next().unwrap().map(|it| it.1.value), Some(value), "{text}");
+        }
+        let mut rows =
+            Rows { input: "1744444900,1\nsoon,2\n".as_bytes(), number: 0, line: String::new(), columns: None };
         rows.next().unwrap();
         assert!(rows.next().unwrap_err().to_string().starts_with("line 2: `soon` is not a time"));
     }

@@ -12,16 +12,16 @@
 use serde::{Deserialize, Serialize};
 
 use super::door::{Door, Room};
-use super::firsts::group as owner;
-use super::gate::{Gate, Map, day, round};
+use super::gate::{Gate, Map, day, owner, round};
 use super::promise::{Budget, PER_DEVIATION, Rate};
 use super::{Detector, Lapse, Mark, Pressure, Seen, Trip, keep_mark};
 use crate::limits;
-use crate::model::{Span, Timestamp};
+use crate::model::{HashKeys, Span, Timestamp};
 
 pub struct Beacon {
     learn: Span,
     promise: Rate,
+    keys: HashKeys,
     gate: Gate,
     state: State,
     bytes_max: usize,
@@ -81,8 +81,9 @@ const OWNER_BYTES: usize = 2 * (size_of::<Owner>() + 9);
 const MARK_BYTES: usize = 2 * size_of::<Mark>() + size_of::<Vec<Mark>>();
 
 impl Beacon {
-    pub fn new(learn: Span, promise: Rate, quiet: Span) -> Beacon {
-        Beacon { learn, promise, gate: Gate::new(promise, quiet), state: State::default(), bytes_max: usize::MAX }
+    pub fn new(learn: Span, promise: Rate, quiet: Span, keys: HashKeys) -> Beacon {
+        let gate = Gate::new(promise, quiet, keys);
+        Beacon { learn, promise, keys, gate, state: State::default(), bytes_max: usize::MAX }
     }
 
     fn sweep(&mut self, now: Timestamp) {
@@ -168,7 +169,7 @@ impl Detector for Beacon {
     fn observe(&mut self, seen: &Seen<'_>, found: &mut Vec<Trip>) {
         self.sweep(seen.hit.release);
         let (key, time, release) = (seen.hit.entity_hash, seen.time(), seen.hit.release);
-        let whose = owner(seen.entity());
+        let whose = owner(seen.entity(), self.keys);
         let Beacon { gate, state, bytes_max, .. } = self;
         let State { pairs, owners, marks, door, owners_door, .. } = state;
         let eighth = *bytes_max / 8;
@@ -288,7 +289,7 @@ impl Detector for Beacon {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::testing::{Event, told};
+    use crate::detect::testing::{Event, KEYS, told};
     use crate::model::List;
 
     const DAY: i64 = 86_400;
@@ -303,7 +304,7 @@ mod tests {
         }
         let beacon = || {
             let promise = Rate::parse("1/week").unwrap();
-            Beacon::new(Span::from_secs(7 * DAY), promise, Span::from_secs(7 * DAY))
+            Beacon::new(Span::from_secs(7 * DAY), promise, Span::from_secs(7 * DAY), KEYS)
         };
         assert_eq!(told(beacon, &all, 60 * DAY).len(), expected);
     }

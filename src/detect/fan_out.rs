@@ -13,20 +13,21 @@ use std::hint::black_box;
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
-use twox_hash::XxHash3_64;
 
 use super::door::{Door, Room};
-use super::gate::{Gate, Map, day, group, round};
+use super::gate::{Gate, Map, day, round};
 use super::promise::{Budget, Rate};
 use super::{Detector, Lapse, Mark, Pressure, Seen, Trip, keep_mark};
 use crate::limits;
-use crate::model::{Span, Timestamp};
+use crate::model::canonical::Compare;
+use crate::model::{HashKeys, Span, Timestamp};
 
 pub struct Settings {
     pub field: String,
     /// Who shares a value of this field shares a budget.
     pub peers: String,
     pub promise: Rate,
+    pub keys: HashKeys,
     pub quiet: Span,
 }
 
@@ -79,7 +80,7 @@ const HOLD: Span = Span::from_secs(2 * 3600);
 
 impl FanOut {
     pub fn new(settings: Settings) -> FanOut {
-        let gate = Gate::new(settings.promise, settings.quiet);
+        let gate = Gate::new(settings.promise, settings.quiet, settings.keys);
         FanOut { settings, gate, state: State::default(), bytes_max: usize::MAX }
     }
 
@@ -192,10 +193,10 @@ impl Detector for FanOut {
                 people.entry(key).or_default()
             }
         };
-        let group = group(seen, (!settings.peers.is_empty()).then_some(1));
+        let group = gate.group(seen, (!settings.peers.is_empty()).then_some(1));
         gate.begin(group, seen.hit.release);
         let failed = seen.hit.steps & 1 == 1;
-        let value = Value::new(XxHash3_64::oneshot(value.as_bytes()) as u32, minutes(seen.time()), !failed);
+        let value = Value::new(settings.keys.hash(&value, Compare::Exact) as u32, minutes(seen.time()), !failed);
         let (heap_before, before) = (person.heap(), person.values.len());
         let is_full = *heap >= *bytes_max / 8 * 3;
         let values_max = if is_full { VALUES_INLINE } else { limits::FAN_OUT_VALUES_MAX };
@@ -288,11 +289,17 @@ fn minutes(time: Timestamp) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::testing::{Event, told};
+    use crate::detect::testing::{Event, KEYS, told};
 
     fn fan_out() -> FanOut {
         let promise = Rate::parse("1/week").unwrap();
-        FanOut::new(Settings { field: "user.name".into(), peers: String::new(), promise, quiet: Span::from_secs(3600) })
+        FanOut::new(Settings {
+            field: "user.name".into(),
+            peers: String::new(),
+            promise,
+            keys: KEYS,
+            quiet: Span::from_secs(3600),
+        })
     }
 
     fn login(minute: i64, name: i64, failed: bool) -> Event {

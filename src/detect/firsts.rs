@@ -15,14 +15,14 @@ use std::hint::black_box;
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
-use twox_hash::XxHash3_64;
 
 use super::door::{Door, Room};
-use super::gate::Map;
+use super::gate::{Map, owner};
 use super::promise::{Budget, Rate, STEP};
 use super::{Detector, Pressure, SCORE_MAX, Seen, Trip, brief, restored, saved};
 use crate::limits;
-use crate::model::{List, Span, Timestamp};
+use crate::model::canonical::Compare;
+use crate::model::{HashKeys, Span, Timestamp};
 
 /// What the rule says.
 pub struct Settings {
@@ -35,6 +35,7 @@ pub struct Settings {
     /// Told only where hardly any peer has the value.
     pub rare: bool,
     pub promise: Option<Rate>,
+    pub keys: HashKeys,
 }
 
 pub struct Firsts {
@@ -151,7 +152,7 @@ impl Firsts {
                 if !door.admits(seen.from(), key, people, room, visits, |it| it.1.leave(groups, values)) {
                     return None;
                 }
-                let group = group(seen.entity());
+                let group = owner(seen.entity(), self.settings.keys);
                 groups.get_mut(&group).and_then(sink);
                 groups.entry(group).or_default().people += 1;
                 people.entry(key).or_insert(Person::new(group, time))
@@ -312,7 +313,7 @@ impl Detector for Firsts {
     fn observe(&mut self, seen: &Seen<'_>, found: &mut Vec<Trip>) {
         let Some(value) = seen.text(0) else { return };
         self.sweep(seen.hit.release);
-        let hash = XxHash3_64::oneshot(value.as_bytes());
+        let hash = self.settings.keys.hash(&value, Compare::Exact);
         let Some(shown) = self.show(seen, hash) else { return };
         let settings = &self.settings;
         let told = settings.only.is_empty() || settings.only.iter().any(|it| **it == *value);
@@ -408,12 +409,6 @@ fn tell(settings: &Settings, shown: &Shown, value: &str, score: f64, seen: &Seen
     trip
 }
 
-/// All values of the entity but the last.
-pub fn group(entity: &str) -> u64 {
-    let prefix = entity.rfind(List::SEPARATOR).map_or("", |at| &entity[..at]);
-    XxHash3_64::oneshot(prefix.as_bytes())
-}
-
 fn minutes(time: Timestamp) -> u32 {
     time.micros().div_euclid(60_000_000).clamp(0, i64::from(u32::MAX)) as u32
 }
@@ -421,7 +416,7 @@ fn minutes(time: Timestamp) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::testing::{Event, feed, watch};
+    use crate::detect::testing::{Event, KEYS, feed, watch};
 
     const DAY: i64 = 86_400;
 
@@ -433,6 +428,7 @@ mod tests {
             only: vec![],
             rare: false,
             promise: None,
+            keys: KEYS,
         }
     }
 

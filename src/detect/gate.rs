@@ -19,7 +19,8 @@ use super::promise::{Budget, Chances, Rate, STEP};
 use super::table::AlreadyHashed;
 use super::{Lapse, Mark, Seen, Trip, restored, saved};
 use crate::limits;
-use crate::model::{Span, Timestamp};
+use crate::model::canonical::Compare;
+use crate::model::{HashKeys, List, Span, Timestamp};
 
 pub type Map<T> = HashMap<u64, T, BuildHasherDefault<AlreadyHashed>>;
 
@@ -33,6 +34,7 @@ const USUAL_SHARE: f64 = 20.0;
 pub struct Gate {
     promise: Rate,
     quiet: Span,
+    keys: HashKeys,
     state: State,
     /// The group that began last: nearly always the next one's.
     begun: Option<u64>,
@@ -72,8 +74,8 @@ struct Held {
 }
 
 impl Gate {
-    pub fn new(promise: Rate, quiet: Span) -> Gate {
-        Gate { promise, quiet, state: State::default(), begun: None, due: BTreeSet::new() }
+    pub fn new(promise: Rate, quiet: Span, keys: HashKeys) -> Gate {
+        Gate { promise, quiet, keys, state: State::default(), begun: None, due: BTreeSet::new() }
     }
 
     /// Learns how large a raw score was. What happens on one day is not many things: forty addresses of one attack must not
@@ -95,6 +97,14 @@ impl Gate {
     /// −log10 of the chance of a raw score at least so large.
     pub fn score(&self, raw: f64) -> f64 {
         self.state.chances.score(raw)
+    }
+
+    /// What is compared with what: the value of a field, or all parts of the entity but its last.
+    pub fn group(&self, seen: &Seen<'_>, field: Option<usize>) -> u64 {
+        match field.map(|it| seen.text(it)) {
+            Some(value) => value.map_or(0, |it| self.keys.hash(&it, Compare::Exact)),
+            None => owner(seen.entity(), self.keys),
+        }
     }
 
     /// The group is there from now on: its budget begins.
@@ -291,13 +301,11 @@ fn rarity(score: f64) -> String {
     }
 }
 
-/// What is compared with what: the value of a field, or all parts of the entity but its last.
-pub fn group(seen: &Seen<'_>, field: Option<usize>) -> u64 {
-    match field.and_then(|it| seen.text(it)) {
-        Some(value) => twox_hash::XxHash3_64::oneshot(value.as_bytes()),
-        None if field.is_some() => 0,
-        None => super::firsts::group(seen.entity()),
-    }
+/// All parts of an entity but the last, as a number. A keyed one, as all that stand for what strangers wrote and that are
+/// compared between entities: nobody shall find a name with which he is taken for another.
+pub fn owner(entity: &str, keys: HashKeys) -> u64 {
+    let parts = entity.rfind(List::SEPARATOR).map_or("", |at| &entity[..at]);
+    keys.hash(parts, Compare::Exact)
 }
 
 /// Of a day: for what is done once a day at a fixed time, whoever looks when.
@@ -322,7 +330,7 @@ pub fn alone(doing: usize, peers: usize, times: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::detect::Detector;
-    use crate::detect::testing::{Event, time};
+    use crate::detect::testing::{Event, KEYS, time};
 
     /// Holds what it is told to, ten minutes long: values are `score|group`.
     struct Held10(Gate);
@@ -332,7 +340,7 @@ mod tests {
             let mut trip = Trip::exact(1, seen.time(), vec![seen.mark]);
             trip.score = seen.text(0).unwrap().parse().unwrap();
             trip.story = Some(trip.score.to_string());
-            let group = group(seen, Some(1));
+            let group = self.0.group(seen, Some(1));
             self.0.begin(group, seen.hit.release);
             self.0.hold(seen, group, seen.time().plus(Span::from_secs(600)), trip, found);
         }
@@ -359,7 +367,7 @@ mod tests {
     }
 
     fn gate() -> Held10 {
-        Held10(Gate::new(Rate::parse("1/week").unwrap(), Span::from_secs(3600)))
+        Held10(Gate::new(Rate::parse("1/week").unwrap(), Span::from_secs(3600), KEYS))
     }
 
     /// What is told, without how seldom accident does so.

@@ -10,17 +10,18 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::door::{Door, Room};
-use super::gate::{Gate, Map, alone, day, group, round, with_rarity};
+use super::gate::{Gate, Map, alone, day, round, with_rarity};
 use super::promise::{Budget, Rate};
 use super::sum::number;
 use super::{Detector, Lapse, Pressure, Seen, Trip, shown};
 use crate::limits;
-use crate::model::{Span, Timestamp};
+use crate::model::{HashKeys, Span, Timestamp};
 
 pub struct Settings {
     pub field: String,
     pub peers: String,
     pub promise: Rate,
+    pub keys: HashKeys,
     pub quiet: Span,
 }
 
@@ -96,7 +97,7 @@ impl Settings {
 
 impl Growth {
     pub fn new(settings: Settings) -> Growth {
-        let gate = Gate::new(settings.promise, settings.quiet);
+        let gate = Gate::new(settings.promise, settings.quiet, settings.keys);
         Growth { settings, gate, state: State::default(), bytes_max: usize::MAX }
     }
 
@@ -240,8 +241,9 @@ impl Detector for Growth {
             if !self.state.door.admits(seen.from(), key, &mut self.state.people, room, |it| it.hits, drop) {
                 return;
             }
-            let group =
-                group(seen, (!self.settings.peers.is_empty()).then_some(usize::from(!self.settings.field.is_empty())));
+            let group = self
+                .gate
+                .group(seen, (!self.settings.peers.is_empty()).then_some(usize::from(!self.settings.field.is_empty())));
             self.gate.begin(group, seen.hit.release);
             let person = Person {
                 entity: seen.entity().into(),
@@ -320,7 +322,7 @@ impl Detector for Growth {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::testing::{Event, told};
+    use crate::detect::testing::{Event, KEYS, told};
 
     const DAY: i64 = 86_400;
 
@@ -337,6 +339,7 @@ mod tests {
                 field: "source.bytes".into(),
                 peers: String::new(),
                 promise: Rate::parse("1/week").unwrap(),
+                keys: KEYS,
                 quiet: Span::from_secs(2 * DAY),
             })
         };

@@ -16,11 +16,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::door::{Door, Room};
-use super::gate::{Gate, Map, day, group, round};
+use super::gate::{Gate, Map, day, round};
 use super::promise::{Budget, PER_DEVIATION, Rate};
 use super::{Detector, Lapse, Pressure, Seen, Trip};
 use crate::limits;
-use crate::model::{Span, Timestamp};
+use crate::model::{HashKeys, Span, Timestamp};
 
 /// What the rule says.
 pub struct Settings {
@@ -28,6 +28,7 @@ pub struct Settings {
     pub told_apart: bool,
     pub peers: String,
     pub promise: Rate,
+    pub keys: HashKeys,
     pub quiet: Span,
 }
 
@@ -90,7 +91,7 @@ const PAUSE: Span = Span::from_secs(900);
 
 impl Hours {
     pub fn new(settings: Settings) -> Hours {
-        let gate = Gate::new(settings.promise, settings.quiet);
+        let gate = Gate::new(settings.promise, settings.quiet, settings.keys);
         Hours { settings, gate, state: State::default(), bytes_max: usize::MAX }
     }
 
@@ -164,7 +165,7 @@ impl Detector for Hours {
             if !door.admits(seen.from(), key, people, room, Person::visits, drop) {
                 return;
             }
-            let group = group(seen, (!self.settings.peers.is_empty()).then_some(0));
+            let group = self.gate.group(seen, (!self.settings.peers.is_empty()).then_some(0));
             self.gate.begin(group, seen.hit.release);
             people.insert(key, Person::new(group, time));
         }
@@ -327,7 +328,7 @@ impl Person {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::testing::{Event, watch};
+    use crate::detect::testing::{Event, KEYS, watch};
 
     #[test]
     fn night_is_told_of_who_works_by_day() {
@@ -341,7 +342,13 @@ mod tests {
         }
         let hours = || {
             let promise = Rate::parse("1/week").unwrap();
-            Hours::new(Settings { told_apart: false, peers: String::new(), promise, quiet: Span::from_secs(3600) })
+            Hours::new(Settings {
+                told_apart: false,
+                peers: String::new(),
+                promise,
+                keys: KEYS,
+                quiet: Span::from_secs(3600),
+            })
         };
         let night = 90 * 86_400 + 3 * 3600;
         assert_eq!(watch(hours(), &all, night).1.len(), 0);

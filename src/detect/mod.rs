@@ -384,6 +384,33 @@ impl Detect {
         self.sees_everybody() || matches!(self, Detect::Changed { .. })
     }
 
+    /// The form in which it writes what it remembers. Whoever changes that, or how values are hashed, raises the number: memories are
+    /// read as they were written, and one of another form would be read as nonsense.
+    pub fn form(&self) -> u8 {
+        match self {
+            Detect::Each
+            | Detect::Count { .. }
+            | Detect::Distinct { .. }
+            | Detect::Sum { .. }
+            | Detect::Changed { .. }
+            | Detect::Absence { .. }
+            | Detect::Silence { .. }
+            | Detect::Sequence { .. } => 0,
+            Detect::FirstSeen { .. }
+            | Detect::Rare { .. }
+            | Detect::Spike { .. }
+            | Detect::Drop { .. }
+            | Detect::OffHours { .. }
+            | Detect::Unfamiliar { .. }
+            | Detect::FanOut { .. }
+            | Detect::Beacon { .. }
+            | Detect::Growth { .. }
+            | Detect::Overdue { .. }
+            | Detect::Risk { .. }
+            | Detect::Travel {} => 1,
+        }
+    }
+
     /// Whether the kind judges what other rules find, and no events.
     pub fn judges_findings(&self) -> bool {
         matches!(self, Detect::Risk { .. })
@@ -419,6 +446,7 @@ impl Detect {
                     only: only.clone(),
                     rare: false,
                     promise: *false_alerts,
+                    keys,
                 }))
             }
             Detect::Rare { field, learn, false_alerts } => Box::new(firsts::Firsts::new(firsts::Settings {
@@ -428,6 +456,7 @@ impl Detect {
                 only: Vec::new(),
                 rare: true,
                 promise: Some(*false_alerts),
+                keys,
             })),
             Detect::Spike { bucket, field, peers, false_alerts } => Box::new(spike::Rates::new(spike::Settings {
                 bucket: *bucket,
@@ -436,6 +465,7 @@ impl Detect {
                 down: false,
                 at_least: 0.0,
                 promise: *false_alerts,
+                keys,
                 quiet: self.quiet(quiet),
             })),
             Detect::Drop { bucket, at_least, false_alerts } => Box::new(spike::Rates::new(spike::Settings {
@@ -445,12 +475,14 @@ impl Detect {
                 down: true,
                 at_least: f64::from(*at_least),
                 promise: *false_alerts,
+                keys,
                 quiet: self.quiet(quiet),
             })),
             Detect::OffHours { told, peers, false_alerts, .. } => Box::new(hours::Hours::new(hours::Settings {
                 told_apart: told.is_some(),
                 peers: peers.clone(),
                 promise: *false_alerts,
+                keys,
                 quiet,
             })),
             Detect::Unfamiliar { fields, peers, whose, learn, false_alerts } => {
@@ -468,17 +500,19 @@ impl Detect {
                 field: field.clone(),
                 peers: peers.clone(),
                 promise: *false_alerts,
+                keys,
                 quiet,
             })),
-            Detect::Beacon { learn, false_alerts } => Box::new(beacon::Beacon::new(*learn, *false_alerts, quiet)),
+            Detect::Beacon { learn, false_alerts } => Box::new(beacon::Beacon::new(*learn, *false_alerts, quiet, keys)),
             Detect::Growth { field, peers, false_alerts } => Box::new(growth::Growth::new(growth::Settings {
                 field: field.clone(),
                 peers: peers.clone(),
                 promise: *false_alerts,
+                keys,
                 quiet: self.quiet(quiet),
             })),
             Detect::Risk { .. } => Box::new(risk::Nothing),
-            Detect::Overdue { false_alerts } => Box::new(overdue::Overdue::new(*false_alerts, self.quiet(quiet))),
+            Detect::Overdue { false_alerts } => Box::new(overdue::Overdue::new(*false_alerts, self.quiet(quiet), keys)),
             Detect::Travel {} => Box::new(places::Places::new(quiet)),
         }
     }

@@ -11,12 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::count::seconds;
 use super::door::{Door, Room};
-use super::firsts::group;
 use super::gate::{Gate, Map, day, round};
 use super::promise::Rate;
 use super::{Detector, Lapse, Pressure, Seen, Trip};
 use crate::limits;
-use crate::model::{Span, Timestamp};
+use crate::model::{HashKeys, Span, Timestamp};
 
 pub struct Overdue {
     promise: Rate,
@@ -67,8 +66,8 @@ const FORGET: Span = Span::from_secs(30 * 86_400);
 const FEED_BYTES: usize = 2 * (size_of::<Feed>() + 9 + size_of::<Deadline>()) + 128;
 
 impl Overdue {
-    pub fn new(promise: Rate, quiet: Span) -> Overdue {
-        let (gate, state) = (Gate::new(promise, quiet), State::default());
+    pub fn new(promise: Rate, quiet: Span, keys: HashKeys) -> Overdue {
+        let (gate, state) = (Gate::new(promise, quiet, keys), State::default());
         Overdue { promise, gate, state, deadlines: BTreeSet::new(), bytes_max: usize::MAX }
     }
 
@@ -197,7 +196,7 @@ impl Detector for Overdue {
         if !self.state.door.admits(seen.from(), key, &mut self.state.feeds, room, visits, leave) {
             return;
         }
-        let group = group(seen.entity());
+        let group = self.gate.group(seen, None);
         self.gate.begin(group, release);
         let feed = Feed {
             entity: seen.entity().into(),
@@ -272,7 +271,7 @@ impl Detector for Overdue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::testing::{Event, second, time, watch};
+    use crate::detect::testing::{Event, KEYS, second, time, watch};
 
     const DAY: i64 = 86_400;
 
@@ -281,7 +280,7 @@ mod tests {
         let mut all: Vec<Event> = (0..=10 * DAY / every).map(|it| Event::of(it * every, "feed", "")).collect();
         let end = 10 * DAY / every * every;
         all.extend(after.iter().map(|it| Event::of(end + it, "feed", "")));
-        let overdue = || Overdue::new(Rate::parse("1/week").unwrap(), Span::from_secs(3600));
+        let overdue = || Overdue::new(Rate::parse("1/week").unwrap(), Span::from_secs(3600), KEYS);
         let (_, lapses) = watch(overdue(), &all, end + until);
         let mut again = overdue();
         let (mut trips, mut second_time) = (Vec::new(), Vec::new());

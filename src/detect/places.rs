@@ -73,7 +73,7 @@ impl Detector for Places {
             asn: number(6).map(|it| it as u32),
             as_name: text(7),
             network: class(text(8)),
-            device: text(9).map(|it| XxHash3_64::oneshot(it.as_bytes())),
+            device: text(9).map(|it| XxHash3_64::oneshot_with_seed(seen.hit.entity_hash, it.as_bytes())),
             evidence: seen.mark.evidence,
         };
         if !self.people.contains_key(&seen.hit.entity_hash) {

@@ -25,8 +25,8 @@ use super::gate::{day, round};
 use super::promise::{Budget, PER_DEVIATION, Rate, Tail};
 use super::{Detector, Pressure, SCORE_MAX, Seen, Trip, restored, saved};
 use crate::limits;
-use crate::model::canonical::{Compare, canonical};
-use crate::model::{Because, Finding, List, Proof, RuleIndex, Severity, Span, Timestamp, Words};
+use crate::model::canonical::Compare;
+use crate::model::{Because, Finding, HashKeys, List, Proof, RuleIndex, Severity, Span, Timestamp, Words};
 
 /// What the engine knows of the rule that found something.
 pub struct Origin<'a> {
@@ -46,6 +46,7 @@ pub struct Ledger {
     field: String,
     half_life: Span,
     promise: Rate,
+    keys: HashKeys,
     quiet: Span,
     state: State,
     bytes_max: usize,
@@ -103,12 +104,13 @@ const FURTHER: f64 = 1.0;
 const KINDS_MAX: usize = 8;
 
 impl Ledger {
-    pub fn new(rule: RuleIndex, field: &str, half_life: Span, promise: Rate, quiet: Span) -> Ledger {
+    pub fn new(rule: RuleIndex, field: &str, half_life: Span, promise: Rate, quiet: Span, keys: HashKeys) -> Ledger {
         Ledger {
             rule,
             field: field.to_string(),
             half_life,
             promise,
+            keys,
             quiet,
             state: State::default(),
             bytes_max: usize::MAX,
@@ -125,7 +127,7 @@ impl Ledger {
         }
         let place = origin.by.iter().position(|it| *it == self.field)?;
         let value = finding.entity().split(List::SEPARATOR).nth(place)?;
-        let key = XxHash3_64::oneshot(canonical(value, *origin.compare.get(place)?).as_bytes());
+        let key = self.keys.hash(value, *origin.compare.get(place)?);
         let State { people, heap, told, rules, door, tail, budget, .. } = &mut self.state;
         if !people.contains_key(&key) {
             let from = (now, source(finding));
@@ -369,6 +371,7 @@ impl Detector for Nothing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::testing::KEYS;
 
     fn at(hour: i64) -> Timestamp {
         Timestamp::from_micros((24_000 + hour) * 3_600_000_000)
@@ -416,7 +419,7 @@ mod tests {
 
     fn ledger() -> Ledger {
         let promise = Rate::parse("1/week").unwrap();
-        Ledger::new(RuleIndex(9), "user.name", Span::from_secs(86_400), promise, Span::from_secs(86_400))
+        Ledger::new(RuleIndex(9), "user.name", Span::from_secs(86_400), promise, Span::from_secs(86_400), KEYS)
     }
 
     #[test]

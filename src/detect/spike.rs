@@ -17,13 +17,13 @@ use serde::{Deserialize, Serialize};
 
 use super::count::seconds;
 use super::door::{Door, Room};
-use super::gate::{self, Gate, Map, alone, day, group};
+use super::gate::{self, Gate, Map, alone, day};
 use super::habit::{Expected, Habit, WARM_UP};
 use super::promise::{Budget, PER_DEVIATION, Rate, Tail};
 use super::sum::number;
 use super::{Detector, Lapse, Pressure, Seen, Trip, shown};
 use crate::limits;
-use crate::model::{Span, Timestamp};
+use crate::model::{HashKeys, Span, Timestamp};
 
 /// What the rule says.
 pub struct Settings {
@@ -36,6 +36,7 @@ pub struct Settings {
     /// `Drop`: with fewer events a bucket is silence, and no drop.
     pub at_least: f64,
     pub promise: Rate,
+    pub keys: HashKeys,
     pub quiet: Span,
 }
 
@@ -145,7 +146,7 @@ const EMPTY_MAX: i64 = 300;
 const PERSON_BYTES: usize = 2 * (size_of::<Person>() + 9);
 /// With its name, and its place among those due.
 const FEED_BYTES: usize = size_of::<Feed>() + 80;
-const PROFILE_BYTES: usize = 1600;
+const PROFILE_BYTES: usize = 2600;
 const DAY: Span = Span::from_secs(86_400);
 const FORGET: Span = Span::from_secs(60 * 86_400);
 
@@ -200,7 +201,7 @@ struct Judged {
 
 impl Rates {
     pub fn new(settings: Settings) -> Rates {
-        let gate = Gate::new(settings.promise, settings.quiet);
+        let gate = Gate::new(settings.promise, settings.quiet, settings.keys);
         Rates { gate, settings, state: State::default(), bytes_max: usize::MAX }
     }
 
@@ -317,7 +318,7 @@ impl Rates {
                 return None;
             }
             let peers = (!settings.peers.is_empty()).then_some(usize::from(!settings.field.is_empty()));
-            let group = group(seen, peers);
+            let group = gate.group(seen, peers);
             gate.begin(group, seen.hit.release);
             state.groups.entry(group).or_default().people += 1;
             let feed = settings.down.then(|| Box::new(Feed::new(seen)));
@@ -603,7 +604,7 @@ impl Detector for Rates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::testing::{Event, second, watch};
+    use crate::detect::testing::{Event, KEYS, second, watch};
 
     fn settings(down: bool, field: &str) -> Settings {
         let promise = Rate::parse("1/week").unwrap();
@@ -614,6 +615,7 @@ mod tests {
             down,
             at_least: 0.0,
             promise,
+            keys: KEYS,
             quiet: Span::from_secs(900),
         }
     }

@@ -93,6 +93,9 @@ pub fn feed(
     trips.extend(found.into_iter().map(|it| (second(event.time), it)));
 }
 
+/// Those of every test.
+pub const KEYS: HashKeys = HashKeys(1, 2);
+
 /// What is told, by either way: second and story; kept back or over is left out. A restart after every so many events
 /// must not matter, nor when somebody looks.
 pub fn told<D: Detector>(start: impl Fn() -> D, events: &[Event], until: i64) -> Vec<(i64, String)> {

@@ -19,10 +19,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
-use twox_hash::XxHash3_64;
 
 use super::door::{Door, Room};
-use super::gate::{Gate, Map, day, group, round};
+use super::gate::{Gate, Map, day, round};
 use super::promise::{Budget, PER_DEVIATION, Rate};
 use super::{Detector, Lapse, Number, Pressure, Seen, Trip, brief, called};
 use crate::limits;
@@ -132,7 +131,7 @@ impl Unfamiliar {
         let names: Vec<String> = settings.fields.iter().map(|it| first(it)).collect();
         let aspects: Vec<usize> =
             names.iter().map(|it| names.iter().position(|name| name == it).unwrap_or_default()).collect();
-        let gate = Gate::new(settings.promise, settings.quiet);
+        let gate = Gate::new(settings.promise, settings.quiet, settings.keys);
         Unfamiliar {
             aspects_min: ASPECTS_MIN.min(aspects.iter().collect::<BTreeSet<_>>().len()),
             aspects,
@@ -199,7 +198,7 @@ impl Unfamiliar {
         let learned_at = day(learned_at);
         let chance = f64::from((person.firsts + 0.5) / (person.events + 1.0)).min(1.0);
         let values: SmallVec<[(usize, u32); VALUES_INLINE]> = (0..self.settings.fields.len())
-            .filter_map(|it| Some((it, XxHash3_64::oneshot_with_seed(it as u64, seen.text(it)?.as_bytes()) as u32)))
+            .filter_map(|it| Some((it, self.settings.keys.hash_one(it, &seen.text(it)?) as u32)))
             .collect();
         let mut shown = Shown { new: SmallVec::new(), chance, peers: 0, alike: 0 };
         #[cfg(test)]
@@ -395,7 +394,7 @@ impl Detector for Unfamiliar {
     fn observe(&mut self, seen: &Seen<'_>, found: &mut Vec<Trip>) {
         self.sweep(seen.hit.release);
         let peers = (!self.settings.peers.is_empty()).then_some(self.settings.fields.len());
-        let group = group(seen, peers);
+        let group = self.gate.group(seen, peers);
         let Some(shown) = self.show(seen, group) else { return };
         let raw = self.surprise(&shown) / PER_DEVIATION;
         let score = self.gate.score(raw);

@@ -32,6 +32,7 @@ use pressure::{Shares, Watch};
 /// Hits to alerts: the deterministic half. Fed the same batches in any interleaving of sources and cut in any way, it
 /// tells the same alerts in the same order.
 pub struct Engine {
+    keys: HashKeys,
     set: Arc<RuleSet>,
     sources: Arc<Vec<Arc<str>>>,
     clocks: Vec<SourceClock>,
@@ -115,6 +116,7 @@ impl Engine {
     pub fn new(set: Arc<RuleSet>, keys: HashKeys, shards: usize) -> Engine {
         let memory = limits::MEMORY_BYTES_MAX;
         let mut engine = Engine {
+            keys,
             waiting: VecDeque::new(),
             memory,
             shares: Shares::of(memory, &set),
@@ -136,7 +138,7 @@ impl Engine {
             shadowed: BTreeMap::new(),
             hits_by_rule: vec![0; set.rules.len()],
             findings_by_rule: vec![0; set.rules.len()],
-            ledgers: ledgers(&set),
+            ledgers: ledgers(&set, keys),
             kept_back: 0,
             suppressed: None,
             stumbles: BTreeMap::new(),
@@ -268,7 +270,7 @@ impl Engine {
         self.keep_to_oneself(first, told);
         let carry = |old: &[u64]| kept.iter().map(|it| it.map_or(0, |it| old[it])).collect::<Vec<_>>();
         (self.hits_by_rule, self.findings_by_rule) = (carry(&self.hits_by_rule), carry(&self.findings_by_rule));
-        let mut old = std::mem::replace(&mut self.ledgers, ledgers(&set));
+        let mut old = std::mem::replace(&mut self.ledgers, ledgers(&set, self.keys));
         for ledger in &mut self.ledgers {
             let before = kept[ledger.rule().index()];
             if let Some(at) = before.and_then(|it| old.iter().position(|old| old.rule().index() == it)) {
@@ -570,11 +572,11 @@ impl Engine {
     }
 }
 
-fn ledgers(set: &RuleSet) -> Vec<Ledger> {
+fn ledgers(set: &RuleSet, keys: HashKeys) -> Vec<Ledger> {
     let ledger = |(number, it): (usize, &rules::Compiled)| match &it.rule.detect {
         Detect::Risk { half_life, false_alerts } => {
             let field = set.cards[number].by.first()?;
-            Some(Ledger::new(RuleIndex(number as u16), field, *half_life, *false_alerts, it.rule.quiet))
+            Some(Ledger::new(RuleIndex(number as u16), field, *half_life, *false_alerts, it.rule.quiet, keys))
         }
         _ => None,
     };

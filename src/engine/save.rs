@@ -21,8 +21,11 @@ use crate::model::{Alert, HitBatch, RuleIndex, Timestamp};
 /// A rule as journals and snapshots name it: its id and the fingerprint of what it says.
 pub type RuleName = (String, u64);
 
-/// How snapshots begin. Another layout, another number; none is a number of rules, with which they began once.
-const LAYOUT: u32 = 0x7269_0002;
+/// How snapshots begin. Another layout, another number; none is a number of rules, with which they began once. Then the
+/// [`Detect::form`] of each rule's memory follows.
+const LAYOUT: u32 = 0x7269_0003;
+/// The one before, in which all memories had the form 0.
+const LAYOUT_WITHOUT_FORMS: u32 = 0x7269_0002;
 
 #[derive(Serialize, Deserialize)]
 struct Saved<R> {
@@ -116,22 +119,37 @@ impl Engine {
         };
         // In one piece: a list that doubles would take the memory thrice.
         let bytes = saved.detectors.iter().map(|it| it.len()).sum::<usize>() + ring.bytes() + (1 << 20);
-        postcard::to_extend(&(LAYOUT, saved), Vec::with_capacity(bytes))
+        postcard::to_extend(&(LAYOUT, self.forms(), saved), Vec::with_capacity(bytes))
             .expect("memories are plain data, and memory is there")
     }
 
+    /// The form of each rule's memory.
+    fn forms(&self) -> Vec<u8> {
+        self.set.rules.iter().map(|it| it.rule.detect.form()).collect()
+    }
+
     /// Takes back what [`Engine::save`] wrote, into an engine that remembers nothing. Alerts of rules that are gone or say
-    /// something else now are resolved and appended to `told`. The error says what about the bytes is wrong.
-    pub fn restore(&mut self, bytes: &[u8], told: &mut Vec<Alert>) -> Result<(), String> {
+    /// something else now are resolved and appended to `told`. Gives a sentence for each rule whose memory has a form that this
+    /// version cannot read: that rule begins anew, and no other does. The error says what about the bytes is wrong.
+    pub fn restore(&mut self, bytes: &[u8], told: &mut Vec<Alert>) -> Result<Vec<String>, String> {
         let (layout, bytes) = postcard::take_from_bytes::<u32>(bytes).map_err(|it| it.to_string())?;
-        if layout != LAYOUT {
-            return Err("it was written by another version of tripline".into());
-        }
+        let (forms, bytes) = match layout {
+            LAYOUT => postcard::take_from_bytes::<Vec<u8>>(bytes).map_err(|it| it.to_string())?,
+            LAYOUT_WITHOUT_FORMS => (Vec::new(), bytes),
+            _ => return Err("it was written by another version of tripline".into()),
+        };
+        let mut complaints = Vec::new();
         let saved: Saved<EvidenceRing> = postcard::from_bytes(bytes).map_err(|it| it.to_string())?;
         let numbers = self.set.numbers_of(&saved.rules);
         let shard = &mut self.shards[0];
-        for (bytes, number) in saved.detectors.into_iter().zip(&numbers) {
-            if let Some(number) = number
+        for (at, (bytes, number)) in saved.detectors.into_iter().zip(&numbers).enumerate() {
+            let rule = number.map(|it| &self.set.rules[it.index()].rule);
+            if let Some(rule) = rule.filter(|it| it.detect.form() != forms.get(at).copied().unwrap_or(0)) {
+                complaints.push(format!(
+                    "what the rule {} remembered was written by another version of tripline and cannot be used: it begins anew",
+                    rule.id
+                ));
+            } else if let Some(number) = number
                 && let Some(ledger) = self.ledgers.iter_mut().find(|it| it.rule() == *number)
             {
                 ledger.restore(&bytes)?;
@@ -155,7 +173,7 @@ impl Engine {
         self.watch = saved.watch.renumbered(&numbers);
         self.now = saved.now;
         self.told_time = saved.told_time;
-        Ok(())
+        Ok(complaints)
     }
 
     /// The sources that have not ended: number and name.
@@ -167,5 +185,67 @@ impl Engine {
     /// The time that was let pass.
     pub fn now(&self) -> Timestamp {
         self.now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Front, Judged, Reading};
+    use crate::enrich::Enricher;
+    use crate::enrich::geo::Geo;
+    use crate::model::{HashKeys, Span, Zone};
+    use crate::sim::input::compiled;
+    use crate::source::batch::LineBatch;
+    use crate::source::frame::Framer;
+
+    const KEYS: HashKeys = HashKeys(1, 2);
+
+    #[test]
+    fn of_another_version_is_used_what_can_be_read_and_the_rest_is_told() {
+        let set = compiled(
+            r#"[Rule(id: "counts", title: "", severity: Low, when: Eq("activity", "login.failure"), by: ["user.name"],
+                detect: Count(at_least: 300, within: "1h")),
+            Rule(id: "learns", title: "", severity: Low, when: Eq("activity", "login.success"), by: ["user.name"],
+                detect: FirstSeen(field: "source.ip", learn: "14d")),
+            Rule(id: "learns-rates", title: "", severity: Low, when: Exists("user.name"), by: ["user.name"],
+                detect: Spike(false_alerts: "1/week"))]"#,
+        );
+        let mut front = Front::new(set.clone(), KEYS, Enricher::new(Arc::new(Geo::none())));
+        let mut engine = Engine::new(set.clone(), KEYS, 1);
+        let source = engine.add_source("edge", Span::from_secs(2));
+        let (mut batch, mut judged) = (LineBatch::default(), Judged::default());
+        let mut framer = Framer::new(source, 1 << 16);
+        for second in 0..40 {
+            let line =
+                format!("2025-04-14 08:00:{second:02} | 203.0.113.9 | ann@example.com | Brazil | Login success\n");
+            framer.push(line.as_bytes(), &mut batch);
+            framer.push(line.replace("success", "failure").as_bytes(), &mut batch);
+        }
+        let reading = Reading { format: None, zone: Zone::UTC };
+        front.judge(&batch, &reading, None, Timestamp::from_micros(0), &mut judged);
+        engine.observe(&mut judged, &mut Vec::new());
+
+        let bytes = engine.save();
+        let mut same = Engine::new(set.clone(), KEYS, 1);
+        assert_eq!(same.restore(&bytes, &mut Vec::new()), Ok(vec![]));
+        let ((_, forms), rest) = postcard::take_from_bytes::<(u32, Vec<u8>)>(&bytes).unwrap();
+        assert_eq!(forms, engine.forms());
+        let old = postcard::to_extend(&LAYOUT_WITHOUT_FORMS, Vec::new()).map(|it| [&it, rest].concat()).unwrap();
+        let mut other = Engine::new(set.clone(), KEYS, 1);
+        let told = other.restore(&old, &mut Vec::new()).unwrap();
+
+        let remembers = |it: &Engine, rule: usize| it.shards[0].bytes(rule) > 0;
+        let (mut kept, mut begun) = (0, 0);
+        for (number, rule) in set.rules.iter().enumerate() {
+            assert_eq!(remembers(&same, number), remembers(&engine, number), "{}", rule.rule.id);
+            let is_kept = rule.rule.detect.form() == 0;
+            assert_eq!(remembers(&other, number), is_kept && remembers(&engine, number), "{}", rule.rule.id);
+            assert_eq!(told.iter().any(|it| it.contains(&format!(" {} ", rule.rule.id))), !is_kept, "{told:?}");
+            kept += usize::from(remembers(&other, number));
+            begun += usize::from(!is_kept && remembers(&engine, number));
+        }
+        assert_eq!((kept, begun), (1, 2));
+        assert!(other.restore(&[1, 2, 3], &mut Vec::new()).is_err());
     }
 }

@@ -31,6 +31,14 @@ impl HashKeys {
         SipHasher13::new_with_keys(self.0, self.1)
     }
 
+    /// The hash of a value of one of several fields: the same text in another is something else.
+    pub fn hash_one(self, field: usize, value: &str) -> u64 {
+        let mut keyed = self.hasher();
+        keyed.write_u8(field as u8);
+        keyed.write(value.as_bytes());
+        keyed.finish()
+    }
+
     /// The hash of an entity of one field.
     pub fn hash(self, value: &str, compare: Compare) -> u64 {
         let mut keyed = self.hasher();

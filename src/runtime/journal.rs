@@ -113,7 +113,14 @@ pub fn recover(
                     // What cannot be read now may be read tomorrow: it stays where it is.
                     Err(Fault::Disk(problem) | Fault::Full(problem)) => return Err(problem),
                 };
-                if let Err(problem) = restored {
+                let problem = match restored {
+                    Ok(complaints) => {
+                        done.complaints.extend(complaints);
+                        None
+                    }
+                    Err(problem) => Some(problem),
+                };
+                if let Some(problem) = problem {
                     let aside = store.set_snapshot_aside(&file, date).map_err(|it| it.to_string())?;
                     done.complaints.push(format!("a snapshot was damaged ({problem}); it is now {}", aside.display()));
                     continue;

@@ -38,7 +38,12 @@ pub const COUNT_WITHIN: Span = Span::from_secs(60);
 
 /// The rules, compiled: the same for every run.
 pub fn rule_set() -> Arc<RuleSet> {
-    let loaded = load_text("sim", RULES);
+    compiled(RULES)
+}
+
+/// Such rules and the schema of access logs.
+pub fn compiled(rules: &str) -> Arc<RuleSet> {
+    let loaded = load_text("sim", rules);
     assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
     let rules = loaded.rules.into_iter().map(|it| it.value).collect();
     let schemas = load(&[], Builtin::Schemas).schemas.into_iter().map(|it| it.value);

@@ -39,6 +39,8 @@ const NAME_BYTES_MAX: usize = 64;
 const SIGHTINGS_LEAST: u64 = 200;
 /// An address is shared only when it has been known for that long: five victims of one attacker within an hour are no office.
 const SHARED_AGE: Span = Span::from_secs(86_400);
+/// So many people of an address whose network is not known.
+const SHARED_UNKNOWN: usize = 3;
 const OFFICE_KM: f64 = 150.0;
 const GROUP_SPAN: Span = Span::from_secs(72 * 3600);
 const GROUP_PEOPLE: usize = 3;
@@ -112,9 +114,10 @@ impl Organisation {
         let people = self.people as usize;
 
         let address = spot.address().and_then(|it| self.addresses.get(it));
+        // A network's number tells gateways from homes. Without it few people must do, or each exit of a VPN is a home.
+        let many = if spot.asn == 0 { SHARED_UNKNOWN } else { (people / 100).clamp(4, ADDRESS_PEOPLE_MAX) };
         let shared = address.is_some_and(|it| {
-            usize::from(it.people_len) >= (people / 100).clamp(4, ADDRESS_PEOPLE_MAX)
-                && it.first.is_some_and(|first| person.now.since(first) >= SHARED_AGE)
+            usize::from(it.people_len) >= many && it.first.is_some_and(|first| person.now.since(first) >= SHARED_AGE)
         });
         let near = address.is_some_and(|it| it.compared >= 10 && f32::from(it.near) >= 0.6 * f32::from(it.compared));
 
