@@ -206,7 +206,9 @@ impl SourceClock {
     /// exactly the lateness is still in time, so the moment itself is not over: those of one time must go on together.
     /// With no lateness nobody waits, and lines of one time go on in the order of their arrival.
     pub fn watermark(&self) -> Timestamp {
-        match self.newest {
+        // What waits for a verdict about its times has not been seen yet, even where it stands before the line in question.
+        let seen = if self.waiting.is_empty() { self.newest } else { Some(self.standing) };
+        match seen.filter(|it| *it != Timestamp::MIN) {
             None => Timestamp::MIN,
             Some(newest) if self.lateness == Span::ZERO => newest,
             Some(newest) => newest.minus(self.lateness).minus(Span::from_micros(1)),

@@ -138,8 +138,8 @@ async fn answer(
     said.await.unwrap_or(Ok(()))
 }
 
-/// Whether a request names no host, this machine or an address. A page in a browser can be made to ask us by a name of its
-/// own, which it lets mean this machine after it was loaded; then it names that.
+/// Whether a request names no host, an address, or a name without a dot, such as `localhost`. A page in a browser can be made to
+/// ask us by a name of its own, which it lets mean this machine after it was loaded: one that the whole world can look up.
 fn is_for_us(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head);
     let hosts = text.lines().skip(1).filter_map(|it| it.split_once(':')).filter(|it| it.0.eq_ignore_ascii_case("host"));
@@ -148,7 +148,7 @@ fn is_for_us(head: &[u8]) -> bool {
             Some((address, _)) => address,
             None => host.split_once(':').map_or(host, |it| it.0),
         };
-        name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+        !name.contains('.') || name.parse::<IpAddr>().is_ok()
     })
 }
 
@@ -231,11 +231,17 @@ mod tests {
     #[test]
     fn a_page_that_lets_its_name_mean_us_is_refused() {
         let for_us = |host: &str| is_for_us(format!("GET /metrics HTTP/1.1\r\n{host}\r\n").as_bytes());
-        for ours in ["", "Host: 127.0.0.1:7172\r\n", "host:LOCALHOST\r\n", "Host: [::1]:7172\r\n", "Host: 10.0.0.7\r\n"]
-        {
+        for ours in [
+            "",
+            "Host: 127.0.0.1:7172\r\n",
+            "host:LOCALHOST\r\n",
+            "Host: [::1]:7172\r\n",
+            "Host: 10.0.0.7\r\n",
+            "Host: x\r\n",
+        ] {
             assert!(for_us(ours), "{ours}");
         }
-        for other in ["Host: evil.test\r\n", "Host: localhost.evil.test:7172\r\n", "Host:\r\n", "Host: [evil]:1\r\n"] {
+        for other in ["Host: evil.test\r\n", "Host: localhost.evil.test:7172\r\n", "Host: 127.0.0.1.evil.test\r\n"] {
             assert!(!for_us(other), "{other}");
         }
         assert!(!for_us("Host: localhost\r\nHost: evil.test\r\n"));
