@@ -46,7 +46,7 @@ pub const RON_DEPTH_MAX: usize = 64;
 /// Mistakes shown of one file. More: the rest is left out, for they mostly follow from the first.
 pub const PROBLEMS_PER_FILE_MAX: usize = 50;
 /// A regular expression, compiled. Larger: the rule is refused.
-pub const REGEX_BYTES_MAX: usize = 1 << 20;
+pub const REGEX_BYTES_MAX: usize = 2 << 20;
 /// Steps of a sequence: one bit each in a hit. More: the rule is refused.
 pub const STEPS_MAX: usize = 16;
 /// `at_least` of counting kinds: a ring of that many times is kept for an entity. More: the rule is refused.
