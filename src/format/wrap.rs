@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::limits;
+use crate::model::text::cells;
 use crate::model::{Timestamp, json};
 
 use super::keyrunner::starts_with_stamp;
@@ -152,26 +153,8 @@ fn exported_columns(line: &str) -> Option<String> {
         return None;
     }
     let separator = line.bytes().find(|it| matches!(it, b',' | b'\t' | b';'))?;
-    let (mut cells, mut is_quoted, mut is_open) = (vec![String::new()], vec![false], false);
-    let mut letters = line.chars().peekable();
-    while let Some(letter) = letters.next() {
-        let cell = cells.last_mut()?;
-        match letter {
-            '"' if is_open && letters.peek() == Some(&'"') => cell.extend(letters.next()),
-            '"' if is_open || cell.is_empty() => {
-                is_open = !is_open;
-                *is_quoted.last_mut()? = true;
-            }
-            _ if letter == char::from(separator) && !is_open => {
-                if cells.len() == 5 {
-                    return None;
-                }
-                cells.push(String::new());
-                is_quoted.push(false);
-            }
-            _ => cell.push(letter),
-        }
-    }
+    // One more than the columns: then it is another table.
+    let (cells, is_quoted): (Vec<String>, Vec<bool>) = cells(line, char::from(separator)).take(6).unzip();
     let is_access = cells.len() == 5 && cells[1].trim_ascii().parse::<std::net::IpAddr>().is_ok();
     // `2025-04-12 08:02:55,123 INFO …` and `…,INFO,…` are other programs'.
     let is_word =

@@ -86,6 +86,31 @@ pub fn distance(a: &str, b: &str) -> usize {
     rows[a.len()][b.len()]
 }
 
+/// The cells of a row of a table, without their quotes, and whether each had some. Inside quotes a quote is written twice.
+pub fn cells(row: &str, separator: char) -> impl Iterator<Item = (String, bool)> {
+    let mut letters = row.chars().peekable();
+    let mut is_over = false;
+    std::iter::from_fn(move || {
+        if is_over {
+            return None;
+        }
+        let (mut cell, mut is_quoted, mut is_open) = (String::new(), false, false);
+        while let Some(letter) = letters.next() {
+            match letter {
+                '"' if is_open && letters.peek() == Some(&'"') => cell.extend(letters.next()),
+                '"' if is_open || cell.is_empty() => {
+                    is_open = !is_open;
+                    is_quoted = true;
+                }
+                _ if letter == separator && !is_open => return Some((cell, is_quoted)),
+                _ => cell.push(letter),
+            }
+        }
+        is_over = true;
+        Some((cell, is_quoted))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

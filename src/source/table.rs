@@ -8,6 +8,7 @@
 //! must look like nothing but names, one of them that of a time; otherwise every byte passes as it is.
 
 use crate::limits;
+use crate::model::text::cells;
 use std::io::{self, Read};
 
 /// Turns the rows of a table into lines of JSON, and leaves everything else alone.
@@ -104,7 +105,7 @@ impl Rows {
     fn headed(line: &[u8]) -> Option<Rows> {
         let line = std::str::from_utf8(line).ok()?.trim_start_matches('\u{feff}').trim_end_matches('\r');
         let separator = *b",;\t".iter().max_by_key(|it| memchr::memchr_iter(**it, line.as_bytes()).count())?;
-        let names = cells(line, separator);
+        let names: Vec<String> = cells(line, char::from(separator)).map(|it| it.0).collect();
         let is_table = names.len() >= limits::TABLE_COLUMNS_MIN
             && names.iter().all(|it| is_name(it))
             && names.iter().any(|it| is_time(it))
@@ -153,7 +154,8 @@ impl Rows {
     fn row(&self, start: usize, end: usize, out: &mut Vec<u8>) {
         let bytes = &self.open[start..end];
         let text = String::from_utf8_lossy(bytes);
-        let values = cells(text.trim_end_matches('\r'), self.separator);
+        let values: Vec<String> =
+            cells(text.trim_end_matches('\r'), char::from(self.separator)).map(|it| it.0).collect();
         if values.len() == 1 || values.len() > self.columns.len() {
             out.extend_from_slice(bytes);
             return out.push(b'\n');
@@ -169,22 +171,6 @@ impl Rows {
         out.extend(bytes.iter().filter(|it| **it == b'\n'));
         out.push(b'\n');
     }
-}
-
-/// The cells of a row, without their quotes.
-fn cells(row: &str, separator: u8) -> Vec<String> {
-    let (mut all, mut cell, mut is_quoted) = (Vec::new(), String::new(), false);
-    let mut letters = row.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '"' if is_quoted && letters.peek() == Some(&'"') => cell.extend(letters.next()),
-            '"' if is_quoted || cell.is_empty() => is_quoted = !is_quoted,
-            _ if letter == char::from(separator) && !is_quoted => all.push(std::mem::take(&mut cell)),
-            _ => cell.push(letter),
-        }
-    }
-    all.push(cell);
-    all
 }
 
 /// Whether a cell may be the name of a column: no number, no sentence, no blank at its ends.
