@@ -17,6 +17,7 @@ mod logfmt;
 mod text;
 mod trail;
 mod wrap;
+mod respell;
 #[doc(hidden)]
 pub mod laws;
 

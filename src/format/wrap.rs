@@ -15,6 +15,7 @@ use crate::model::{Timestamp, json};
 
 use super::keyrunner::starts_with_stamp;
 use super::paths::{BOM, body};
+use super::respell;
 use super::syslog;
 
 /// Arrays of records.
@@ -43,7 +44,7 @@ const LISTS: [&str; 22] = [
     "activity_logs",
 ];
 /// Texts that hold the line as it was written.
-const TEXTS: [&str; 25] = [
+const TEXTS: [&str; 31] = [
     "event.original",
     // What Microsoft's search for audit records prints.
     "AuditData",
@@ -70,9 +71,16 @@ const TEXTS: [&str; 25] = [
     "RawData",
     "stringValue",
     "CloudTrailEvent",
+    // Of a queue's record.
+    "value",
+    "@rawstring",
+    "raw_event",
+    "raw_log",
+    "rawMessage",
+    "SyslogMessage",
 ];
 /// One record among other things said about it.
-const OBJECTS: [&str; 17] = [
+const OBJECTS: [&str; 19] = [
     "_source",
     "detail",
     "result",
@@ -90,6 +98,8 @@ const OBJECTS: [&str; 17] = [
     "object",
     "attributes",
     "response",
+    "value",
+    "auditData",
 ];
 
 /// Calls `each` with every record found inside one that nothing recognised, and returns how many there were. At most
@@ -99,6 +109,7 @@ pub fn inner_records(record: &str, each: &mut dyn FnMut(&str)) -> usize {
     match text.as_bytes().first() {
         Some(b'[') => from_list(text, "", each),
         Some(b'{') => from_object(text, each),
+        Some(_) if let Some(object) = behind_header(text) => from_object(object, each),
         Some(_) => match from_text(text) {
             Some(inner) => {
                 each(&inner);
@@ -117,17 +128,24 @@ pub(super) fn names_no_record(record: &str) -> bool {
     object.starts_with('{')
         && json::entries(object).all(|(key, value)| {
             let is_in = |names: &[&str]| names.iter().any(|it| json::key_is(key, it));
-            match value.starts_with('"') {
-                true => !is_in(&TEXTS),
-                // A number today may be a list tomorrow.
-                false => !is_in(&["hits"]) && !is_in(&LISTS) && !is_in(&OBJECTS),
-            }
+            !respell::is_sign(key)
+                && match value.starts_with('"') {
+                    true => !is_in(&TEXTS),
+                    // A number today may be a list tomorrow.
+                    false => !is_in(&["hits"]) && !is_in(&LISTS) && !is_in(&OBJECTS),
+                }
         })
 }
 
 /// Whether so many bytes of a record are most of it.
 pub(super) fn is_most(len: usize, record: &[u8]) -> bool {
     len * 2 > record.strip_prefix(BOM).unwrap_or(record).trim_ascii().len()
+}
+
+/// The object that a line of syslog carries.
+fn behind_header(text: &str) -> Option<&str> {
+    let object = &text[text.find('{')?..];
+    (object.ends_with('}') && (text.starts_with('<') || syslog::begins_with_stamp(text))).then_some(object)
 }
 
 fn from_text(text: &str) -> Option<Cow<'_, str>> {
@@ -265,6 +283,10 @@ fn from_object(object: &str, each: &mut dyn FnMut(&str)) -> usize {
         each(&it);
         return 1;
     }
+    if let Some(it) = respell::respelled(object) {
+        each(&it);
+        return 1;
+    }
     let lists = members.lists.iter().flatten().map(|it| (*it, ""));
     // A search result: the documents stand one deeper.
     for (list, inside) in lists.chain(members.hits.map(|it| (it, "_source"))) {
@@ -300,7 +322,7 @@ fn from_object(object: &str, each: &mut dyn FnMut(&str)) -> usize {
 }
 
 /// Where journals and shippers put what stood in a line's header.
-const PROGRAMS: [&str; 11] = [
+const PROGRAMS: [&str; 12] = [
     "SYSLOG_IDENTIFIER",
     "_COMM",
     "appname",
@@ -312,10 +334,13 @@ const PROGRAMS: [&str; 11] = [
     "process.name",
     "syslog.appname",
     "log.syslog.appname",
+    "ProcessName",
 ];
-const HOSTS: [&str; 5] = ["_HOSTNAME", "hostname", "host.name", "host", "logsource"];
-const PIDS: [&str; 7] = ["_PID", "SYSLOG_PID", "procid", "pid", "process_id", "process.pid", "syslog.procid"];
-const TIMES: [&str; 5] = ["_SOURCE_REALTIME_TIMESTAMP", "__REALTIME_TIMESTAMP", "@timestamp", "timestamp", "time"];
+const HOSTS: [&str; 6] = ["_HOSTNAME", "hostname", "host.name", "host", "logsource", "HostName"];
+const PIDS: [&str; 8] =
+    ["_PID", "SYSLOG_PID", "procid", "pid", "process_id", "process.pid", "syslog.procid", "ProcessID"];
+const TIMES: [&str; 6] =
+    ["_SOURCE_REALTIME_TIMESTAMP", "__REALTIME_TIMESTAMP", "@timestamp", "timestamp", "time", "EventTime"];
 
 /// A program's message as the line of syslog it was, or would have been: `TIME HOST PROGRAM[PID]: TEXT`. Without its
 /// program, most messages mean nothing. None where no program is named or the text has a header of its own.

@@ -16,7 +16,7 @@ const AT: &str = "2025-04-12T08:03:00.000Z";
 type Wrapper = (&'static str, fn(&str) -> String);
 
 /// Around any line, as text.
-const TEXTS: [Wrapper; 16] = [
+const TEXTS: [Wrapper; 17] = [
     ("filebeat", |it| {
         json!({"@timestamp": AT, "message": it, "event": {"dataset": "x"}, "ecs": {"version": "8.0.0"}}).to_string()
     }),
@@ -32,6 +32,7 @@ const TEXTS: [Wrapper; 16] = [
     ("queue", |it| json!({"messageId": "m", "receiptHandle": "r", "body": it, "attributes": {}}).to_string()),
     ("topic", |it| json!({"Type": "Notification", "TopicArn": "t", "Message": it, "Timestamp": AT}).to_string()),
     ("kafka", |it| json!({"topic": "t", "partition": 0, "offset": 5, "payload": it}).to_string()),
+    ("kafka value", |it| json!({"topic": "t", "partition": 0, "offset": 5, "key": null, "value": it}).to_string()),
     ("textPayload", |it| json!({"insertId": "i", "logName": "projects/p/logs/x", "textPayload": it}).to_string()),
     ("graylog", |it| json!({"version": "1.1", "host": "h", "short_message": it}).to_string()),
     ("RawData", |it| json!({"TimeGenerated": AT, "Type": "X_CL", "RawData": it}).to_string()),
@@ -42,7 +43,7 @@ const TEXTS: [Wrapper; 16] = [
 ];
 
 /// Around a record that is JSON, as JSON.
-const OBJECTS: [Wrapper; 17] = [
+const OBJECTS: [Wrapper; 18] = [
     ("Records", |it| format!("{{\"Records\":[{it}]}}")),
     ("an array", |it| format!("[{it}]")),
     ("value", |it| format!("{{\"@odata.context\":\"x\",\"value\":[{it}]}}")),
@@ -58,6 +59,7 @@ const OBJECTS: [Wrapper; 17] = [
     ("a prefix", |it| format!("{{\"@timestamp\":\"{AT}\",\"acme\":{{\"audit\":{it}}},\"host\":{{\"name\":\"h\"}}}}")),
     ("message", |it| format!("{{\"@timestamp\":\"{AT}\",\"message\":{it}}}")),
     ("syslog", |it| format!("<134>1 {AT} host app 12 - - {it}")),
+    ("message in syslog", |it| format!("<134>1 {AT} host app 12 - - {}", json!({"@timestamp": AT, "message": it}))),
     ("old syslog", |it| format!("<134>Apr 12 08:03:00 host app: {it}")),
     ("a column", |it| format!("\"{AT}\",\"{}\"", it.replace('"', "\"\""))),
 ];
@@ -70,6 +72,128 @@ fn text_in_a_wrapper_is_the_same_record() {
 #[test]
 fn json_in_a_wrapper_is_the_same_record() {
     check(&examples(|it| it.starts_with('{')), &OBJECTS);
+}
+
+/// Tables and shippers that rename what is in a record.
+#[test]
+fn a_renamed_record_is_the_same_record() {
+    check(&examples(|it| it.contains("\"eventName\"")), &[("athena", |it| small(serde_json::from_str(it).unwrap()))]);
+    check(&examples(|it| it.contains("\"legacyEventType\"")), &[("log analytics", columns)]);
+    let audit = examples(|it| it.contains("\"protoPayload\""));
+    check(
+        &audit,
+        &[("bigquery", |it| {
+            it.replace("\"protoPayload\"", "\"protopayload_auditlog\"")
+                .replace("\"serviceData\"", "\"servicedata_v1_iam\"")
+        })],
+    );
+}
+
+/// As Athena has it: names in small letters, and requests as texts.
+fn small(record: Value) -> String {
+    fn names(value: Value) -> Value {
+        match value {
+            Value::Object(it) => it.into_iter().map(|(key, value)| (key.to_lowercase(), names(value))).collect(),
+            Value::Array(it) => it.into_iter().map(names).collect(),
+            it => it,
+        }
+    }
+    const PACKED: [&str; 4] = ["requestParameters", "responseElements", "additionalEventData", "serviceEventDetails"];
+    let column = |(key, value): (String, Value)| match PACKED.contains(&key.as_str()) {
+        true => (key.to_lowercase(), Value::from(value.to_string())),
+        false => (key.to_lowercase(), names(value)),
+    };
+    let Value::Object(members) = record else { panic!("{record}") };
+    members.into_iter().map(column).collect::<Value>().to_string()
+}
+
+/// As Log Analytics has it: one column a value, named by where it stood and what it is.
+fn columns(record: &str) -> String {
+    let Value::Object(members) = flat("", serde_json::from_str(record).unwrap()) else { panic!("{record}") };
+    let column = |(key, value): (String, Value)| match value {
+        Value::Array(it) => (format!("{}_s", key.replace('.', "_")), Value::from(Value::from(it).to_string())),
+        it => (format!("{}_s", key.replace('.', "_")), it),
+    };
+    let mut found: Map<String, Value> = members.into_iter().map(column).collect();
+    found.insert("TimeGenerated".into(), AT.into());
+    Value::from(found).to_string()
+}
+
+/// What each pipeline makes of a record, and what it says.
+#[test]
+fn what_pipelines_renamed_is_understood() {
+    let cases = [
+        (
+            json!({"TimeGenerated": AT, "EventName": "StopLogging", "EventSource": "cloudtrail.amazonaws.com",
+                "UserIdentityType": "IAMUser", "UserIdentityUserName": "ann", "SourceIpAddress": "203.0.113.9",
+                "RequestParameters": "{\"name\":\"main\"}", "ErrorCode": ""}),
+            ["aws.cloudtrail", "audit.disabled", "ann"],
+        ),
+        (
+            json!({"TimeGenerated": AT, "EventName": "StopLogging", "EventSource": "cloudtrail.amazonaws.com",
+                "UserIdentityType": "IAMUser", "UserIdentityUserName": "ann", "ErrorCode": "AccessDenied"}),
+            ["aws.cloudtrail", "other", "ann"],
+        ),
+        (
+            json!({"TimeGenerated": AT, "OfficeWorkload": "Exchange", "Operation": "Set-Mailbox", "ResultStatus": "True",
+                "UserId": "ann", "Parameters": "[{\"Name\":\"AuditEnabled\",\"Value\":\"False\"}]"}),
+            ["m365", "audit.disabled", "ann"],
+        ),
+        (
+            json!({"TimeGenerated": AT, "OperationNameValue": "MICROSOFT.INSIGHTS/DIAGNOSTICSETTINGS/DELETE",
+                "ActivityStatusValue": "Success", "Caller": "ann", "CallerIpAddress": "203.0.113.9", "CategoryValue": "Administrative"}),
+            ["azure.activity", "audit.disabled", "ann"],
+        ),
+        (
+            json!({"query_text": "CREATE USER bob", "query_type": "CREATE_USER", "user_name": "ann", "execution_status": "SUCCESS"}),
+            ["snowflake", "user.created", "ann"],
+        ),
+        (
+            json!({"@timestamp": AT, "event": {"action": "user.mfa.factor.deactivate"}, "source": {"ip": "203.0.113.9"},
+                "okta": {"event_type": "user.mfa.factor.deactivate", "actor": {"alternate_id": "ann"}, "outcome": {"result": "SUCCESS"}}}),
+            ["okta", "mfa.disabled", "ann"],
+        ),
+        (
+            json!({"@timestamp": AT, "event": {"action": "ConsoleLogin", "provider": "signin.amazonaws.com"}, "user": {"name": "ann"},
+                "aws": {"cloudtrail": {"user_identity": {"type": "IAMUser"}, "error_message": "Failed authentication",
+                    "response_elements": "{ConsoleLogin=Failure}", "flattened": {"response_elements": {"ConsoleLogin": "Failure"}}}}}),
+            ["aws.cloudtrail", "login.failure", "ann"],
+        ),
+        (
+            json!({"@timestamp": AT, "event": {"action": "Add member to role"}, "user": {"name": "ann"},
+                "azure": {"auditlogs": {"operation_name": "Add member to role", "properties": {"result": "success",
+                    "initiated_by": {"user": {"user_principal_name": "ann"}}, "target_resources": {"0": {"type": "User",
+                        "modified_properties": {"0": {"display_name": "Role.DisplayName", "new_value": "\"Global Administrator\""}}}}}}}}),
+            ["entra.audit", "role.admin_assigned", "ann"],
+        ),
+        (
+            json!({"@timestamp": AT, "event": {"action": "Add member to role."}, "user": {"id": "ann"},
+                "o365": {"audit": {"Workload": "AzureActiveDirectory", "ModifiedProperties": {"Role_DisplayName": {"NewValue": "Global Administrator"}}}}}),
+            ["m365", "role.admin_assigned", "ann"],
+        ),
+        (
+            json!({"@timestamp": AT, "event": {"action": "CHANGE_PASSWORD", "dataset": "google_workspace.admin"},
+                "source": {"user": {"email": "ann"}}, "google_workspace": {"admin": {"user": {"email": "bob"}}}}),
+            ["google.workspace", "password.reset", "ann"],
+        ),
+        (
+            json!({"@timestamp": AT, "event": {"action": "org.disable_two_factor_requirement"}, "user": {"name": "ann"},
+                "github": {"org": "shop", "actor_id": 1}}),
+            ["github", "mfa.disabled", "ann"],
+        ),
+        (
+            json!({"@timestamp": AT, "event": {"action": "x"}, "gcp": {"audit": {"method_name": "google.iam.admin.v1.CreateServiceAccountKey",
+                "service_name": "iam.googleapis.com", "authentication_info": {"principal_email": "ann"}}}}),
+            ["gcp.audit", "credential.created", "ann"],
+        ),
+        // Nobody's, although one key is somebody's.
+        (json!({"@timestamp": AT, "event": {"action": "x"}, "okta": "yes"}), ["ecs", "other", ""]),
+    ];
+    let found = normalized(cases.iter().map(|it| it.0.to_string()));
+    for ((record, expected), found) in cases.iter().zip(found) {
+        let said = [&found["event"]["provider"], &found["activity"], &found["user"]["name"]];
+        assert_eq!(&said.map(|it| it.as_str().unwrap_or_default()), expected, "{record}");
+    }
 }
 
 /// Keys may be written with the dots that nesting stands for.
