@@ -960,6 +960,13 @@ fn vendors_records_as_delivered() {
                 ],
             ),
             (
+                "s:\n    operationName|endswith: /DELETE\n    status: Success\ncondition: s",
+                &[
+                    (r#"{"operationName":"X/Y/DELETE","category":"Administrative","resultType":"Success"}"#, true),
+                    (r#"{"operationName":"X/Y/DELETE","category":"Administrative","resultType":"Failure"}"#, false),
+                ],
+            ),
+            (
                 "s:\n    OperationName: Update user\n    TargetResources|contains|all:\n        - UserType\n        - Guest\ncondition: s",
                 &[
                     (

@@ -109,6 +109,7 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("azure", "status", "Result"),
     ("azure", "status", "status.value"),
     ("azure", "status", "ActivityStatusValue"),
+    ("azure", "status", "resultType"),
     ("azure", "username", "properties.userPrincipalName"),
     ("azure", "username", "userPrincipalName"),
     ("azure", "clientapp", "properties.clientAppUsed"),
