@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::{Detector, Lapse, Mark, Seen, Trip};
-use crate::model::{HitBatch, HitRule, Timestamp};
+use crate::model::{Hit, HitBatch, Timestamp};
 
 /// A hit that is due.
 #[derive(Clone, Copy)]
@@ -24,6 +24,8 @@ pub struct DueHit {
 
 /// Hits in the order (release time, step, line hash), and the batches that they stand in.
 pub struct Due<'a> {
+    /// XXH3-64 of the rule's id.
+    pub rule: u64,
     pub hits: &'a [DueHit],
     pub batches: &'a [Arc<HitBatch>],
     /// The hit that is being looked at: where to go on when it cannot be judged.
@@ -41,10 +43,10 @@ pub enum Said<'a> {
 /// So many memories are asked for at once: more than a processor has misses under way, few enough to stay in its cache.
 const WARM_AT_ONCE: usize = 64;
 
-impl Due<'_> {
-    fn rule(&self, it: &DueHit) -> &HitRule {
-        &self.batches[it.batch as usize].hits[it.index as usize]
-    }
+/// What is the same for a rule and an entity in every process. Each half is a hash by itself, so mixing them is enough.
+pub fn stable(rule: u64, entity: u64) -> u64 {
+    let mixed = (rule ^ entity.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ mixed >> 32
 }
 
 /// An entity that holds this cannot be judged, in tests.
@@ -58,13 +60,15 @@ pub(super) fn take<D: Detector + ?Sized>(detector: &mut D, due: &Due<'_>, say: &
         // Each memory is a miss of the caches. Asked for one after the other, without a look at the answer, they come
         // at the same time.
         for it in few {
-            let hit = due.rule(it);
-            detector.warm(hit.partition, hit.entity_hash);
+            let batch = &due.batches[it.batch as usize];
+            let hit = &batch.hits[it.index as usize];
+            detector.warm(hit.partition, batch.owner_of(hit).hash);
         }
         for (number, it) in few.iter().enumerate() {
             due.at.set(chunk * WARM_AT_ONCE + number);
             let batch = &due.batches[it.batch as usize];
             let hit = batch.hit(it.index);
+            let hit = Hit { entity_stable: stable(due.rule, hit.entity_stable), ..hit };
             #[cfg(test)]
             assert!(!batch.str(hit.entity).contains(PLANTED), "planted");
             detector.lapse(Timestamp::from_micros(hit.release.micros() - 1), &mut lapses);

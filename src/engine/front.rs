@@ -3,7 +3,6 @@
 //! A front keeps buffers and caches, never anything that could change what it says: what a line means depends on the line
 //! alone. Nothing is allocated for a line; a hit's texts are copied once, into its batch.
 
-use std::hash::Hasher;
 use std::sync::Arc;
 
 use twox_hash::XxHash3_64;
@@ -11,14 +10,15 @@ use twox_hash::XxHash3_64;
 use super::order::Track;
 use super::poison::{self, attempt};
 use super::rules::{Compiled, RuleSet};
+use crate::detect::due::stable;
 use crate::enrich::Enricher;
 use crate::format::{self, Auto, Format};
 use crate::limits;
 use crate::matcher::Scratch;
-use crate::model::canonical::canonical_into;
+use crate::model::canonical::{Compare, END, canonical_into};
 use crate::model::{
-    Carried, Event, EventBuf, FieldId, HashKeys, HitBatch, HitEvent, HitRule, List, Outline, Place, RuleIndex, Slot,
-    TextRange, Timestamp, Value, Zone, json, text,
+    Carried, Event, EventBuf, FieldId, HashKeys, HitBatch, HitEvent, HitRule, List, Outline, Owner, Place, RuleIndex,
+    Slot, TextRange, Timestamp, Value, Zone, json, text,
 };
 use crate::schema::{Arrival, Memo, SchemaIndex};
 use crate::source::batch::{Line, LineBatch};
@@ -399,22 +399,36 @@ impl Front {
 struct Known {
     /// Numbers events, so that nothing has to be cleared between them.
     event: u64,
+    /// By the number of a field of `by`: of which event, and where its canonical form stands in `forms`; None: it is missing.
+    parts: Vec<(u64, Option<Part>)>,
+    /// Canonical forms of the event's values, each between marks.
+    forms: Vec<u8>,
     /// By the number of the `by`: of which event, and whose it is; None when a field is missing.
-    entities: Vec<(u64, Option<KnownEntity>)>,
+    entities: Vec<(u64, Option<KnownOwner>)>,
     /// By field: of which event, and the value.
     values: Vec<(u64, Carried)>,
     /// By the number of the list of what hits take along: of which event, and where the values of such a hit begin.
     carries: Vec<(u64, u32)>,
-    /// A buffer: the canonical form of an entity, with a mark before each value.
-    canonical: Vec<u8>,
+    /// A buffer: the canonical forms of an entity of several fields, between marks.
+    joined: Vec<u8>,
 }
 
+/// A value of `by`.
 #[derive(Clone, Copy)]
-struct KnownEntity {
-    entity: TextRange,
-    /// Keyed, of its canonical form.
-    hash: u64,
-    /// XXH3-64 of it.
+struct Part {
+    /// Its form in `forms`, with the marks around it.
+    from: u32,
+    to: u32,
+    /// There is a [`List::SEPARATOR`] in it.
+    is_broken: bool,
+}
+
+/// An entity of the event.
+#[derive(Clone, Copy)]
+struct KnownOwner {
+    /// Its place in the batch.
+    place: u32,
+    /// XXH3-64 of its canonical form.
     stable: u64,
 }
 
@@ -422,22 +436,35 @@ impl Known {
     fn new(set: &RuleSet) -> Known {
         Known {
             event: 0,
+            parts: vec![(0, None); set.distinct_parts],
+            forms: Vec::new(),
             entities: vec![(0, None); set.distinct_by],
             values: vec![(0, Carried::Absent); set.fields.len()],
             carries: vec![(0, 0); set.distinct_carry],
-            canonical: Vec::new(),
+            joined: Vec::new(),
         }
     }
 
     fn start(&mut self) {
         self.event += 1;
+        self.forms.clear();
     }
-}
 
-/// What is the same for a rule and an entity in every process. Each half is a hash by itself, so mixing them is enough.
-fn stable(rule: u64, entity: u64) -> u64 {
-    let mixed = (rule ^ entity.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed ^ mixed >> 32
+    /// Looks at a value of `by`, once for all rules that ask for it.
+    fn part(&mut self, number: usize, value: Option<&str>, compare: Compare) -> Option<Part> {
+        if self.parts[number].0 != self.event {
+            let part = value.filter(|it| !it.is_empty()).map(|value| {
+                let from = self.forms.len();
+                self.forms.push(END);
+                canonical_into(value, compare, &mut self.forms);
+                self.forms.push(END);
+                let is_broken = value.contains(List::SEPARATOR);
+                Part { from: from as u32, to: self.forms.len() as u32, is_broken }
+            });
+            self.parts[number] = (self.event, part);
+        }
+        self.parts[number].1
+    }
 }
 
 /// Writes the hits of one line.
@@ -446,6 +473,7 @@ struct Writer<'a> {
     keys: HashKeys,
     line: &'a str,
     number: u64,
+    /// Where the line is kept, once it had a hit.
     text: Option<TextRange>,
     hash: Option<u64>,
     known: &'a mut Known,
@@ -465,7 +493,10 @@ impl Writer<'_> {
         counts: &mut Counts,
     ) {
         self.known.start();
-        let before = batch.hits.len();
+        let (before, kept) = (batch.hits.len(), batch.text.len());
+        // First, because most of what hits take along is a piece of it.
+        let text = *self.text.get_or_insert_with(|| batch.push(text::cut(self.line, limits::EVIDENCE_TEXT_BYTES_MAX)));
+        let line = Kept { line: self.line, at: text };
         let mut at = 0;
         while at < matched.len() {
             let (rule, mut steps) = self.set.owners[matched[at] as usize];
@@ -475,21 +506,22 @@ impl Writer<'_> {
                 at += 1;
             }
             let compiled = &self.set.rules[rule.index()];
-            let Some(KnownEntity { entity, hash, stable: of_entity }) = self.owner(compiled, read.event, batch) else {
+            let Some(owner) = self.owner(compiled, read.event, line, batch) else {
                 counts.without_entity += 1;
                 continue;
             };
-            let entity_stable = stable(compiled.hash, of_entity);
-            let owner = if compiled.sees_everybody { compiled.hash } else { entity_stable };
-            let values = self.carry(compiled, read, enricher, batch);
-            let partition = (owner % limits::PARTITIONS as u64) as u8;
-            let hit = HitRule::new(rule, steps as u16, partition);
-            batch.push_hit(HitRule { entity_hash: hash, entity_stable, entity, values, ..hit });
+            let whose = if compiled.sees_everybody { compiled.hash } else { stable(compiled.hash, owner.stable) };
+            let values = self.carry(compiled, read, enricher, line, batch);
+            let partition = (whose % limits::PARTITIONS as u64) as u8;
+            batch.push_hit(HitRule { owner: owner.place, values, ..HitRule::new(rule, steps as u16, partition) });
         }
         if batch.hits.len() == before {
+            if text.start as usize == kept {
+                batch.text.truncate(kept);
+                self.text = None;
+            }
             return;
         }
-        let text = *self.text.get_or_insert_with(|| batch.push(text::cut(self.line, limits::EVIDENCE_TEXT_BYTES_MAX)));
         let line_hash = *self.hash.get_or_insert_with(|| XxHash3_64::oneshot(self.line.as_bytes()));
         batch.push_event(HitEvent::new(time.unwrap_or(Timestamp::MIN), source, self.number, line_hash, text));
         track.event(time);
@@ -500,50 +532,66 @@ impl Writer<'_> {
     }
 
     /// Whose hit of the rule it is. None when a field of the entity is missing.
-    fn owner(&mut self, rule: &Compiled, event: Event<'_>, batch: &mut HitBatch) -> Option<KnownEntity> {
+    fn owner(&mut self, rule: &Compiled, event: Event<'_>, line: Kept<'_>, batch: &mut HitBatch) -> Option<KnownOwner> {
         if self.known.entities[rule.by_number].0 != self.known.event {
-            let entity = self.entity(rule, event, batch);
+            let entity = self.entity(rule, event, line, batch);
             self.known.entities[rule.by_number] = (self.known.event, entity);
         }
         self.known.entities[rule.by_number].1
     }
 
     /// The entity of an event, for all rules with that `by`.
-    fn entity(&mut self, rule: &Compiled, event: Event<'_>, batch: &mut HitBatch) -> Option<KnownEntity> {
+    fn entity(
+        &mut self,
+        rule: &Compiled,
+        event: Event<'_>,
+        line: Kept<'_>,
+        batch: &mut HitBatch,
+    ) -> Option<KnownOwner> {
+        let text = |field: FieldId| event.text(field).map(|it| text::cut(it, limits::VALUE_BYTES_MAX));
+        let known = &mut *self.known;
+        if let ([(field, compare)], [number]) = (&rule.by[..], &rule.by_parts[..]) {
+            let value = text(*field);
+            let part = known.part(*number, value, *compare)?;
+            let entity = match (value?, part.is_broken) {
+                (value, false) => line.keep(value, batch),
+                // A separator inside a value would shift the values after it.
+                (value, true) => batch.push(&value.replace(List::SEPARATOR, " ")),
+            };
+            let form = &known.forms[part.from as usize..part.to as usize];
+            return Some(own(form, entity, self.keys, batch));
+        }
         let start = batch.text.len();
-        let canonical = &mut self.known.canonical;
-        canonical.clear();
-        let mut keyed = self.keys.hasher();
-        for (number, (field, compare)) in rule.by.iter().enumerate() {
-            let Some(value) = event.text(*field).filter(|it| !it.is_empty()) else {
+        known.joined.clear();
+        known.joined.push(END);
+        for (number, ((field, compare), part)) in rule.by.iter().zip(&rule.by_parts).enumerate() {
+            let value = text(*field);
+            let (Some(part), Some(value)) = (known.part(*part, value, *compare), value) else {
                 batch.text.truncate(start);
                 return None;
             };
-            let value = text::cut(value, limits::VALUE_BYTES_MAX);
             if number > 0 {
                 batch.text.push(List::SEPARATOR);
             }
-            // A separator inside a value would shift the values after it.
-            match value.contains(List::SEPARATOR) {
-                true => batch.text.extend(value.chars().map(|it| if it == List::SEPARATOR { ' ' } else { it })),
+            match part.is_broken {
+                true => batch.text.push_str(&value.replace(List::SEPARATOR, " ")),
                 false => batch.text.push_str(value),
             }
-            canonical.push(0xff);
-            let from = canonical.len();
-            canonical_into(value, *compare, canonical);
-            keyed.write(&canonical[from..]);
-            keyed.write_u8(0xff);
+            known.joined.extend_from_slice(&known.forms[part.from as usize + 1..part.to as usize]);
         }
-        Some(KnownEntity {
-            entity: TextRange { start: start as u32, len: (batch.text.len() - start) as u32 },
-            hash: keyed.finish(),
-            // At once from one buffer: the hasher that takes it in pieces allocates (120 ns against 15).
-            stable: XxHash3_64::oneshot(canonical),
-        })
+        let entity = TextRange { start: start as u32, len: (batch.text.len() - start) as u32 };
+        Some(own(&known.joined, entity, self.keys, batch))
     }
 
     /// Where the values begin that a hit of the rule takes along.
-    fn carry(&mut self, rule: &Compiled, read: &Read<'_>, enricher: &mut Enricher, batch: &mut HitBatch) -> u32 {
+    fn carry(
+        &mut self,
+        rule: &Compiled,
+        read: &Read<'_>,
+        enricher: &mut Enricher,
+        line: Kept<'_>,
+        batch: &mut HitBatch,
+    ) -> u32 {
         let event = read.event;
         let Known { event: number, values, carries, .. } = &mut *self.known;
         let (of, known) = &mut carries[rule.carry_number];
@@ -561,7 +609,7 @@ impl Writer<'_> {
             let (of, known) = &mut values[field.index()];
             if of != number {
                 let looked_up = geo.zip(found.as_ref()).and_then(|(geo, found)| found.value(geo, *field, batch));
-                (*of, *known) = (*number, looked_up.unwrap_or_else(|| carried(*field, event, batch)));
+                (*of, *known) = (*number, looked_up.unwrap_or_else(|| carried(*field, event, line, batch)));
             }
             batch.values.push(*known);
         }
@@ -569,7 +617,35 @@ impl Writer<'_> {
     }
 }
 
-fn carried(field: FieldId, event: Event<'_>, batch: &mut HitBatch) -> Carried {
+/// Makes an owner of canonical forms with marks before, between and after them.
+fn own(forms: &[u8], entity: TextRange, keys: HashKeys, batch: &mut HitBatch) -> KnownOwner {
+    // At once from one buffer: the hasher that takes it in pieces allocates (120 ns against 15).
+    let stable = XxHash3_64::oneshot(&forms[..forms.len() - 1]);
+    KnownOwner { place: batch.push_owner(Owner { hash: keys.hash_form(&forms[1..]), stable, entity }), stable }
+}
+
+/// A line that a batch keeps.
+#[derive(Clone, Copy)]
+struct Kept<'a> {
+    line: &'a str,
+    /// What of it, from its beginning.
+    at: TextRange,
+}
+
+impl Kept<'_> {
+    /// Where a value stands: in the line, if it is a piece of what is kept of that, or else behind it.
+    fn keep(self, value: &str, batch: &mut HitBatch) -> TextRange {
+        let at = (value.as_ptr() as usize).wrapping_sub(self.line.as_ptr() as usize);
+        match at.checked_add(value.len()) {
+            Some(end) if end <= self.at.len as usize => {
+                TextRange { start: self.at.start + at as u32, len: value.len() as u32 }
+            }
+            _ => batch.push(value),
+        }
+    }
+}
+
+fn carried(field: FieldId, event: Event<'_>, line: Kept<'_>, batch: &mut HitBatch) -> Carried {
     match event.get(field) {
         Some(Value::List(list)) => {
             let start = batch.text.len();
@@ -582,7 +658,7 @@ fn carried(field: FieldId, event: Event<'_>, batch: &mut HitBatch) -> Carried {
             Carried::Text(TextRange { start: start as u32, len: len as u32 })
         }
         Some(value) => match value.as_text() {
-            Some(it) => Carried::Text(batch.push(text::cut(it, limits::VALUE_BYTES_MAX))),
+            Some(it) => Carried::Text(line.keep(text::cut(it, limits::VALUE_BYTES_MAX), batch)),
             None => Carried::Absent,
         },
         None => Carried::Absent,

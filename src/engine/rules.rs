@@ -38,7 +38,8 @@ pub struct RuleSet {
     pub geo_first: GeoFirst,
     /// Where every value of a record goes as one list (`record.values`); None when no rule asks.
     pub every_value: Option<FieldId>,
-    /// How many different `by` there are, and how many different lists of what hits take along.
+    /// How many different fields of `by` there are, how many different `by`, and how many different lists of what hits take along.
+    pub distinct_parts: usize,
     pub distinct_by: usize,
     pub distinct_carry: usize,
 }
@@ -50,6 +51,8 @@ pub const EVERY_VALUE: &str = "record.values";
 pub struct Compiled {
     pub rule: Rule,
     pub by: Vec<(FieldId, Compare)>,
+    /// Of each of these, which of all that rules ask for it is.
+    pub by_parts: Vec<usize>,
     /// Which of the distinct `by` of the set it has.
     pub by_number: usize,
     /// What each hit takes along: the detector's fields first, then the title's.
@@ -188,7 +191,7 @@ impl RuleSet {
         let cards = rules.iter().zip(&titles).map(|(rule, title)| card(rule, title)).collect();
         let mut rules: Vec<Compiled> =
             rules.into_iter().zip(&titles).map(|(rule, title)| Compiled::new(rule, title, &mut fields)).collect();
-        let (distinct_by, distinct_carry) = number_alike(&mut rules);
+        let [distinct_parts, distinct_by, distinct_carry] = number_alike(&mut rules);
         if fields.len() > limits::FIELDS_MAX {
             let problem = format!("{} field names; at most {} can be used", fields.len(), limits::FIELDS_MAX);
             return Err(CompileError { rule: String::new(), problem });
@@ -205,6 +208,7 @@ impl RuleSet {
             geo,
             geo_first,
             every_value,
+            distinct_parts,
             distinct_by,
             distinct_carry,
         })
@@ -224,6 +228,7 @@ impl Compiled {
             fingerprint: OnceLock::new(),
             rule,
             by,
+            by_parts: Vec::new(),
             by_number: 0,
             carry,
             carry_number: 0,
@@ -254,14 +259,18 @@ fn title_fields(rule: &Rule, title: &Template) -> Vec<String> {
 
 /// Numbers the different `by`, so that whose a hit is, is asked once for all rules with the same, and what hits take along.
 /// Says how many there are of each.
-fn number_alike(rules: &mut [Compiled]) -> (usize, usize) {
-    let (mut by, mut carry) = (HashMap::new(), HashMap::new());
+fn number_alike(rules: &mut [Compiled]) -> [usize; 3] {
+    let (mut parts, mut by, mut carry) = (HashMap::new(), HashMap::new(), HashMap::new());
     for rule in rules {
+        for part in &rule.by {
+            let next = parts.len();
+            rule.by_parts.push(*parts.entry(*part).or_insert(next));
+        }
         let (next_by, next_carry) = (by.len(), carry.len());
         rule.by_number = *by.entry(rule.by.clone()).or_insert(next_by);
         rule.carry_number = *carry.entry(rule.carry.clone()).or_insert(next_carry);
     }
-    (by.len(), carry.len())
+    [parts.len(), by.len(), carry.len()]
 }
 
 fn compare(by: &By) -> Compare {

@@ -299,7 +299,7 @@ impl Shard {
     /// Gives each rule its hits. Rules know nothing of each other, so one after the other is as good as one line after the
     /// other; and a rule's memory and code are then in the caches.
     fn feed_due(&mut self, sources: &[Arc<str>], found: &mut Found) {
-        let Shard { detectors, ring, due_of, rules_due, batches, waiting_in, first_batch, .. } = self;
+        let Shard { set, detectors, ring, due_of, rules_due, batches, waiting_in, first_batch, .. } = self;
         batches.make_contiguous();
         let batches_due = batches.as_slices().0;
         for rule in rules_due.drain(..) {
@@ -312,7 +312,7 @@ impl Shard {
             };
             let mut rest = &due_of[rule][..];
             while !rest.is_empty() {
-                let due = Due { hits: rest, batches: batches_due, at: Cell::new(0) };
+                let due = Due { rule: set.rules[rule].hash, hits: rest, batches: batches_due, at: Cell::new(0) };
                 if attempt(|| detectors[rule].take(&due, &mut say)).is_some() {
                     break;
                 }

@@ -5,11 +5,11 @@
 //! gets. What is shown stays as written.
 
 use std::borrow::Cow;
-use std::hash::Hasher;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
+use smallvec::SmallVec;
 use unicode_normalization::UnicodeNormalization;
 
 use super::{List, address, text};
@@ -27,24 +27,44 @@ impl HashKeys {
         HashKeys(word(), word())
     }
 
-    pub fn hasher(self) -> SipHasher13 {
-        SipHasher13::new_with_keys(self.0, self.1)
-    }
-
     /// The hash of a value of one of several fields: the same text in another is something else.
     pub fn hash_one(self, field: usize, value: &str) -> u64 {
-        let mut keyed = self.hasher();
-        keyed.write_u8(field as u8);
-        keyed.write(value.as_bytes());
-        keyed.finish()
+        let mut form: Form = SmallVec::new();
+        form.push(field as u8);
+        form.extend_from_slice(value.as_bytes());
+        self.hash_form(&form)
     }
 
     /// The hash of an entity of one field.
     pub fn hash(self, value: &str, compare: Compare) -> u64 {
-        let mut keyed = self.hasher();
-        keyed.write(canonical(value, compare).as_bytes());
-        keyed.write_u8(0xff);
-        keyed.finish()
+        let mut form: Form = SmallVec::new();
+        form.extend_from_slice(canonical(value, compare).as_bytes());
+        form.push(END);
+        self.hash_form(&form)
+    }
+
+    /// The hash of canonical forms, each with an [`END`]. In one piece: as fast again as in many.
+    pub fn hash_form(self, form: &[u8]) -> u64 {
+        SipHasher13::new_with_keys(self.0, self.1).hash(form)
+    }
+}
+
+/// Nearly all values fit.
+type Form = SmallVec<[u8; 128]>;
+/// What ends a canonical form: no UTF-8 holds it.
+pub const END: u8 = 0xff;
+
+/// Whether a text is visible ASCII and blanks, so that folding it only makes letters small.
+fn is_plain(text: &str) -> bool {
+    // Without an early end: so sixteen bytes are one step.
+    text.bytes().fold(true, |plain, it| plain & (b' '..=b'~').contains(&it))
+}
+
+/// Without outer white space, of which most have none.
+fn trimmed(text: &str) -> &str {
+    match text.as_bytes() {
+        [b'!'..=b'~'] | [b'!'..=b'~', .., b'!'..=b'~'] => text,
+        _ => text.trim(),
     }
 }
 
@@ -78,10 +98,12 @@ pub fn canonical(value: &str, compare: Compare) -> Cow<'_, str> {
 
 /// Appends the form of a value that is compared; allocates only for what is not ASCII.
 pub fn canonical_into(value: &str, compare: Compare, out: &mut Vec<u8>) {
-    let trimmed = value.trim();
-    let is_plain = |it: u8| it.is_ascii_graphic() || it == b' ';
-    if compare == Compare::Folded && trimmed.len() <= limits::VALUE_BYTES_MAX && trimmed.bytes().all(is_plain) {
-        out.extend(trimmed.bytes().map(|it| it.to_ascii_lowercase()));
+    let value = text::cut(value, limits::VALUE_BYTES_MAX);
+    let trimmed = trimmed(value);
+    if compare == Compare::Folded && is_plain(trimmed) {
+        let from = out.len();
+        out.extend_from_slice(trimmed.as_bytes());
+        out[from..].make_ascii_lowercase();
     } else {
         out.extend_from_slice(canonical(value, compare).as_bytes());
     }
@@ -99,12 +121,12 @@ pub fn entity_key(entity: &str, compare: &[Compare], key: &mut Vec<u8>) {
 }
 
 fn fold(value: &str) -> Cow<'_, str> {
-    let trimmed = value.trim();
-    if trimmed.bytes().all(|it| it.is_ascii_graphic() && !it.is_ascii_uppercase()) {
-        return Cow::Borrowed(trimmed);
-    }
-    if trimmed.is_ascii() && !trimmed.chars().any(text::is_hostile) {
-        return Cow::Owned(trimmed.to_ascii_lowercase());
+    let trimmed = trimmed(value);
+    if is_plain(trimmed) {
+        return match trimmed.bytes().any(|it| it.is_ascii_uppercase()) {
+            true => Cow::Owned(trimmed.to_ascii_lowercase()),
+            false => Cow::Borrowed(trimmed),
+        };
     }
     // Folding can undo the normal form, and the normal form can need folding: twice is enough for a stable result.
     let once =
@@ -135,12 +157,16 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn appending_gives_the_same(value in " {0,2}([A-Za-z0-9@. _-]{0,12}|\\PC{0,6}|[0-9.]{7,15}) {0,2}") {
+        fn appending_gives_the_same(value in " {0,2}([A-Za-z0-9@. _-]{0,12}|\\PC{0,6}|[0-9.]{7,15}|[A-Za-z ]{186,196}) {0,2}") {
             for compare in [Compare::Exact, Compare::Folded, Compare::Address] {
                 let mut appended = Vec::new();
                 canonical_into(&value, compare, &mut appended);
                 let whole = canonical(&value, compare);
-                proptest::prop_assert_eq!(appended, whole.as_bytes());
+                proptest::prop_assert_eq!(&appended[..], whole.as_bytes());
+                let mut keyed = SipHasher13::new_with_keys(1, 2);
+                std::hash::Hasher::write(&mut keyed, whole.as_bytes());
+                std::hash::Hasher::write_u8(&mut keyed, END);
+                proptest::prop_assert_eq!(HashKeys(1, 2).hash(&value, compare), std::hash::Hasher::finish(&keyed));
             }
         }
 

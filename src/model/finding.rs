@@ -105,7 +105,7 @@ impl Finding {
     /// The entity's values as written, joined by [`super::List::SEPARATOR`].
     pub fn entity(&self) -> &str {
         match &self.words {
-            Words::Hit(batch, hit) => batch.str(batch.hits[*hit as usize].entity),
+            Words::Hit(batch, hit) => batch.str(batch.owner_of(&batch.hits[*hit as usize]).entity),
             Words::Entity(it) => it,
         }
     }

@@ -25,6 +25,14 @@ pub struct TextRange {
     pub len: u32,
 }
 
+impl TextRange {
+    /// How far behind the beginning of `outer` it begins, if it is a piece of that.
+    pub fn within(self, outer: TextRange) -> Option<u32> {
+        let at = self.start.checked_sub(outer.start)?;
+        (at.checked_add(self.len)? <= outer.len).then_some(at)
+    }
+}
+
 /// A value a rule's detector or title needs, taken along with the hit.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Carried {
@@ -43,7 +51,7 @@ pub struct Hit {
     pub partition: u8,
     /// Keyed 64-bit hash of the canonical entity; differs between processes.
     pub entity_hash: u64,
-    /// Made of the rule's XXH3-64 and the canonical entity's; the same in every process, so never a key of a table.
+    /// XXH3-64 of the canonical entity; the same in every process, so never a key of a table.
     pub entity_stable: u64,
     /// The entity's values as the line has them, in the order of the rule's `by`, joined by [`super::List::SEPARATOR`].
     pub entity: TextRange,
@@ -80,21 +88,28 @@ pub struct HitEvent {
     pub late: bool,
     pub suspect: bool,
     /// The first of its hits; those up to the next event's are its.
-    first: u32,
+    pub(super) first: u32,
 }
 
 /// What a hit has for itself.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct HitRule {
-    pub entity_hash: u64,
-    pub entity_stable: u64,
-    pub entity: TextRange,
+    /// Its place in [`HitBatch::owners`].
+    pub owner: u32,
     pub values: u32,
     /// Its event.
     pub event: u32,
     pub rule: RuleIndex,
     pub steps: u16,
     pub partition: u8,
+}
+
+/// Whose hits are: rules that ask in the same way find the same entity in an event. For the meaning of each field see [`Hit`].
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Owner {
+    pub hash: u64,
+    pub stable: u64,
+    pub entity: TextRange,
 }
 
 impl HitEvent {
@@ -108,19 +123,77 @@ impl HitEvent {
 impl HitRule {
     /// A hit of no event yet.
     pub fn new(rule: RuleIndex, steps: u16, partition: u8) -> HitRule {
-        let entity = TextRange::default();
-        HitRule { entity_hash: 0, entity_stable: 0, entity, values: 0, event: 0, rule, steps, partition }
+        HitRule { owner: 0, values: 0, event: 0, rule, steps, partition }
     }
 }
 
 /// Hits of one batch of lines, with the texts they point to.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Spelt", into = "Spelt")]
 pub struct HitBatch {
     pub text: String,
     pub values: Vec<Carried>,
+    pub owners: Vec<Owner>,
     pub events: Vec<HitEvent>,
     /// Those of an event stand together.
     pub hits: Vec<HitRule>,
+}
+
+/// A batch as snapshots have it, and journals once had it: every hit with an owner of its own.
+#[derive(Serialize, Deserialize)]
+struct Spelt {
+    text: String,
+    values: Vec<Carried>,
+    events: Vec<HitEvent>,
+    hits: Vec<SpeltHit>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SpeltHit {
+    entity_hash: u64,
+    entity_stable: u64,
+    entity: TextRange,
+    values: u32,
+    event: u32,
+    rule: RuleIndex,
+    steps: u16,
+    partition: u8,
+}
+
+impl From<HitBatch> for Spelt {
+    fn from(it: HitBatch) -> Spelt {
+        let spell = |hit: &HitRule| {
+            let Owner { hash, stable, entity } = *it.owner_of(hit);
+            SpeltHit {
+                entity_hash: hash,
+                entity_stable: stable,
+                entity,
+                values: hit.values,
+                event: hit.event,
+                rule: hit.rule,
+                steps: hit.steps,
+                partition: hit.partition,
+            }
+        };
+        let hits = it.hits.iter().map(spell).collect();
+        Spelt { text: it.text, values: it.values, events: it.events, hits }
+    }
+}
+
+impl From<Spelt> for HitBatch {
+    fn from(it: Spelt) -> HitBatch {
+        let mut batch = HitBatch { text: it.text, values: it.values, events: it.events, ..HitBatch::default() };
+        for hit in it.hits {
+            let owner = Owner { hash: hit.entity_hash, stable: hit.entity_stable, entity: hit.entity };
+            let owner = match batch.owners.last() {
+                Some(last) if *last == owner => batch.owners.len() as u32 - 1,
+                _ => batch.push_owner(owner),
+            };
+            let SpeltHit { values, event, rule, steps, partition, .. } = hit;
+            batch.hits.push(HitRule { owner, values, event, rule, steps, partition });
+        }
+        batch
+    }
 }
 
 impl HitBatch {
@@ -156,13 +229,14 @@ impl HitBatch {
     pub fn hit(&self, index: u32) -> Hit {
         let it = &self.hits[index as usize];
         let event = &self.events[it.event as usize];
+        let owner = &self.owners[it.owner as usize];
         Hit {
             rule: it.rule,
             steps: u32::from(it.steps),
             partition: it.partition,
-            entity_hash: it.entity_hash,
-            entity_stable: it.entity_stable,
-            entity: it.entity,
+            entity_hash: owner.hash,
+            entity_stable: owner.stable,
+            entity: owner.entity,
             time: event.time,
             release: event.release,
             line_hash: event.line_hash,
@@ -173,6 +247,17 @@ impl HitBatch {
             late: event.late,
             suspect: event.suspect,
         }
+    }
+
+    /// Whose a hit is.
+    pub fn owner_of(&self, hit: &HitRule) -> &Owner {
+        &self.owners[hit.owner as usize]
+    }
+
+    /// Appends an owner of hits and says where it stands.
+    pub fn push_owner(&mut self, owner: Owner) -> u32 {
+        self.owners.push(owner);
+        self.owners.len() as u32 - 1
     }
 
     /// The event of a hit.
@@ -227,19 +312,35 @@ impl HitBatch {
 
     /// Copies an event of another batch with its hits and all their texts. `carried`: how many values a rule's hits carry.
     pub fn copy_event(&mut self, from: &HitBatch, event: usize, carried: impl Fn(RuleIndex) -> usize) {
-        for hit in &from.hits[from.hits_of(event)] {
-            let copy = HitRule { entity: self.push(from.str(hit.entity)), values: self.values.len() as u32, ..*hit };
+        let (hits, event) = (from.hits_of(event), from.events[event]);
+        let text = self.push(from.str(event.text));
+        // Most of what hits point to are pieces of the line.
+        let copy = |to: &mut HitBatch, range: TextRange| match range.within(event.text) {
+            Some(at) => TextRange { start: text.start + at, len: range.len },
+            None => to.push(from.str(range)),
+        };
+        // Hits of one owner mostly stand together.
+        let mut known: Option<(u32, u32)> = None;
+        for hit in &from.hits[hits] {
+            let owner = match known {
+                Some((of, copied)) if of == hit.owner => copied,
+                _ => {
+                    let of = from.owner_of(hit);
+                    let entity = copy(self, of.entity);
+                    self.push_owner(Owner { entity, ..*of })
+                }
+            };
+            known = Some((hit.owner, owner));
+            let values = self.values.len() as u32;
             for value in &from.values[hit.values as usize..hit.values as usize + carried(hit.rule)] {
                 let value = match value {
-                    Carried::Text(range) => Carried::Text(self.push(from.str(*range))),
+                    Carried::Text(range) => Carried::Text(copy(self, *range)),
                     other => *other,
                 };
                 self.values.push(value);
             }
-            self.push_hit(copy);
+            self.push_hit(HitRule { owner, values, ..*hit });
         }
-        let event = from.events[event];
-        let text = self.push(from.str(event.text));
         self.push_event(HitEvent { text, ..event });
     }
 
@@ -247,12 +348,14 @@ impl HitBatch {
     pub fn bytes(&self) -> usize {
         let values = self.values.len() * size_of::<Carried>();
         let events = self.events.len() * (size_of::<HitEvent>() + 64);
-        (self.text.len() + values + events + self.hits.len() * (size_of::<HitRule>() + 32)) / 2 * 3
+        let owners = self.owners.len() * size_of::<Owner>();
+        (self.text.len() + values + owners + events + self.hits.len() * (size_of::<HitRule>() + 32)) / 2 * 3
     }
 
     pub fn clear(&mut self) {
         self.text.clear();
         self.values.clear();
+        self.owners.clear();
         self.events.clear();
         self.hits.clear();
     }
@@ -267,12 +370,14 @@ mod tests {
         let mut batch = HitBatch::default();
         for (number, hits) in hits.iter().enumerate() {
             for rule in 0..*hits {
-                let (entity, values) = (batch.push(&format!("e{number}-{rule}")), batch.values.len() as u32);
+                let entity = batch.push(&format!("e{number}-{rule}"));
+                let owner = batch.push_owner(Owner { hash: number as u64, stable: u64::from(rule), entity });
+                let values = batch.values.len() as u32;
                 for value in 0..rule {
                     let text = Carried::Text(batch.push(&format!("v{number}-{rule}-{value}")));
                     batch.values.push(text);
                 }
-                batch.push_hit(HitRule { entity, values, ..HitRule::new(RuleIndex(rule), 1, 0) });
+                batch.push_hit(HitRule { owner, values, ..HitRule::new(RuleIndex(rule), 1, 0) });
             }
             let text = batch.push(&format!("line {number}"));
             batch.push_event(HitEvent::new(Timestamp::from_micros(number as i64), 0, number as u64, 0, text));

@@ -10,7 +10,7 @@ use crate::engine::order::{Track, renumber};
 use crate::engine::poison::attempt;
 use crate::engine::save::RuleName;
 use crate::engine::{Counts, Engine, Judged};
-use crate::model::{Alert, HitBatch, Span, Timestamp};
+use crate::model::{Alert, HitBatch, Span, Timestamp, packed};
 use crate::store::{Fault, Store};
 
 /// One thing the engine was told. `now` is the time it had reached before: time passes without entries of its own.
@@ -22,7 +22,7 @@ pub enum Entry {
         name: String,
         lateness: Span,
     },
-    /// A batch as earlier versions wrote it. What follows cannot be read any more.
+    /// A batch as the first versions wrote it. What follows cannot be read any more.
     Earlier,
     Idle {
         source: u16,
@@ -36,10 +36,20 @@ pub enum Entry {
     Time {
         now: Timestamp,
     },
+    /// A batch as versions before 0.2 wrote it.
     Batch {
         source: u16,
         now: Timestamp,
         batch: HitBatch,
+        track: Track,
+        events: u64,
+    },
+    Hits {
+        source: u16,
+        now: Timestamp,
+        /// [`packed`].
+        #[serde(with = "serde_bytes")]
+        batch: Vec<u8>,
         track: Track,
         events: u64,
     },
@@ -49,9 +59,7 @@ impl Entry {
     pub fn encode(&self) -> Vec<u8> {
         // More than it will be, mostly: a list that doubles copies itself.
         let bytes = match self {
-            Entry::Batch { batch, .. } => {
-                batch.text.len() + batch.events.len() * 56 + batch.hits.len() * 40 + batch.values.len() * 8 + 256
-            }
+            Entry::Hits { batch, .. } => batch.len() * 9 / 8 + 256,
             _ => 256,
         };
         postcard::to_extend(self, Vec::with_capacity(bytes))
@@ -60,16 +68,12 @@ impl Entry {
 
     /// A batch as a front judged it, before the engine takes it.
     pub fn batch(judged: &mut Judged, now: Timestamp) -> Vec<u8> {
-        let entry = Entry::Batch {
-            source: judged.source,
-            now,
-            batch: std::mem::take(&mut judged.batch),
-            track: std::mem::take(&mut judged.track),
-            events: judged.counts.events,
-        };
+        let mut batch = Vec::new();
+        packed::pack(&judged.batch, &mut batch);
+        let track = std::mem::take(&mut judged.track);
+        let entry = Entry::Hits { source: judged.source, now, batch, track, events: judged.counts.events };
         let bytes = entry.encode();
-        if let Entry::Batch { batch, track, .. } = entry {
-            judged.batch = batch;
+        if let Entry::Hits { track, .. } = entry {
             judged.track = track;
         }
         bytes
@@ -158,7 +162,10 @@ fn replay(store: &Store, first: u64, engine: &mut Engine, done: &mut Recovered) 
         };
         // What stumbled when it was told first stumbles again, and must not keep us from starting.
         let fed = attempt(|| match entry {
-            Entry::Batch { source, .. } | Entry::Idle { source, .. } | Entry::End { source, .. }
+            Entry::Batch { source, .. }
+            | Entry::Hits { source, .. }
+            | Entry::Idle { source, .. }
+            | Entry::End { source, .. }
                 if !engine.knows_source(source) =>
             {
                 skipped += 1;
@@ -170,11 +177,15 @@ fn replay(store: &Store, first: u64, engine: &mut Engine, done: &mut Recovered) 
             }
             Entry::Batch { source, now, mut batch, track, events } => {
                 renumber(&mut batch, &numbers);
-                engine.pass_time(now, &mut told);
-                let counts = Counts { events, ..Counts::default() };
-                let mut judged = Judged { source, batch, track, counts, ..Judged::default() };
-                engine.observe(&mut judged, &mut told);
+                judge(engine, &mut told, (source, now), batch, (track, events));
             }
+            Entry::Hits { source, now, batch, track, events } => match packed::unpack(&batch) {
+                Some(mut batch) => {
+                    renumber(&mut batch, &numbers);
+                    judge(engine, &mut told, (source, now), batch, (track, events));
+                }
+                None => skipped += 1,
+            },
             Entry::Idle { source, now } => {
                 engine.pass_time(now, &mut told);
                 engine.source_is_idle(source, &mut told);
@@ -193,4 +204,17 @@ fn replay(store: &Store, first: u64, engine: &mut Engine, done: &mut Recovered) 
         done.complaints.push(format!("{skipped} journal entries could not be told again: what they build on is lost"));
     }
     Ok(())
+}
+
+fn judge(
+    engine: &mut Engine,
+    told: &mut Vec<Alert>,
+    (source, now): (u16, Timestamp),
+    batch: HitBatch,
+    (track, events): (Track, u64),
+) {
+    engine.pass_time(now, told);
+    let counts = Counts { events, ..Counts::default() };
+    let mut judged = Judged { source, batch, track, counts, ..Judged::default() };
+    engine.observe(&mut judged, told);
 }
