@@ -36,7 +36,7 @@ pub enum Entry {
     Time {
         now: Timestamp,
     },
-    /// A batch as versions before 0.2 wrote it.
+    /// A batch as earlier builds wrote it.
     Batch {
         source: u16,
         now: Timestamp,
