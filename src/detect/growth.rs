@@ -66,6 +66,9 @@ struct Person {
 const SLACK: f32 = 0.75;
 const CUT: f32 = 3.0;
 const DAYS_MIN: u32 = 6;
+/// What accident brings once a month. An organisation that grows does so for weeks, and while a threshold of less found its height,
+/// each step up would cost an alert.
+const FIRST: f64 = 4.5;
 /// Above this the days teach nothing.
 const FROZEN: f32 = 2.0;
 const FORGET_DAYS: i64 = 60;
@@ -97,7 +100,7 @@ impl Settings {
 
 impl Growth {
     pub fn new(settings: Settings) -> Growth {
-        let gate = Gate::new(settings.promise, settings.quiet, settings.keys);
+        let gate = Gate::new(settings.promise, settings.quiet, settings.keys).beginning_at(FIRST);
         Growth { settings, gate, state: State::default(), bytes_max: usize::MAX }
     }
 

@@ -94,7 +94,7 @@ pub struct Budget {
     pub kept_back: u64,
 }
 
-const THETA_FIRST: f64 = 3.0;
+pub const THETA_FIRST: f64 = 3.0;
 /// A score that every hundredth event reaches is never worth an alert, however much of the budget is left.
 const THETA_LEAST: f64 = 2.0;
 /// So many alerts may be saved up.
@@ -115,6 +115,11 @@ impl Budget {
     pub const EXCESS_MAX: f64 = (SCORE_MAX + STEP - THETA_FIRST) / STEP;
     /// No lower score is ever told.
     pub const LEAST: f64 = THETA_LEAST;
+
+    /// One whose threshold begins elsewhere than at what accident brings once a day.
+    pub fn beginning_at(theta: f64) -> Budget {
+        Budget { theta, ..Budget::default() }
+    }
 
     /// Whether the score is worth an alert now; if so it is paid for. `now` never goes back (release times do not).
     pub fn admits(&mut self, score: f64, rate: Rate, now: Timestamp) -> bool {
