@@ -13,6 +13,7 @@ use regex_syntax::hir::{Hir, HirKind};
 
 use super::backtrack::{Groups, Walk};
 use super::literal;
+use super::plain::fold;
 use crate::limits;
 
 /// The expression as read; or what is wrong with it.
@@ -105,8 +106,10 @@ struct Inner {
     text: Box<str>,
     without_case: bool,
     built: OnceLock<regex::Regex>,
-    /// Texts of which every match holds one, found when first asked.
+    /// Texts of which every match that is ASCII holds one, found when first asked.
     required: OnceLock<Option<Vec<String>>>,
+    /// The same of all matches, folded.
+    required_of_all: OnceLock<Option<Vec<String>>>,
     walk: OnceLock<Option<Walk>>,
     needed: OnceLock<Option<memmem::Finder<'static>>>,
 }
@@ -129,6 +132,7 @@ impl Late {
             without_case,
             built: OnceLock::new(),
             required: OnceLock::new(),
+            required_of_all: OnceLock::new(),
             needed: OnceLock::new(),
             walk: OnceLock::new(),
         })))
@@ -136,10 +140,13 @@ impl Late {
 
     /// False for most texts that it does not match, without building it.
     pub fn may_match(&self, text: &str) -> bool {
-        let Inner { text: pattern, without_case, required, .. } = &*self.0;
-        // What is not ASCII may fold to it.
+        let Inner { text: pattern, without_case, required, required_of_all, .. } = &*self.0;
         if !text.is_ascii() {
-            return true;
+            // Other letters may fold to what is required (`ſ`, the sign of kelvins), so the whole expression must say what that is.
+            let find = || read_as(pattern, *without_case).ok().and_then(|it| literal::required(&it));
+            let Some(required) = required_of_all.get_or_init(find) else { return true };
+            let folded = fold(text);
+            return required.iter().any(|it| folded.contains(it.as_str()));
         }
         let find = || read_for_ascii(pattern, *without_case).and_then(|it| literal::required(&it));
         let Some(required) = required.get_or_init(find) else { return true };
@@ -555,6 +562,9 @@ mod tests {
             ("(?i)(?:role|admin).*grant|promot", "Role granted", true),
             ("(?i)(?:role|admin).*grant|promot", "API call", false),
             ("(?i)kiosk", "\u{212a}IOSK", true),
+            ("(?i)kiosk", "a → b", false),
+            ("(?i)role.*→|promot", "Role changed: ann → Editor", true),
+            ("(?i)grant.*→|promot", "Role changed: ann → Editor", false),
             ("abc", "ABC", true),
             ("a.c", "x", true),
         ] {
@@ -570,6 +580,7 @@ mod tests {
             "a",
             "(?i:k)",
             "(?i:S)",
+            "(?i:kiosk)",
             "→",
             "(?:→|->|⇒)",
             "[^→:]",
@@ -595,7 +606,7 @@ mod tests {
             "^",
             "$",
         ];
-        let texts = ["", "a", "k", "K", "s S", "a->k", ":", "a:\n", "aK ->s", "-", "é", "ab_k9"];
+        let texts = ["", "a", "k", "K", "s S", "a->k", ":", "a:\n", "aK ->s", "-", "é", "ab_k9", "→ kio\u{17f}\u{212a}", "Kiosk: é→"];
         for first in pieces {
             for second in pieces {
                 for pattern in [format!("{first}{second}"), format!("(?i)(?:{first})+({second})?x?$")] {
