@@ -606,7 +606,22 @@ mod tests {
             "^",
             "$",
         ];
-        let texts = ["", "a", "k", "K", "s S", "a->k", ":", "a:\n", "aK ->s", "-", "é", "ab_k9", "→ kio\u{17f}\u{212a}", "Kiosk: é→"];
+        let texts = [
+            "",
+            "a",
+            "k",
+            "K",
+            "s S",
+            "a->k",
+            ":",
+            "a:\n",
+            "aK ->s",
+            "-",
+            "é",
+            "ab_k9",
+            "→ kio\u{17f}\u{212a}",
+            "Kiosk: é→",
+        ];
         for first in pieces {
             for second in pieces {
                 for pattern in [format!("{first}{second}"), format!("(?i)(?:{first})+({second})?x?$")] {

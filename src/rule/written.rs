@@ -92,7 +92,8 @@ impl<'t> Written<'t> {
     }
 
     fn parts(self) -> Parts<'t> {
-        Parts { text: self.text, items: self.node.items().iter(), value: None }
+        let is_map = matches!(self.node.body, Body::Map(_));
+        Parts { text: self.text, items: self.node.items().iter(), is_map, value: None }
     }
 }
 
@@ -226,6 +227,8 @@ impl<'t> de::VariantAccess<'t> for Written<'t> {
 struct Parts<'t> {
     text: &'t str,
     items: std::slice::Iter<'t, Item>,
+    /// Keys are texts, and not names.
+    is_map: bool,
     /// Of the key that was read last.
     value: Option<&'t Node>,
 }
@@ -250,6 +253,9 @@ impl<'t> de::MapAccess<'t> for &mut Parts<'t> {
         let Some(item) = self.items.next() else { return Ok(None) };
         self.value = Some(&item.value);
         let key = &self.text[item.key.clone().ok_or(AskRon)?];
+        if self.is_map != key.contains('"') {
+            return Err(AskRon);
+        }
         seed.deserialize(Key(key)).map(Some)
     }
 
@@ -316,6 +322,17 @@ mod tests {
             };
             assert!(values.iter().all(|it| one_says(text, it)), "{name} is left to RON");
         }
+    }
+
+    #[test]
+    fn keys_of_maps_are_texts() {
+        let schema = |key: &str| {
+            let text = format!(
+                "Schema(id: \"a.b\", title: \"t\", examples: [], recognise: Exists(\"c\"), action: \"c\", fields: {{{key}: \"c\"}})"
+            );
+            tree::parse(&text).is_ok_and(|root| one_says(&text, &root.unwrap()))
+        };
+        assert!(schema("\"user.name\"") && !schema("user"));
     }
 
     #[test]
