@@ -36,6 +36,8 @@ pub struct Config {
     pub state: Option<State>,
     /// The page for machines: `/health`, `/ready`, `/metrics`.
     pub web: Option<Web>,
+    /// A message that comes for as long as everything works. None: nobody waits for one.
+    pub heartbeat: Option<Heartbeat>,
     /// How long lines that are out of order wait for each other. Default 2 s.
     pub lateness: Option<Span>,
     /// Where notifications go that could not be delivered. Default `dead-letters.ndjson`.
@@ -66,6 +68,37 @@ pub struct Web {
     /// What `POST /ingest` must know. None: everybody on this machine may.
     #[serde(default, deserialize_with = "given", serialize_with = "bare", skip_serializing_if = "Option::is_none")]
     pub token: Option<Hidden>,
+    /// Names by which it may be asked for, besides addresses and names without a dot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+}
+
+/// Who hears that all is well, and how often.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Heartbeat {
+    /// A receiver.
+    pub to: String,
+    #[serde(default = "a_minute")]
+    pub every: Span,
+}
+
+/// A heartbeat may come this often, and must come this often.
+const HEARTBEAT_SECONDS: std::ops::RangeInclusive<i64> = 1..=86_400;
+
+fn a_minute() -> Span {
+    Span::from_secs(60)
+}
+
+impl Heartbeat {
+    /// What is wrong with it, and under which key.
+    pub fn problem(&self, config: &Config) -> Option<(&'static str, String)> {
+        if config.receivers.0.iter().all(|it| it.0 != self.to) {
+            return Some(("to", format!("there is no receiver `{}`", self.to)));
+        }
+        let seconds = self.every.micros() / 1_000_000;
+        (!HEARTBEAT_SECONDS.contains(&seconds)).then(|| ("every", "a heartbeat comes every 1s to 24h".to_string()))
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -268,6 +301,9 @@ pub fn problems(config: &Config, named: Option<&Path>) -> Vec<Problem> {
     if let Some(Err(problem)) = config.web.as_ref().and_then(|it| it.token.as_ref()).map(Hidden::from_system) {
         all.push(places.at("web.token", None, problem));
     }
+    if let Some(heart) = &config.heartbeat {
+        all.extend(heart.problem(config).map(|(key, what)| places.at(&format!("heartbeat.{key}"), None, what)));
+    }
     let receivers = crate::deliver::config::resolve(&config.receivers, &Outside::system()).err().unwrap_or_default();
     let names: Vec<&str> = config.receivers.0.iter().map(|it| it.0.as_str()).collect();
     let routes = crate::deliver::config::Routes::resolve(&config.routes, &names).err().unwrap_or_default();
@@ -351,6 +387,8 @@ mod tests {
             ("(sources: [Stdin(zone: \"Mars\")])", 1, "\"Mars\"", "UTC"),
             ("(sources: [Tcp(listen: \"127.0.0.1:99999\")])", 1, "\"127.0.0.1:99999\"", "7171"),
             ("(web: (listen: \"localhost\"))", 1, "\"localhost\"", "7171"),
+            ("(receivers: {\"a\": Stdout()},\n heartbeat: (to: \"b\"))", 2, "\"b\"", ""),
+            ("(receivers: {\"a\": Stdout()}, heartbeat: (to: \"a\", every: \"2d\"))", 1, "\"2d\"", ""),
             ("(receivers: {\"a\": Stdout()},\n routes: [(to: [\"a\"]), (to: [\"b\"])])", 2, "\"b\"", ""),
             ("(receivers: {\"a\": Webhook(url: \"htp://x\")})", 1, "\"htp://x\"", ""),
             ("(sources: [Stdin()", 1, "[", ""),

@@ -194,6 +194,21 @@ impl Counters {
     }
 }
 
+/// Where a receiver stands: whether its notes move.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// Its index.
+    pub receiver: usize,
+    /// How many notes have had an end.
+    pub ended: u64,
+    /// Some have none yet.
+    pub waits: bool,
+    /// The last try failed.
+    pub fails: bool,
+    /// Its task lives.
+    pub is_there: bool,
+}
+
 /// How to give the courier notes, and how to end it. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
@@ -300,6 +315,19 @@ impl Handle {
     pub fn counters(&self) -> Vec<Arc<Counters>> {
         let desks = self.inner.desks.read().unwrap_or_else(PoisonError::into_inner);
         desks.iter().map(|it| it.counters.clone()).collect()
+    }
+
+    /// Where every receiver stands that was not retired.
+    pub fn standing(&self) -> Vec<Standing> {
+        let desks = self.inner.desks.read().unwrap_or_else(PoisonError::into_inner);
+        let stands = |(receiver, it): (usize, &Desk)| Standing {
+            receiver,
+            ended: it.counters.delivered.load(Relaxed) + it.counters.expired.load(Relaxed),
+            waits: it.counters.pending() > 0,
+            fails: it.counters.failures_in_a_row.load(Relaxed) > 0,
+            is_there: !it.inbox.is_closed(),
+        };
+        desks.iter().enumerate().filter(|it| !*it.1.retire.borrow()).map(stands).collect()
     }
 
     /// Takes nothing more, tries what is waiting once more, and ends when all is done or after `patience`.

@@ -76,6 +76,9 @@ pub struct Status {
     /// How many databases were begun anew because one was damaged: each wants a snapshot of what is remembered.
     #[serde(default)]
     pub begun_anew: u64,
+    /// How often something was written, or nothing was to be. It stands still while something cannot be.
+    #[serde(skip)]
+    pub moved: u64,
     /// In order of the configuration.
     #[serde(default)]
     pub receivers: Vec<ReceiverStatus>,
@@ -487,6 +490,7 @@ impl Books {
             it.commit_seconds = took.as_secs_f64();
             if !is_ahead {
                 (it.trouble, it.is_full) = (None, false);
+                it.moved += 1;
             }
         });
         if told && !is_ahead {
@@ -545,6 +549,15 @@ impl Books {
         }
     }
 
+    /// Nothing is to be written.
+    pub fn has_a_hand_free(&self) {
+        self.status.send_if_modified(|it| {
+            it.moved += 1;
+            // Nobody waits for that.
+            false
+        });
+    }
+
     /// What there is to know, published; None while the store is out of the house.
     pub fn status(&mut self) -> Option<Status> {
         let fresh = Status::of(self.store.as_ref()?).ok()?;
@@ -561,6 +574,7 @@ impl Books {
                 is_full: it.is_full,
                 commit_seconds: it.commit_seconds,
                 begun_anew: it.begun_anew,
+                moved: it.moved,
                 receivers,
                 ..fresh
             }

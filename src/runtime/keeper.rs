@@ -77,6 +77,7 @@ impl Keeper {
                     None => return,
                 },
                 _ = ticks.tick() => {
+                    self.books.has_a_hand_free();
                     if self.books.has_ended() {
                         self.commit(Group::default(), Vec::new(), &mut reports).await;
                     }

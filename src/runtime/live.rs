@@ -4,10 +4,11 @@
 //! do their senders. One loop owns front, engine and desk, so nothing in them is locked. What the desk tells goes to the
 //! courier, whose queues are each receiver's own: a dead receiver never makes a source wait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,12 +17,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
 use super::books::{self, Books, ReceiverStatus, Status, StoredLedger, Word};
 use super::clock::{Now, Step, Trusted};
+use super::heartbeat::{Beat, Beats, Heartbeat, Stages};
 use super::journal::{self, Entry};
 use super::keeper::{Keeper, Message};
 use super::learn::{learn, take_keys};
 use super::setup::Setup;
+use super::steady::{Falls, News};
 use super::watch::Watch;
-use super::{clock, own};
+use super::{clock, own, steady};
 use crate::config;
 use crate::deliver::config::{Outside, Receiver, Routes, Secret};
 use crate::deliver::courier::{self, Behind, Pace};
@@ -35,7 +38,7 @@ use crate::limits;
 use crate::model::{Alert, HashKeys, Severity, Span, Timestamp, Zone};
 use crate::rule::problem::Refusal;
 use crate::source::batch::LineBatch;
-use crate::source::follow::{self, Follower, Links, Pattern, Polled, Until};
+use crate::source::follow::{self, Follower, Links, Pattern, Until};
 use crate::source::frame::Framer;
 use crate::source::http::{Intake, Taken};
 use crate::source::receipt::Receipt;
@@ -139,7 +142,7 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
         surroundings.say(&format!("health and metrics on http://{}", listener.local_addr()?));
         let token = web.token.as_ref().map(|it| it.from_system().map_err(|it| refused(format!("web.token: {it}"))));
         let door = door(&live, setup.config.limits.line.0 as usize, to.downgrade(), token.transpose()?);
-        tokio::spawn(web::serve(listener, published, Some(door)));
+        tokio::spawn(web::serve(listener, published, Some(door), web.hosts.clone()));
     }
     let opened = Opened::open(&setup)?;
     let mut post = Post::start(&setup, live.look, opened.store.is_some())?;
@@ -153,6 +156,7 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
         failures: failures_to,
     };
     let mut service = Service::start(setup, &live, opened, &mut post, publish, surroundings)?;
+    service.beats = post.heart.as_ref().map(|it| it.beats.clone());
     service.tell(&mut post, surroundings).await?;
     for (number, source) in live.sources.iter().enumerate() {
         way.start(number as u16, source, surroundings).await?;
@@ -176,11 +180,11 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
                 service.files = if now == paths { files } else { Watch::of(&now) };
                 service.tell(&mut post, surroundings).await?;
             }
-            Some(error) = failures.recv() => {
-                surroundings.say(&format!("{error}"));
-                if stdin_only {
+            Some(news) = failures.recv() => {
+                if let Some(error) = service.hear_of_source(news, surroundings).filter(|_| stdin_only) {
                     failed = Some(LiveError::Source(error));
                 }
+                service.tell(&mut post, surroundings).await?;
             }
             () = service.keeper_ended() => {
                 let text = "a mistake of ours: the part that keeps the state has ended, and so does the service; \
@@ -216,6 +220,7 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
                     true => service.publish(now),
                     false => service.tick(now),
                 }
+                post.beat(|| service.stages(), now, surroundings);
                 if !service.is_behind && service.files_changed(&live) {
                     let said = service.reload(&live, &mut post);
                     surroundings.say(&said);
@@ -298,7 +303,7 @@ struct Way {
     positions: Option<Vec<Position>>,
     to: mpsc::Sender<LineBatch>,
     stopped: watch::Receiver<bool>,
-    failures: mpsc::UnboundedSender<SourceError>,
+    failures: mpsc::UnboundedSender<News>,
 }
 
 impl Way {
@@ -348,13 +353,16 @@ impl Way {
                 let acknowledge = if *ack { Acknowledge::WhenCommitted } else { Acknowledge::Never };
                 let settings =
                     TcpSettings { name: name.clone(), line_bytes_max, ..TcpSettings::new(number, listen, acknowledge) };
-                let listener = Listener::bind(settings, self.ledger.clone()).await.map_err(LiveError::Source)?;
+                let listener = Listener::bind(settings.clone(), self.ledger.clone()).await;
+                let listener = listener.map_err(LiveError::Source)?;
                 let address = listener.address()?;
                 surroundings.say(&format!("listening on {address}"));
                 if !address.ip().is_loopback() {
                     surroundings.say("whoever reaches that address may say anything in anybody's name: let a firewall or a tunnel decide who does");
                 }
-                tokio::spawn(listener.run(to, self.stopped.clone()));
+                let again = TcpSettings { listen: address.to_string(), ..settings };
+                let falls = Falls::new(listen, failures);
+                tokio::spawn(steady::listen(listener, again, self.ledger.clone(), to, falls, self.stopped.clone()));
             }
             SourceConfig::Http { .. } => {
                 // The listener takes lines anyway; this is what keeps the run going.
@@ -369,56 +377,28 @@ impl Way {
     }
 
     fn follow(&self, settings: follow::Settings) {
-        let follower = Follower::new(settings, self.positions.as_deref().unwrap_or_default());
-        tokio::spawn(poll(follower, self.to.clone(), self.failures.clone(), self.stopped.clone()));
+        let known = self.positions.clone().unwrap_or_default().into_iter().map(|it| (it.0.into(), it.1)).collect();
+        let falls = Falls::new(settings.pattern.text(), self.failures.clone());
+        let begin = move |known: &[Position]| Follower::new(settings.clone(), known);
+        tokio::spawn(steady::follow(begin, known, self.to.clone(), self.failures.clone(), falls, self.stopped.clone()));
     }
 }
 
-/// Polls files until they are over, or we are. What was read and not sent when we stop is read again.
-async fn poll(
-    mut follower: Follower,
-    to: mpsc::Sender<LineBatch>,
-    failures: mpsc::UnboundedSender<SourceError>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let begun = clock::steady();
-    loop {
-        let now = begun.elapsed();
-        let looking = tokio::task::spawn_blocking(move || {
-            let mut batches = Vec::new();
-            let polled = follower.poll(now, &mut batches);
-            (follower, batches, polled)
-        });
-        // Only a panic ends it otherwise, and the panic hook has told of it.
-        let Ok((back, batches, polled)) = looking.await else { return };
-        follower = back;
-        for complaint in follower.complaints() {
-            // Nobody listens any more at shutdown.
-            let _ = failures.send(complaint);
-        }
-        for batch in batches {
-            tokio::select! {
-                sent = to.send(batch) => if sent.is_err() { return },
-                _ = stopped.wait_for(|it| *it) => return,
-            }
-        }
-        let pause = if polled == Polled::Quiet { follow::POLL_EVERY } else { Duration::ZERO };
-        if follower.is_over() || timeout(pause, stopped.wait_for(|it| *it)).await.is_ok() {
-            return;
-        }
-    }
-}
-
+/// A source that is read to its end by a thread of its own. One that fell is not begun anew: what it had read is gone.
 fn blocking(
     name: &str,
-    failures: mpsc::UnboundedSender<SourceError>,
+    failures: mpsc::UnboundedSender<News>,
     work: impl FnOnce() -> Result<(), SourceError> + Send + 'static,
 ) -> io::Result<()> {
-    std::thread::Builder::new().name(name.into()).spawn(move || {
-        if let Err(error) = work() {
-            // Nobody listens any more at shutdown.
-            let _ = failures.send(error);
-        }
+    let source = name.to_string();
+    std::thread::Builder::new().name(source.clone()).spawn(move || {
+        let news = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => News::Complaint(error),
+            Err(_) => News::Fell { source, gets_up: false },
+        };
+        // Nobody listens any more at shutdown.
+        let _ = failures.send(news);
     })?;
     Ok(())
 }
@@ -460,6 +440,13 @@ pub struct Service {
     storage_told: Option<Instant>,
     /// The same of a line that could not be judged.
     poison_told: Option<Instant>,
+    /// The same of sources that fell.
+    falls_told: BTreeMap<String, Instant>,
+    /// Sources that have fallen, and do not stand yet.
+    fallen: BTreeSet<String>,
+    /// How often time passed.
+    passed: u64,
+    beats: Option<Arc<Beats>>,
 }
 
 /// What is on its way to the keeper.
@@ -736,6 +723,10 @@ impl Service {
             is_behind: false,
             storage_told: None,
             poison_told: None,
+            falls_told: BTreeMap::new(),
+            fallen: BTreeSet::new(),
+            passed: 0,
+            beats: None,
             setup,
         }
     }
@@ -829,6 +820,46 @@ impl Service {
         surroundings.say(&word.text);
         if let Some(what) = word.alert {
             self.told.push(own::alert(what, Severity::High, &word.text, clock::now()));
+        }
+    }
+
+    /// Of sources: for the operator; for whoever gets alerts where one has fallen. The error that ends it, where it is the
+    /// only one.
+    fn hear_of_source(&mut self, news: News, surroundings: &mut dyn Surroundings) -> Option<SourceError> {
+        match news {
+            News::Complaint(error) => {
+                surroundings.say(&error.to_string());
+                Some(error)
+            }
+            News::Stands { source } => {
+                self.fallen.remove(&source);
+                surroundings.say(&format!("source `{source}` reads again"));
+                None
+            }
+            News::Fell { source, gets_up } => {
+                let then = if gets_up { "it is begun anew where it was" } else { "nothing more of it is read" };
+                let text = format!("a mistake of ours: source `{source}` has fallen; {then}");
+                surroundings.say(&text);
+                let now = clock::both();
+                let told = self.falls_told.get(&source);
+                if told.is_none_or(|it| now.steady.saturating_duration_since(*it) >= TOLD_AGAIN) {
+                    self.falls_told.insert(source.clone(), now.steady);
+                    self.told.push(own::alert("source-failed", Severity::High, &text, now.wall));
+                }
+                self.fallen.insert(source.clone());
+                let (problem, advice) = ("a mistake of ours".to_string(), String::new());
+                (!gets_up).then_some(SourceError { place: source, problem, advice })
+            }
+        }
+    }
+
+    /// How far everything has come that a heartbeat vouches for, but for the courier.
+    fn stages(&self) -> Stages {
+        Stages {
+            judged: self.passed,
+            kept: self.recorder.as_ref().map(|it| it.status.borrow().moved),
+            courier: Vec::new(),
+            trouble: self.fallen.first().map(|it| format!("source `{it}` has fallen")),
         }
     }
 
@@ -1028,6 +1059,7 @@ impl Service {
 
     /// `patience`: after how many latenesses a source is silent.
     fn pass(&mut self, now: Now, patience: u32) {
+        self.passed += 1;
         let asleep = now.steady.saturating_duration_since(self.last_tick);
         self.last_tick = now.steady;
         if asleep >= ASLEEP {
@@ -1149,6 +1181,11 @@ impl Service {
             reasons.extend(status.is_full.then(|| "storage_full".to_string()));
             reasons.extend(status.trouble.iter().map(|it| format!("storage: {it}")));
         }
+        reasons.extend(self.fallen.iter().map(|it| format!("source_failed: {it}")));
+        if let Some(beats) = &self.beats {
+            let results = [("sent", &beats.sent), ("failed", &beats.failed), ("withheld", &beats.withheld)];
+            out.labelled("heartbeats_total", "result", results.map(|it| (it.0, it.1.load(Relaxed))).into_iter());
+        }
         Published { ready: true, reasons, metrics: out.text() }
     }
 
@@ -1176,6 +1213,7 @@ impl Service {
                     self.record(&post.book);
                 }
                 let desks = post.adopt(seats);
+                self.beats = post.heart.as_ref().map(|it| it.beats.clone());
                 if let Some(recorder) = &mut self.recorder {
                     recorder.entry(Entry::Rules(self.engine.rule_names()).encode());
                     recorder.desks = Some(desks);
@@ -1281,18 +1319,28 @@ struct Post {
     /// What became of notifications: the keeper takes it, where there is one.
     reports: Option<mpsc::Receiver<courier::Report>>,
     outbox: bool,
+    heart: Option<Heartbeat>,
 }
 
 /// Receivers and routes of a configuration, ready to be used.
 struct Seats {
     receivers: Vec<Seat>,
     routes: Routes,
+    heart: Option<(Transport, Span)>,
 }
 
 enum Seat {
     /// As it was: nothing is interrupted.
     Kept(usize, Arc<Receiver>),
     New(Arc<Receiver>, Box<Transport>),
+}
+
+impl Seat {
+    fn receiver(&self) -> &Arc<Receiver> {
+        match self {
+            Seat::Kept(_, receiver) | Seat::New(receiver, _) => receiver,
+        }
+    }
 }
 
 impl Post {
@@ -1312,6 +1360,7 @@ impl Post {
             courier,
             reports: Some(reports),
             outbox,
+            heart: None,
         };
         let seats = post.prepare(setup).map_err(LiveError::Refused)?;
         post.adopt(seats);
@@ -1338,7 +1387,18 @@ impl Post {
             Ok(Seat::New(receiver, Box::new(transport)))
         };
         let receivers = receivers.into_iter().map(seat).collect::<Result<Vec<_>, Refusal>>()?;
-        Ok(Seats { receivers, routes })
+        let heart = setup.config.heartbeat.as_ref().map(|it| {
+            let receiver = receivers.iter().map(Seat::receiver).find(|seat| seat.name == it.to);
+            let problem = it.problem(&setup.config).map(|it| format!("heartbeat.{}: {}", it.0, it.1));
+            match (receiver, problem) {
+                (Some(receiver), None) => {
+                    let transport = Transport::new(receiver.clone(), Arc::new(clock::now)).map_err(Refusal::of)?;
+                    Ok((transport, it.every))
+                }
+                (_, problem) => Err(Refusal::of(problem.unwrap_or_default())),
+            }
+        });
+        Ok(Seats { receivers, routes, heart: heart.transpose()? })
     }
 
     /// From now on alerts go there; the name of each receiver and its desk.
@@ -1362,6 +1422,8 @@ impl Post {
             receivers.push(receiver);
             desks.push(desk);
         }
+        let now = clock::steady();
+        self.heart = seats.heart.map(|(transport, every)| Heartbeat::new(transport, every.to_std(), now));
         self.book = Book { receivers, routes: seats.routes, look: self.book.look };
         self.desks = desks;
         self.book.receivers.iter().map(|it| it.name.clone()).zip(self.desks.iter().copied()).collect()
@@ -1391,6 +1453,17 @@ impl Post {
             }
         }
         Ok(())
+    }
+
+    /// The heartbeat, where one is due: past the outbox, for one that comes late says nothing.
+    fn beat(&mut self, stages: impl FnOnce() -> Stages, now: Now, surroundings: &mut dyn Surroundings) {
+        let Some(heart) = self.heart.as_mut().filter(|it| it.is_due(now.steady)) else { return };
+        let stages = Stages { courier: self.courier.standing(), ..stages() };
+        match heart.beat(stages, now.steady, now.wall) {
+            None => {}
+            Some(Beat::Send(sending)) => drop(tokio::spawn(sending.send())),
+            Some(Beat::Withheld(why)) => surroundings.say(&why),
+        }
     }
 
     /// What the courier has to say, where no keeper hears it; None: there is one.

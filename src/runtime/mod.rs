@@ -3,6 +3,7 @@
 pub mod books;
 pub mod clock;
 mod crew;
+mod heartbeat;
 pub mod journal;
 pub mod keeper;
 pub mod learn;
@@ -13,4 +14,5 @@ pub mod own;
 pub mod pool;
 pub mod replay;
 pub mod setup;
+mod steady;
 pub mod watch;

@@ -710,7 +710,8 @@ pub fn verify(folder: &Path) -> Result<Verdict, StoreError> {
     // Before the database is copied: in a service that runs both may become newer.
     let newest = snapshot::list(&*disk, folder).map_err(unusable)?.last().map_or(1, |it| it.0);
     // redb repairs as it opens, so it is given a copy.
-    let copy = std::env::temp_dir().join(format!("tripline-verify-{}", std::process::id()));
+    let copy =
+        std::env::temp_dir().join(format!("tripline-verify-{}-{:?}", std::process::id(), std::thread::current().id()));
     disk.make_folder(&copy).map_err(unusable)?;
     let found = std::fs::copy(folder.join(FILE), copy.join(FILE)).map_err(unusable).and_then(|_| {
         let store = Store::try_open(&copy, FILE, &disk)?;

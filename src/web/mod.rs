@@ -55,7 +55,14 @@ pub async fn bind(listen: &str) -> Result<TcpListener, String> {
 /// Answers until the task is dropped. Where all places are taken, the connection that has been here longest gives up its own:
 /// who means it sends his request at once, and a crowd that only holds on cannot keep him out. Only a body that was taken
 /// whole keeps its place: its sender would send it again.
-pub async fn serve(listener: TcpListener, published: watch::Receiver<Arc<Published>>, door: Option<Door>) {
+/// `hosts`: names by which we may be asked for, besides those that nobody else could have given us.
+pub async fn serve(
+    listener: TcpListener,
+    published: watch::Receiver<Arc<Published>>,
+    door: Option<Door>,
+    hosts: Vec<String>,
+) {
+    let hosts: Arc<[String]> = hosts.into();
     let mut tasks = tokio::task::JoinSet::new();
     let mut oldest_first: VecDeque<(AbortHandle, Arc<AtomicBool>)> = VecDeque::new();
     let door = door.map(Arc::new);
@@ -69,12 +76,13 @@ pub async fn serve(listener: TcpListener, published: watch::Receiver<Arc<Publish
         {
             oldest.abort();
         }
-        let (published, door, stays) = (published.clone(), door.clone(), Arc::new(AtomicBool::new(false)));
+        let (published, door, hosts) = (published.clone(), door.clone(), hosts.clone());
+        let stays = Arc::new(AtomicBool::new(false));
         let task = tasks.spawn({
             let stays = stays.clone();
             async move {
                 // A client that is too slow, or gone, is its own problem.
-                let _ = answer(stream, published, door, &stays).await;
+                let _ = answer(stream, published, door, &hosts, &stays).await;
             }
         });
         oldest_first.push_back((task, stays));
@@ -87,6 +95,7 @@ async fn answer(
     mut stream: TcpStream,
     published: watch::Receiver<Arc<Published>>,
     door: Option<Arc<Door>>,
+    hosts: &[String],
     stays: &AtomicBool,
 ) -> std::io::Result<()> {
     let mut head = Vec::with_capacity(1024);
@@ -105,8 +114,8 @@ async fn answer(
     let read = read.await;
     let known = published.borrow().clone();
     let reply = match (read, end) {
-        (Ok(Ok(())), Some(end)) if !is_for_us(&head[..end]) => {
-            response(403, "text/plain", "ask for localhost, or for an address\n")
+        (Ok(Ok(())), Some(end)) if !is_for_us(&head[..end], hosts) => {
+            response(403, "text/plain", "ask for localhost, for an address, or for a name in `hosts` of `web`\n")
         }
         (Err(_), _) => response(408, "text/plain", "the request did not come\n"),
         (Ok(Err(error)), _) => return Err(error),
@@ -138,9 +147,9 @@ async fn answer(
     said.await.unwrap_or(Ok(()))
 }
 
-/// Whether a request names no host, an address, or a name without a dot, such as `localhost`. A page in a browser can be made to
+/// Whether a request names no host, an address, a name without a dot, such as `localhost`, or one that was configured. A page in a browser can be made to
 /// ask us by a name of its own, which it lets mean this machine after it was loaded: one that the whole world can look up.
-fn is_for_us(head: &[u8]) -> bool {
+fn is_for_us(head: &[u8], ours: &[String]) -> bool {
     let text = String::from_utf8_lossy(head);
     let hosts = text.lines().skip(1).filter_map(|it| it.split_once(':')).filter(|it| it.0.eq_ignore_ascii_case("host"));
     hosts.map(|it| it.1.trim()).all(|host| {
@@ -148,7 +157,8 @@ fn is_for_us(head: &[u8]) -> bool {
             Some((address, _)) => address,
             None => host.split_once(':').map_or(host, |it| it.0),
         };
-        !name.contains('.') || name.parse::<IpAddr>().is_ok()
+        let is_ours = || ours.iter().any(|it| it.eq_ignore_ascii_case(name.trim_end_matches('.')));
+        !name.contains('.') || name.parse::<IpAddr>().is_ok() || is_ours()
     })
 }
 
@@ -230,7 +240,8 @@ mod tests {
 
     #[test]
     fn a_page_that_lets_its_name_mean_us_is_refused() {
-        let for_us = |host: &str| is_for_us(format!("GET /metrics HTTP/1.1\r\n{host}\r\n").as_bytes());
+        let hosts = ["tripline.example.com".to_string()];
+        let for_us = |host: &str| is_for_us(format!("GET /metrics HTTP/1.1\r\n{host}\r\n").as_bytes(), &hosts);
         for ours in [
             "",
             "Host: 127.0.0.1:7172\r\n",
@@ -238,10 +249,17 @@ mod tests {
             "Host: [::1]:7172\r\n",
             "Host: 10.0.0.7\r\n",
             "Host: x\r\n",
+            "Host: Tripline.example.com:7172\r\n",
+            "Host: tripline.example.com.\r\n",
         ] {
             assert!(for_us(ours), "{ours}");
         }
-        for other in ["Host: evil.test\r\n", "Host: localhost.evil.test:7172\r\n", "Host: 127.0.0.1.evil.test\r\n"] {
+        for other in [
+            "Host: x.tripline.example.com\r\n",
+            "Host: evil.test\r\n",
+            "Host: localhost.evil.test:7172\r\n",
+            "Host: 127.0.0.1.evil.test\r\n",
+        ] {
             assert!(!for_us(other), "{other}");
         }
         assert!(!for_us("Host: localhost\r\nHost: evil.test\r\n"));
@@ -252,7 +270,7 @@ mod tests {
         let listener = bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (_publish, published) = watch::channel(Arc::new(Published { ready: true, ..Published::default() }));
-        let server = tokio::spawn(serve(listener, published, None));
+        let server = tokio::spawn(serve(listener, published, None, Vec::new()));
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost:7172\r\n\r\n").await.unwrap();
         let mut reply = String::new();
