@@ -177,7 +177,7 @@ pub const BALLAST_BYTES_MAX: u64 = 64 << 20;
 /// It takes at most this part of the disk, and nothing where that is less than 1 MiB.
 pub const BALLAST_SHARE: u64 = 16;
 /// Of a small disk the journal before a snapshot takes at most this part.
-pub const JOURNAL_SHARE: u64 = 8;
+pub const JOURNAL_SHARE: u64 = 16;
 /// Alerts that come at once and whose messages are all written before they are sent. More: those for receivers with a tempo, which
 /// will be told most of them in digests, are written when they are sent.
 pub const TOLD_AT_ONCE_MAX: usize = 100;

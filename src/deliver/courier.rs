@@ -195,10 +195,11 @@ impl Counters {
 }
 
 /// Where a receiver stands: whether its notes move.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Standing {
     /// Its index.
     pub receiver: usize,
+    pub name: Arc<str>,
     /// How many notes have had an end.
     pub ended: u64,
     /// Some have none yet.
@@ -228,6 +229,7 @@ struct Inner {
 /// What the sender knows of a receiver's task.
 #[derive(Clone)]
 struct Desk {
+    name: Arc<str>,
     inbox: mpsc::Sender<Note>,
     counters: Arc<Counters>,
     retire: watch::Sender<bool>,
@@ -260,7 +262,7 @@ impl Handle {
         let counters = Arc::new(Counters::default());
         let mut desks = self.inner.desks.write().unwrap_or_else(PoisonError::into_inner);
         let index = desks.len();
-        desks.push(Desk { inbox: sender, counters: counters.clone(), retire });
+        desks.push(Desk { name: name.into(), inbox: sender, counters: counters.clone(), retire });
         let seed = pace.seed ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let task = Task {
             index,
@@ -322,6 +324,7 @@ impl Handle {
         let desks = self.inner.desks.read().unwrap_or_else(PoisonError::into_inner);
         let stands = |(receiver, it): (usize, &Desk)| Standing {
             receiver,
+            name: it.name.clone(),
             ended: it.counters.delivered.load(Relaxed) + it.counters.expired.load(Relaxed),
             waits: it.counters.pending() > 0,
             fails: it.counters.failures_in_a_row.load(Relaxed) > 0,

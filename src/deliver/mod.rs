@@ -22,7 +22,7 @@ mod smtp;
 pub mod transport;
 pub mod courier;
 #[cfg(test)]
-pub mod test_server;
+pub(crate) mod test_server;
 
 use std::sync::Arc;
 

@@ -76,6 +76,11 @@ pub struct Status {
     /// How many databases were begun anew because one was damaged: each wants a snapshot of what is remembered.
     #[serde(default)]
     pub begun_anew: u64,
+    /// How many snapshots were written since the start, and how many could not be.
+    #[serde(skip)]
+    pub snapshots_kept: u64,
+    #[serde(skip)]
+    pub snapshots_failed: u64,
     /// How often something was written, or nothing was to be. It stands still while something cannot be.
     #[serde(skip)]
     pub moved: u64,
@@ -137,6 +142,12 @@ impl Word {
     }
 }
 
+/// Of the database's file, this part is kept for forgetting.
+const SPARE_SHARE: u64 = 16;
+/// And at least so much.
+const SPARE_BYTES_MIN: u64 = 512 << 10;
+/// Why a group waits.
+const NO_ROOM: &str = "there is too little room on its disk";
 /// Files of which the status tells.
 const FILES_SHOWN_MAX: usize = 100;
 
@@ -189,8 +200,12 @@ pub struct Books {
     positions: HashMap<Arc<str>, Vec<u8>>,
     /// A new database does not know clients and positions yet.
     forgot: bool,
-    /// Room is kept for the day on which the disk is full.
-    has_ballast: bool,
+    /// Bytes of its file that hold nothing and may be used, at least.
+    spare: u64,
+    /// Something was written since that was found out, and took less than was reckoned.
+    has_taken: bool,
+    /// Of the last snapshot.
+    snapshot_bytes: u64,
     status: watch::Sender<Status>,
     say: mpsc::UnboundedSender<Word>,
 }
@@ -269,13 +284,14 @@ impl Books {
             last_group: store.last_group(),
             positions: store.positions(usize::MAX)?.0.into_iter().map(|it| (it.0.into(), it.1)).collect(),
             forgot: false,
-            has_ballast: false,
+            spare: 0,
+            has_taken: true,
+            snapshot_bytes: 0,
             status,
             say,
             store: None,
         };
-        books.keep_ballast();
-        if !books.has_ballast && books.disk.room(&books.folder).is_some() {
+        if !ballast::top_up(&*books.disk, &books.folder) && books.disk.room(&books.folder).is_some() {
             books.tell(
                 "the disk of the state directory is too small, or too full, to keep some room back for bad days".into(),
             );
@@ -289,6 +305,8 @@ impl Books {
                 books.queue(&row.receiver).waiting.insert(turn(&row, number));
             }
         }
+        let snapshots = store.snapshots().unwrap_or_default();
+        books.snapshot_bytes = snapshots.iter().map(|it| books.disk.length(&it.1)).max().unwrap_or(0);
         books.store = Some(store);
         for queue in books.receivers.iter().filter(|it| it.desk.is_none()) {
             books.tell(format!(
@@ -404,25 +422,129 @@ impl Books {
         Some(Pending { group, receipts: Vec::new(), told: true, is_ahead: true })
     }
 
-    /// What ended stays to be written: it did not come through before the group, so it comes with one after it. True: there is
-    /// room for it now, and for nothing else.
-    pub fn keep_ended(&mut self, ahead: Pending) -> bool {
+    /// What ended stays to be written: it did not come through before the group, so it comes with one after it.
+    pub fn keep_ended(&mut self, ahead: Pending) {
         self.ended.extend(ahead.group.ended.iter().copied());
-        let gives = self.status.borrow().is_full && ballast::let_go(&*self.disk, &self.folder);
-        self.has_ballast &= !gives;
-        gives
     }
 
-    /// Takes up again what is left of the room that was given back.
-    pub fn keep_rest(&self) {
-        ballast::keep_rest(&*self.disk, &self.folder);
+    /// A little of the room for bad days, for a file that is replaced: what it took up comes back. False: there is none.
+    pub fn draw(&self) -> bool {
+        self.status.borrow().is_full && ballast::draw(&*self.disk, &self.folder)
     }
 
-    /// Takes room up for bad days, where there is enough again.
-    pub fn keep_ballast(&mut self) {
-        if !self.has_ballast && !self.status.borrow().is_full {
-            self.has_ballast = ballast::take(&*self.disk, &self.folder);
+    /// Takes room up for bad days, where some is missing.
+    pub fn keep_ballast(&self) {
+        ballast::top_up(&*self.disk, &self.folder);
+    }
+
+    /// The store, for a group that there is room for; the group comes back where it must wait. What only forgets may draw on
+    /// the room that is kept back, and is told to wait by nobody.
+    pub fn lend_for(&mut self, mut pending: Pending, date: &str) -> Result<(Pending, Store), Pending> {
+        let Some(store) = self.lend(date) else { return Err(pending) };
+        self.store = Some(store);
+        if !self.has_room_for(&pending) {
+            self.refuse(NO_ROOM, true, &mut pending.told);
+            return Err(pending);
         }
+        match self.store.take() {
+            Some(store) => Ok((pending, store)),
+            None => Err(pending),
+        }
+    }
+
+    /// The store, for a snapshot of that size. None: there is no room for it, or no store.
+    pub fn lend_for_snapshot(&mut self, bytes: usize, date: &str) -> Option<Store> {
+        self.snapshot_bytes = bytes as u64;
+        if self.shortage(bytes as u64) > 0 {
+            self.snapshot_failed(NO_ROOM, true);
+            return None;
+        }
+        let store = self.lend(date);
+        if store.is_none() {
+            self.snapshot_lost();
+        }
+        store
+    }
+
+    /// Nothing became of it, and the reason is told elsewhere.
+    pub fn snapshot_lost(&self) {
+        self.status.send_modify(|it| it.snapshots_failed += 1);
+    }
+
+    /// What became of it. Without a snapshot the journal goes on growing, so another one is wanted soon.
+    pub fn snapshot_tried(&mut self, store: Store, result: Result<(), Fault>) {
+        if !store.is_spoiled() {
+            self.give_back(store);
+        }
+        match result {
+            Ok(()) => self.status.send_modify(|it| {
+                it.snapshots_kept += 1;
+                // Where something waits for room, it says so again.
+                (it.trouble, it.is_full) = (None, false);
+            }),
+            Err(why) => self.snapshot_failed(&why.to_string(), matches!(why, Fault::Full(_))),
+        }
+    }
+
+    fn snapshot_failed(&mut self, why: &str, is_full: bool) {
+        if self.status.borrow().trouble.is_none() {
+            self.tell(format!("a snapshot could not be written: {why}"));
+        }
+        self.status.send_modify(|it| {
+            it.snapshots_failed += 1;
+            (it.trouble, it.is_full) = (Some(why.to_string()), is_full);
+        });
+    }
+
+    /// The store, where what it has to spare decides whether a group may be tried, and is not known.
+    pub fn lend_to_measure(&mut self, pending: &Pending) -> Option<Store> {
+        let may_have_more = self.store.as_ref().is_some_and(|it| self.has_taken || it.has_forgotten());
+        let decides = may_have_more && !self.has_room_for(pending);
+        if decides { self.store.take() } else { None }
+    }
+
+    /// What was found. A part of it is kept for forgetting.
+    pub fn measured(&mut self, store: Store, spare: Result<u64, Fault>) {
+        self.has_taken = false;
+        match spare {
+            Ok(spare) => {
+                self.spare = spare.saturating_sub((store.bytes() / SPARE_SHARE).max(SPARE_BYTES_MIN));
+                self.store = Some(store);
+            }
+            Err(why) => {
+                self.status.send_modify(|it| it.trouble = Some(why.to_string()));
+            }
+        }
+    }
+
+    /// Whether the database may grow for a group, or has what it takes to spare.
+    fn has_room_for(&self, pending: &Pending) -> bool {
+        let group = &pending.group;
+        let only_forgets = group.entries.is_empty() && group.notes.is_empty();
+        only_forgets || self.spare >= takes(group) || self.may_grow(group)
+    }
+
+    /// It doubles when it grows, and snapshots must still find room then: without them the journal would fill it. Where nothing
+    /// is on its way to anybody, nothing else will make room.
+    fn may_grow(&self, group: &Group) -> bool {
+        let bytes = self.store.as_ref().map_or(0, Store::bytes).max(takes(group));
+        let is_waited_for = !self.with_courier.is_empty()
+            || !self.ended.is_empty()
+            || self.receivers.iter().any(|it| !it.waiting.is_empty());
+        let snapshots = if is_waited_for { 3 * self.snapshot_bytes } else { 0 };
+        self.shortage(bytes + snapshots) == 0
+    }
+
+    fn shortage(&self, bytes: u64) -> u64 {
+        ballast::shortage(&*self.disk, &self.folder, bytes)
+    }
+
+    /// Nothing is durable for that reason; the operator hears of it once.
+    fn refuse(&self, why: &str, is_full: bool, told: &mut bool) {
+        if !std::mem::replace(told, true) {
+            self.tell(format!("the state cannot be written ({why}); nothing is acknowledged until it can"));
+        }
+        self.status.send_modify(|it| (it.trouble, it.is_full) = (Some(why.to_string()), is_full));
     }
 
     /// The store, to be given back; opened anew where it failed before. None: it cannot be opened now.
@@ -456,6 +578,11 @@ impl Books {
         }
     }
 
+    /// Whether there is a store that has not failed.
+    pub fn is_open(&self) -> bool {
+        self.store.is_some()
+    }
+
     /// A loan comes back.
     pub fn give_back(&mut self, store: Store) {
         self.store = Some(store);
@@ -470,22 +597,21 @@ impl Books {
         result: Result<Vec<u64>, Fault>,
         took: Duration,
     ) -> Result<(), Pending> {
-        let Pending { group, receipts, told, is_ahead } = pending;
+        let Pending { group, receipts, mut told, is_ahead } = pending;
         let numbers = match result {
             Ok(numbers) => numbers,
             Err(why) => {
                 drop(store);
-                if !told {
-                    self.tell(format!("the state cannot be written ({why}); nothing is acknowledged until it can"));
-                }
-                let is_full = matches!(why, Fault::Full(_));
-                self.status.send_modify(|it| (it.trouble, it.is_full) = (Some(why.to_string()), is_full));
-                return Err(Pending { group, receipts, told: true, is_ahead });
+                // What seemed to be there to spare was not where it was needed.
+                self.spare = 0;
+                self.refuse(&why.to_string(), matches!(why, Fault::Full(_)), &mut told);
+                return Err(Pending { group, receipts, told, is_ahead });
             }
         };
         self.store = Some(store);
         self.last_group = group.number;
-        self.has_ballast &= !told;
+        self.spare = self.spare.saturating_sub(takes(&group));
+        self.has_taken = true;
         self.status.send_modify(|it| {
             it.commit_seconds = took.as_secs_f64();
             if !is_ahead {
@@ -574,6 +700,8 @@ impl Books {
                 is_full: it.is_full,
                 commit_seconds: it.commit_seconds,
                 begun_anew: it.begun_anew,
+                snapshots_kept: it.snapshots_kept,
+                snapshots_failed: it.snapshots_failed,
                 moved: it.moved,
                 receivers,
                 ..fresh
@@ -590,6 +718,12 @@ impl Books {
         // At shutdown nobody listens any more.
         let _ = self.say.send(Word { text: sentence, alert: None });
     }
+}
+
+/// About what a group takes of the database: its pages are not all full, and some are written anew. Where it takes more, and
+/// that is not there, it is undone, and tried again when there is more.
+fn takes(group: &Group) -> u64 {
+    group.bytes() as u64 * 5 / 4 + (256 << 10)
 }
 
 /// The day, for names of what is set aside.
@@ -646,7 +780,11 @@ mod tests {
 
     /// One try, with a disk that may be full.
     fn attempt(books: &mut Books, pending: Pending) -> Result<(), Pending> {
-        let Some(mut store) = books.lend(DAY) else { return Err(pending) };
+        if let Some(mut store) = books.lend_to_measure(&pending) {
+            let spare = store.spare();
+            books.measured(store, spare);
+        }
+        let (pending, mut store) = books.lend_for(pending, DAY)?;
         let result = store.commit(&pending.group);
         books.tried(pending, store, result, Duration::ZERO)
     }
@@ -679,17 +817,11 @@ mod tests {
 
     /// What ended goes before the group that waits, as the keeper does it; then everybody gets something.
     fn forget_and_deliver(books: &mut Books, pending: &mut Pending) {
-        let mut has_given = false;
-        while let Some(ahead) = books.ahead_of(pending, DAY) {
+        if let Some(ahead) = books.ahead_of(pending, DAY) {
             assert!(ahead.group.number < pending.group.number);
-            let Err(ahead) = attempt(books, ahead) else { break };
-            if !books.keep_ended(ahead) {
-                break;
+            if let Err(ahead) = attempt(books, ahead) {
+                books.keep_ended(ahead);
             }
-            has_given = true;
-        }
-        if has_given {
-            books.keep_rest();
         }
         let mut courier = Vec::new();
         books.pump(Timestamp::from_micros(1), &mut |_, note| {
@@ -704,7 +836,7 @@ mod tests {
     fn a_full_disk_forgets_before_it_remembers() {
         let disk = SimDisk::new(7, Lie::None);
         let (mut books, status, mut said) = books(&disk);
-        disk.set_mood(Mood { room: 3 << 20, ..Mood::default() });
+        disk.set_mood(Mood { room: 12 << 20, ..Mood::default() });
         let mut written = 0;
         let (mut waits, heard) = fill(&mut books, &mut written);
         assert!(written > 1 && status.borrow().is_full && status.borrow().trouble.is_some());
@@ -726,31 +858,39 @@ mod tests {
         assert!(status.delivered > 0, "{status:?}");
     }
 
-    /// The room that is kept back is there again and again, also for a start on a full disk; who sends fast does not get it.
+    /// Somebody else fills the disk and frees it again, who sends fast takes all the room there is, and every third time the
+    /// process dies while it is full. Intake is refused before the database is: it is opened once a life.
     #[test]
     fn a_disk_that_is_filled_again_and_again_comes_free_again_and_again() {
         let disk = SimDisk::new(7, Lie::None);
-        disk.set_mood(Mood { room: 20 << 20, ..Mood::default() });
-        let (mut books, ..) = self::books(&disk);
+        // Nobody else can have what we have.
+        let room = |room: usize| disk.set_mood(Mood { room: (room << 20).max(disk.bytes()), ..Mood::default() });
+        room(34);
+        let (mut books, mut status, _) = self::books(&disk);
         let mut written = 0;
-        for round in 0..6 {
-            let (mut waits, _) = fill(&mut books, &mut written);
-            written += 1;
-            if round == 2 {
+        for round in 0..24 {
+            let (mut waits, heard) = fill(&mut books, &mut written);
+            assert!(status.borrow().is_full && books.is_open(), "round {round}: {:?}", status.borrow());
+            if round % 3 == 2 {
                 drop(waits);
                 drop(books);
-                written -= 1;
-                books = self::books(&disk).0;
+                (books, status, _) = self::books(&disk);
                 (waits, _) = fill(&mut books, &mut written);
-                written += 1;
             }
+            written += 1;
+            // Room comes back in every other round only: in the rest, what is delivered must make it.
+            room(34 + 30 * (round % 2));
             let mut again = 0;
             while let Err(mut pending) = attempt(&mut books, waits) {
                 again += 1;
                 assert!(again < 60, "round {round}: what was delivered makes no room");
+                assert!(*heard.borrow() == 0 && books.is_open());
                 forget_and_deliver(&mut books, &mut pending);
+                let now = books.status().unwrap();
+                assert_eq!(now.fired, now.delivered + now.pending);
                 waits = pending;
             }
+            room(34);
         }
         let status = books.status().unwrap();
         assert_eq!((status.fired, status.delivered + status.pending), (written * 100, written * 100));

@@ -48,7 +48,7 @@ impl Stages {
             let was = before.courier.iter().find(|was| was.receiver == it.receiver);
             !it.is_there || it.fails && was.is_some_and(|was| was.ended == it.ended && was.waits)
         };
-        self.courier.iter().find(stuck).map(|it| format!("receiver number {} takes nothing", it.receiver + 1))
+        self.courier.iter().find(stuck).map(|it| format!("receiver `{}` takes nothing", it.name))
     }
 }
 
@@ -76,7 +76,7 @@ pub struct Heartbeat {
 /// What is to be done at a beat.
 pub enum Beat {
     /// Send it.
-    Send(Sending),
+    Send(Box<Sending>),
     /// Nothing, and the operator hears why, once.
     Withheld(String),
 }
@@ -109,8 +109,11 @@ impl Heartbeat {
 
     /// What that time brings; None: what there is to say was said before.
     pub fn beat(&mut self, stages: Stages, now: Instant, wall: Timestamp) -> Option<Beat> {
-        // Where a whole beat was slept through, the next one is counted from now.
-        self.due = (self.due + self.every).max(now);
+        self.due += self.every;
+        if self.due <= now {
+            // Beats that were slept through are not made up for.
+            self.due = now + self.every;
+        }
         let still = stages.stands_still(&self.before);
         self.before = stages;
         if let Some(why) = still {
@@ -128,7 +131,7 @@ impl Heartbeat {
         alert.because.insert("number".into(), self.number.into());
         alert.because.insert("every_s".into(), seconds.into());
         let (transport, beats) = (self.transport.clone(), self.beats.clone());
-        Some(Beat::Send(Sending { transport, alert, beats, every: self.every }))
+        Some(Beat::Send(Box::new(Sending { transport, alert, beats, every: self.every })))
     }
 }
 
@@ -172,7 +175,7 @@ mod tests {
             Duration::from_secs(60),
             begun,
         );
-        let fine = Standing { receiver: 0, ended: 0, waits: false, fails: false, is_there: true };
+        let fine = Standing { receiver: 0, name: "hook".into(), ended: 0, waits: false, fails: false, is_there: true };
         let mut stages = Stages { kept: Some(0), courier: vec![fine], ..Stages::default() };
         let (mut expected, mut said) = (Vec::new(), Vec::new());
         for second in 0..3600 {
@@ -180,7 +183,7 @@ mod tests {
             stages.judged += u64::from(minute / 10 != 1);
             stages.kept = stages.kept.map(|it| it + u64::from(minute / 10 != 2));
             let stuck = minute / 10 == 3;
-            let standing = Standing { waits: stuck, fails: stuck, is_there: minute < 55, ..stages.courier[0] };
+            let standing = Standing { waits: stuck, fails: stuck, is_there: minute < 55, ..stages.courier[0].clone() };
             stages.courier = vec![standing];
             stages.trouble = (minute / 5 == 9).then(|| "a source fell".into());
             if !heart.is_due(now) {

@@ -36,6 +36,10 @@ pub enum Message {
 pub const STATUS_FILE: &str = "status.json";
 /// How long a failed disk is left alone before the next try.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
+/// How often a full one is looked at: that takes no more than asking how much room there is.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Between two times that the database is asked what it has to spare; less where that is quick.
+const MEASURE_REST_MAX: Duration = Duration::from_secs(5);
 /// How often the status file may be written.
 const STATUS_EVERY: Duration = Duration::from_millis(250);
 
@@ -43,11 +47,13 @@ pub struct Keeper {
     books: Books,
     courier: courier::Handle,
     status_written: Option<Instant>,
+    /// Asking what the database has to spare has had its time until then.
+    measures_after: Option<Instant>,
 }
 
 impl Keeper {
     pub fn new(books: Books, courier: courier::Handle) -> Keeper {
-        Keeper { books, courier, status_written: None }
+        Keeper { books, courier, status_written: None, measures_after: None }
     }
 
     /// Runs until the service says [`Message::End`] or is gone.
@@ -82,10 +88,7 @@ impl Keeper {
                         self.commit(Group::default(), Vec::new(), &mut reports).await;
                     }
                     self.pump();
-                    if self.status_written.is_none_or(|it| it.elapsed() >= STATUS_EVERY) {
-                        self.books.keep_ballast();
-                        self.write_status();
-                    }
+                    self.write_status_sometimes();
                 }
             }
         }
@@ -96,8 +99,8 @@ impl Keeper {
         let Some(mut pending) = self.books.begin(group, receipts) else { return };
         while let Err(again) = self.attempt(pending).await {
             pending = again;
-            self.write_status();
-            let until = clock::steady() + TRY_AGAIN;
+            self.write_status_sometimes();
+            let until = clock::steady() + if self.books.is_open() { LOOK_AGAIN } else { TRY_AGAIN };
             while let Ok(Some(report)) = timeout_at(until, reports.recv()).await {
                 self.books.report(report);
             }
@@ -109,24 +112,37 @@ impl Keeper {
         self.pump();
     }
 
-    /// What ended goes before a group that cannot be written, and has the room that was kept back for it.
+    /// What ended goes before a group that cannot be written.
     async fn forget(&mut self, pending: &mut Pending) {
-        let mut has_given = false;
-        while let Some(ahead) = self.books.ahead_of(pending, &date(clock::now()))
+        if let Some(ahead) = self.books.ahead_of(pending, &date(clock::now()))
             && let Err(ahead) = self.attempt(ahead).await
-            && self.books.keep_ended(ahead)
         {
-            has_given = true;
+            self.books.keep_ended(ahead);
         }
-        if has_given {
-            self.books.keep_rest();
+    }
+
+    /// Finds out what the database has to spare, where that decides about a group; not all the time.
+    async fn measure(&mut self, pending: &Pending) {
+        let begun = clock::steady();
+        if self.measures_after.is_some_and(|it| begun < it) {
+            return;
         }
+        let Some(mut store) = self.books.lend_to_measure(pending) else { return };
+        let done = tokio::task::spawn_blocking(move || {
+            let spare = store.spare();
+            (store, spare)
+        });
+        if let Ok((store, spare)) = done.await {
+            self.books.measured(store, spare);
+        }
+        self.measures_after = Some(clock::steady() + (begun.elapsed() * 9).min(MEASURE_REST_MAX));
     }
 
     /// One try. A group that is not durable comes back.
     async fn attempt(&mut self, pending: Pending) -> Result<(), Pending> {
+        self.measure(&pending).await;
         let begun = clock::steady();
-        let Some(mut store) = self.books.lend(&date(clock::now())) else { return Err(pending) };
+        let (pending, mut store) = self.books.lend_for(pending, &date(clock::now()))?;
         let work = pending.group.clone();
         let done = tokio::task::spawn_blocking(move || {
             let result = store.commit(&work);
@@ -140,15 +156,15 @@ impl Keeper {
     }
 
     async fn snapshot(&mut self, bytes: Vec<u8>) {
-        let Some(mut store) = self.books.lend(&date(clock::now())) else { return };
+        let Some(mut store) = self.books.lend_for_snapshot(bytes.len(), &date(clock::now())) else { return };
         let done = tokio::task::spawn_blocking(move || {
             let result = store.keep_snapshot(&bytes);
             (store, result)
         });
         match done.await {
-            Ok((store, Ok(()))) => self.books.give_back(store),
-            Ok((_, Err(why))) => self.books.tell(format!("a snapshot could not be written: {why}")),
-            Err(_) => {}
+            Ok((store, result)) => self.books.snapshot_tried(store, result),
+            // It panicked, and took the store with it.
+            Err(_) => self.books.snapshot_lost(),
         }
     }
 
@@ -157,13 +173,24 @@ impl Keeper {
         self.books.pump(clock::now(), &mut |desk, note| courier.offer(desk, note));
     }
 
+    fn write_status_sometimes(&mut self) {
+        if self.status_written.is_none_or(|it| it.elapsed() >= STATUS_EVERY) {
+            self.books.keep_ballast();
+            self.write_status();
+        }
+    }
+
     fn write_status(&mut self) {
         self.status_written = Some(clock::steady());
         let Some(status) = self.books.status() else { return };
         let text = serde_json::to_string(&status).unwrap_or_default();
         // A file for people: what counts is in the database.
         let beside = self.books.folder().join("status.json.new");
-        let written = owner_only(&beside).and_then(|mut it| it.write_all(text.as_bytes()));
+        let write = || owner_only(&beside).and_then(|mut it| it.write_all(text.as_bytes()));
+        let mut written = write();
+        if written.is_err() && self.books.draw() {
+            written = write();
+        }
         if written.is_ok() {
             let _ = std::fs::rename(beside, self.books.folder().join(STATUS_FILE));
         }

@@ -93,6 +93,9 @@ impl From<io::Error> for LiveError {
 const TICK: Duration = Duration::from_millis(50);
 /// A source whose lines come within this of their own times lives now; its time passes with the wall clock.
 const LIVE: Span = Span::from_secs(300);
+/// Where everything waits for a snapshot, how often that is looked at, and at how many looks one is tried.
+const SNAPSHOT_LOOK: Duration = Duration::from_millis(200);
+const LOOKS: u32 = 5;
 /// How often the page for machines learns something new.
 const PUBLISH_EVERY: Duration = Duration::from_millis(250);
 /// How long rejects are counted before somebody hears of them.
@@ -458,8 +461,16 @@ pub struct Recorder {
     /// Journal bytes since the last snapshot, and how many make one due.
     journaled: usize,
     snapshot_after: usize,
+    /// So many make the next one due: more, where the last one failed.
+    due: usize,
+    /// The one under way holds so many of them.
+    offered: Option<usize>,
+    /// Looks to go until another one is tried, where all waits for one.
+    looks: u32,
     /// How many new databases have had one.
     begun_anew: u64,
+    /// How many snapshots are known to have been kept, and to have failed.
+    snapshots_known: (u64, u64),
     /// Receivers that the keeper does not know of yet.
     desks: Option<Vec<(String, usize)>>,
 }
@@ -474,7 +485,11 @@ impl Recorder {
             status,
             journaled: 0,
             snapshot_after,
+            due: snapshot_after,
+            offered: None,
+            looks: 0,
             begun_anew,
+            snapshots_known: (0, 0),
             desks: None,
         }
     }
@@ -510,17 +525,43 @@ impl Recorder {
     /// A snapshot, if one is due and the keeper has a hand free: after many entries, and where a damaged database was replaced
     /// by a new one, which knows nothing of what came before.
     fn offer_snapshot(&mut self, engine: &Engine) {
+        self.hear_of_snapshots();
         let begun_anew = self.status.borrow().begun_anew;
-        let is_due = self.journaled >= self.snapshot_after || begun_anew > self.begun_anew;
+        let mut is_due = self.journaled >= self.due || begun_anew > self.begun_anew;
+        if self.awaits_snapshot() {
+            self.looks = self.looks.checked_sub(1).unwrap_or(LOOKS);
+            is_due |= self.looks == 0;
+        }
         // What is not yet on its way to the journal must not be in a snapshot.
-        if !is_due || !self.group.is_empty() {
+        if !is_due || self.offered.is_some() || !self.group.is_empty() {
             return;
         }
         if let Ok(place) = self.to.clone().try_reserve_owned() {
             place.send(Message::Snapshot(engine.save()));
-            (self.journaled, self.begun_anew) = (0, begun_anew);
+            (self.offered, self.begun_anew) = (Some(self.journaled), begun_anew);
             self.entry(Entry::Rules(engine.rule_names()).encode());
         }
+    }
+
+    /// What became of the snapshot under way.
+    fn hear_of_snapshots(&mut self) {
+        let known = {
+            let status = self.status.borrow();
+            (status.snapshots_kept, status.snapshots_failed)
+        };
+        let before = std::mem::replace(&mut self.snapshots_known, known);
+        if known.0 > before.0 {
+            self.journaled -= self.offered.take().unwrap_or(0).min(self.journaled);
+            self.due = self.snapshot_after;
+        } else if known.1 > before.1 {
+            self.offered = None;
+            self.due = self.journaled + self.snapshot_after / 8;
+        }
+    }
+
+    /// Snapshots fail, and the journal must not fill what room there is: nothing more is read before there is one.
+    fn awaits_snapshot(&self) -> bool {
+        self.due > self.snapshot_after && self.journaled > self.snapshot_after + self.snapshot_after / 2
     }
 }
 
@@ -868,6 +909,9 @@ impl Service {
         if let Some(recorder) = &self.recorder {
             // Were it gone, there would be nothing to wait for.
             let _ = recorder.to.reserve().await;
+            if recorder.awaits_snapshot() {
+                tokio::time::sleep(SNAPSHOT_LOOK).await;
+            }
         }
     }
 
@@ -904,7 +948,7 @@ impl Service {
         let Some(recorder) = &mut self.recorder else { return true };
         let is_light = recorder.offer();
         recorder.offer_snapshot(&self.engine);
-        is_light
+        is_light && !recorder.awaits_snapshot()
     }
 
     fn count_fired(&mut self) {

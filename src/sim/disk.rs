@@ -3,9 +3,9 @@
 //! What was written is seen at once and safe only after a sync; what was renamed, only after a sync of the folder. At a power
 //! cut every write since the last sync is there, not there, or there in some of its sectors, whatever their order. After a
 //! sync that failed the writes are still seen, and no later sync brings them to the disk: that is what Linux does, until it is
-//! told to forget what it has in memory.
+//! told to forget what it has in memory. Room is taken up by what was written, in blocks, not by how long a file says it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,9 +13,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use redb::{Builder, Database, DatabaseError, StorageBackend};
 
 use super::dice::Dice;
+use crate::store::ballast::{Backed, Held};
 use crate::store::disk::{Disk, Room};
 
 const SECTOR: usize = 512;
+/// In which room is given.
+const BLOCK: usize = 4096;
 
 /// What is wrong with the disk at the moment.
 #[derive(Clone, Copy, Default, Debug)]
@@ -26,6 +29,8 @@ pub struct Mood {
     pub sync_fails: f64,
     /// Bytes that there is room for; 0: as many as one likes.
     pub room: usize,
+    /// Whether the disk can be asked how much that is.
+    pub hides_room: bool,
     /// The most milliseconds a sync takes.
     pub stalls: u64,
 }
@@ -71,6 +76,8 @@ struct File {
     seen: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<Op>,
+    /// The blocks that take up room.
+    blocks: BTreeSet<usize>,
 }
 
 enum Op {
@@ -120,7 +127,7 @@ impl SimDisk {
         std::mem::take(&mut self.inner().stalled)
     }
 
-    /// Bytes in all files.
+    /// Bytes that all files take up.
     pub fn bytes(&self) -> usize {
         self.inner().bytes()
     }
@@ -223,7 +230,7 @@ fn enospc() -> io::Error {
 
 impl Inner {
     fn bytes(&self) -> usize {
-        self.names.values().map(|it| self.files[*it].seen.len()).sum::<usize>() + self.reserved
+        self.names.values().map(|it| self.files[*it].blocks.len() * BLOCK).sum::<usize>() + self.reserved
     }
 
     fn operate(&mut self) -> io::Result<()> {
@@ -232,7 +239,17 @@ impl Inner {
 
     /// Whether so many more bytes fit.
     fn grow(&mut self, bytes: usize) -> io::Result<()> {
+        let bytes = bytes.next_multiple_of(BLOCK);
         if self.mood.room > 0 && bytes > 0 && self.bytes() + bytes > self.mood.room { Err(enospc()) } else { Ok(()) }
+    }
+
+    /// Gives room to a part of a file.
+    fn hold(&mut self, number: usize, from: usize, to: usize) -> io::Result<()> {
+        let blocks = from / BLOCK..to.div_ceil(BLOCK);
+        let new: Vec<usize> = blocks.filter(|it| !self.files[number].blocks.contains(it)).collect();
+        self.grow(new.len() * BLOCK)?;
+        self.files[number].blocks.extend(new);
+        Ok(())
     }
 
     /// Ok(true): do it. The process may die before or after.
@@ -310,7 +327,8 @@ impl Disk for SimDisk {
             inner.files[number].forget_cached();
             number
         };
-        Builder::new().set_cache_size(1 << 20).create_with_backend(Backend { disk: self.clone(), number })
+        let file = Backend { disk: self.clone(), number };
+        Builder::new().set_cache_size(1 << 20).create_with_backend(Backed::new(file, self.clone(), path))
     }
 
     fn make_folder(&self, _folder: &Path) -> io::Result<()> {
@@ -337,6 +355,7 @@ impl Disk for SimDisk {
         let number = inner.open(file);
         let it = &mut inner.files[number];
         it.seen = bytes.to_vec();
+        it.blocks = (0..bytes.len().div_ceil(BLOCK)).collect();
         it.pending.push(Op::Length(0));
         it.pending.push(Op::Write(0, bytes.to_vec()));
         inner.sync_file(number)
@@ -368,19 +387,30 @@ impl Disk for SimDisk {
     fn room(&self, _folder: &Path) -> Option<Room> {
         let inner = self.inner();
         let total = inner.mood.room;
-        (total > 0).then(|| Room { total: total as u64, free: total.saturating_sub(inner.bytes()) as u64 })
+        (total > 0 && !inner.mood.hides_room)
+            .then(|| Room { total: total as u64, free: total.saturating_sub(inner.bytes()) as u64 })
     }
 
     fn reserve(&self, _file: &Path, bytes: u64) -> io::Result<()> {
         let mut inner = self.inner();
-        inner.reserved = 0;
-        inner.grow(bytes as usize)?;
-        inner.reserved = bytes as usize;
+        let more = (bytes as usize).saturating_sub(inner.reserved);
+        inner.grow(more)?;
+        inner.reserved += more;
         Ok(())
     }
 
-    fn give_back(&self, _file: &Path) -> bool {
-        std::mem::take(&mut self.inner().reserved) > 0
+    fn length(&self, file: &Path) -> u64 {
+        let inner = self.inner();
+        let known = inner.names.get(file).map(|it| inner.files[*it].seen.len());
+        // Only the room that is kept back has no file.
+        known.unwrap_or(inner.reserved) as u64
+    }
+
+    fn give_back(&self, _file: &Path, bytes: u64) -> bool {
+        let mut inner = self.inner();
+        let held = inner.reserved;
+        inner.reserved = held.saturating_sub((bytes as usize).min(held).next_multiple_of(BLOCK));
+        held > 0
     }
 }
 
@@ -389,6 +419,12 @@ impl Disk for SimDisk {
 struct Backend {
     disk: SimDisk,
     number: usize,
+}
+
+impl Held for Backend {
+    fn hold(&self, from: u64, to: u64) -> io::Result<()> {
+        self.disk.inner().hold(self.number, from as usize, to as usize)
+    }
 }
 
 impl StorageBackend for Backend {
@@ -410,10 +446,9 @@ impl StorageBackend for Backend {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut inner = self.disk.inner();
         inner.operate()?;
-        let more = (len as usize).saturating_sub(inner.files[self.number].seen.len());
-        inner.grow(more)?;
         let file = &mut inner.files[self.number];
         file.seen.resize(len as usize, 0);
+        file.blocks.split_off(&(len as usize).div_ceil(BLOCK));
         file.pending.push(Op::Length(len as usize));
         Ok(())
     }
@@ -426,8 +461,7 @@ impl StorageBackend for Backend {
         let mut inner = self.disk.inner();
         inner.operate()?;
         let at = offset as usize;
-        let more = (at + data.len()).saturating_sub(inner.files[self.number].seen.len());
-        inner.grow(more)?;
+        inner.hold(self.number, at, at + data.len())?;
         let file = &mut inner.files[self.number];
         if file.seen.len() < at + data.len() {
             file.seen.resize(at + data.len(), 0);

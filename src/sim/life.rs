@@ -190,7 +190,8 @@ impl Life {
             return;
         }
         self.rests_until = None;
-        if let Some(pending) = self.retry.take() {
+        if let Some(mut pending) = self.retry.take() {
+            self.forget(&mut pending, now);
             self.commit(pending, disk, now);
             return;
         }
@@ -211,7 +212,7 @@ impl Life {
                 }
             }
             Ok(Message::Snapshot(bytes)) => {
-                if let Some(mut store) = self.books.lend(&date(now.wall)) {
+                if let Some(mut store) = self.books.lend_for_snapshot(bytes.len(), &date(now.wall)) {
                     let result = store.keep_snapshot(&bytes);
                     trace(format!("snapshot {}", result.is_ok()));
                     self.wait(disk, now, Done::Snapshot(store, result));
@@ -228,13 +229,38 @@ impl Life {
         }
     }
 
+    /// What ended goes before a group that cannot be written, and what it took up is given back.
+    fn forget(&mut self, pending: &mut Pending, now: Now) {
+        let day = date(now.wall);
+        if let Some(ahead) = self.books.ahead_of(pending, &day) {
+            match self.books.lend_for(ahead, &day) {
+                Err(ahead) => self.books.keep_ended(ahead),
+                Ok((ahead, mut store)) => {
+                    let result = store.commit(&ahead.group);
+                    if let Err(ahead) = self.books.tried(ahead, store, result, Duration::ZERO) {
+                        self.books.keep_ended(ahead);
+                    }
+                }
+            }
+        }
+        self.measure(pending);
+    }
+
+    fn measure(&mut self, pending: &Pending) {
+        if let Some(mut store) = self.books.lend_to_measure(pending) {
+            let spare = store.spare();
+            self.books.measured(store, spare);
+        }
+    }
+
     fn commit(&mut self, pending: Pending, disk: &SimDisk, now: Now) {
-        match self.books.lend(&date(now.wall)) {
-            None => {
+        self.measure(&pending);
+        match self.books.lend_for(pending, &date(now.wall)) {
+            Err(pending) => {
                 self.retry = Some(pending);
                 self.rests_until = Some(now.steady + Duration::from_millis(500));
             }
-            Some(mut store) => {
+            Ok((pending, mut store)) => {
                 let result = store.commit(&pending.group);
                 self.wait(disk, now, Done::Commit(pending, store, result));
             }
@@ -255,8 +281,7 @@ impl Life {
                     self.rests_until = Some(now.steady + Duration::from_millis(500));
                 }
             }
-            Done::Snapshot(store, Ok(())) => self.books.give_back(store),
-            Done::Snapshot(_, Err(_)) => {}
+            Done::Snapshot(store, result) => self.books.snapshot_tried(store, result),
         }
         self.pump(now);
     }

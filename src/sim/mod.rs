@@ -273,7 +273,10 @@ impl<'a> World<'a> {
             match self.dice.within(0, 8) {
                 0 => mood.fails = *self.dice.one_of(&[0.001, 0.01, 0.2]),
                 1 => mood.sync_fails = *self.dice.one_of(&[0.05, 0.5]),
-                2 => mood.room = self.disk.bytes() + self.dice.within(1, 50_000) as usize,
+                2 => {
+                    mood.room = self.disk.bytes() + self.dice.within(1, 50_000) as usize;
+                    mood.hides_room = mood.room.is_multiple_of(2);
+                }
                 3 => mood.stalls = *self.dice.one_of(&[50, 500, 5_000]),
                 _ => {}
             }

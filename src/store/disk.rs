@@ -5,9 +5,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use redb::{Builder, Database, DatabaseError};
+use redb::backends::FileBackend;
+use redb::{BackendError, Builder, Database, DatabaseError, StorageBackend};
+
+use super::ballast::{Backed, Held};
 
 /// What the store needs of a disk.
 pub trait Disk: Send + Sync {
@@ -29,12 +33,14 @@ pub trait Disk: Send + Sync {
     fn room(&self, _folder: &Path) -> Option<Room> {
         None
     }
-    /// Makes a file of that size, for which the disk has given the room.
+    /// Makes a file of that size, or makes it larger, for which the disk has given the room.
     fn reserve(&self, _file: &Path, _bytes: u64) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
-    /// Gives such room back. False: there was none.
-    fn give_back(&self, _file: &Path) -> bool {
+    /// How long a file is; 0 where there is none.
+    fn length(&self, file: &Path) -> u64;
+    /// Gives at least so much of it back, as far as it goes. False: there was none.
+    fn give_back(&self, _file: &Path, _bytes: u64) -> bool {
         false
     }
 }
@@ -46,10 +52,14 @@ pub struct Room {
     pub free: u64,
 }
 
+/// Reserved room is given back in pieces of at least this size.
+const GIVEN_BACK_MIN: u64 = 256 << 10;
+
 /// Memory for pages of the database. Reads are few; the journal is written and forgotten.
 const CACHE_BYTES: usize = 16 << 20;
 
 /// The disk of this machine. Files are for their owner only.
+#[derive(Clone, Copy, Debug)]
 pub struct Real;
 
 impl Disk for Real {
@@ -61,7 +71,9 @@ impl Disk for Real {
         // Each time: an earlier start may have made the name, and failed to make it durable.
         self.sync_folder(path.parent().unwrap_or(Path::new("."))).map_err(io)?;
         forget_cached(path);
-        Builder::new().set_cache_size(CACHE_BYTES).create(path)
+        let file = File::options().read(true).write(true).open(path).map_err(io)?;
+        let file = RealFile { file: file.try_clone().map_err(io)?, backend: FileBackend::new(file)? };
+        Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(Backed::new(file, Real, path))
     }
 
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
@@ -85,9 +97,12 @@ impl Disk for Real {
     }
 
     fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut file = owner_only(file)?;
-        file.write_all(bytes)?;
-        file.sync_all()
+        let written = owner_only(file).and_then(|mut it| it.write_all(bytes).and_then(|()| it.sync_all()));
+        if written.is_err() {
+            // Half a file helps nobody, and may be what fills the disk.
+            let _ = fs::remove_file(file);
+        }
+        written
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -102,6 +117,10 @@ impl Disk for Real {
         File::open(folder)?.sync_all()
     }
 
+    fn length(&self, file: &Path) -> u64 {
+        fs::metadata(file).map_or(0, |it| it.len())
+    }
+
     fn room(&self, folder: &Path) -> Option<Room> {
         let it = rustix::fs::statvfs(folder).ok()?;
         Some(Room { total: it.f_blocks.saturating_mul(it.f_frsize), free: it.f_bavail.saturating_mul(it.f_frsize) })
@@ -109,16 +128,70 @@ impl Disk for Real {
 
     #[cfg(target_os = "linux")]
     fn reserve(&self, file: &Path, bytes: u64) -> io::Result<()> {
-        let reserved = owner_only(file)
-            .and_then(|it| Ok(rustix::fs::fallocate(&it, rustix::fs::FallocateFlags::empty(), 0, bytes)?));
-        if reserved.is_err() {
-            self.give_back(file);
-        }
-        reserved
+        use std::os::unix::fs::OpenOptionsExt;
+        let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(file)?;
+        Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?)
     }
 
-    fn give_back(&self, file: &Path) -> bool {
-        fs::remove_file(file).is_ok()
+    fn give_back(&self, file: &Path, bytes: u64) -> bool {
+        let held = self.length(file);
+        let rest = held.saturating_sub(bytes.max(GIVEN_BACK_MIN));
+        held > 0 && File::options().write(true).open(file).and_then(|it| it.set_len(rest)).is_ok()
+    }
+}
+
+/// The database's own file.
+#[derive(Debug)]
+struct RealFile {
+    backend: FileBackend,
+    /// The same.
+    file: File,
+}
+
+impl Held for RealFile {
+    #[cfg(target_os = "linux")]
+    fn hold(&self, from: u64, to: u64) -> io::Result<()> {
+        Ok(rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::KEEP_SIZE, from, to - from)?)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn hold(&self, _from: u64, _to: u64) -> io::Result<()> {
+        let _ = &self.file;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+impl StorageBackend for RealFile {
+    fn len(&self) -> io::Result<u64> {
+        self.backend.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.backend.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.backend.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.backend.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.backend.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.backend.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.backend.try_lock_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.backend.unlock_range(start, end)
     }
 }
 

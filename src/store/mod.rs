@@ -65,6 +65,10 @@ pub struct Store {
     next_journal: u64,
     next_outbox: u64,
     last_group: u64,
+    /// Something was taken out since it was last asked what there is to spare.
+    has_forgotten: bool,
+    /// The database failed, and does nothing any more until it is opened anew.
+    is_spoiled: bool,
     /// Its newest snapshot knows of more: somebody put an older one in its place, or took it away.
     is_behind: bool,
 }
@@ -244,16 +248,7 @@ impl Store {
     pub fn open_on(folder: &Path, date: &str, disk: Arc<dyn Disk>) -> Result<Opened, StoreError> {
         let unusable = |it: io::Error| StoreError::Unusable { folder: show(folder), problem: it.to_string() };
         disk.make_folder(folder).map_err(unusable)?;
-        let opened = Store::open_or_set_aside(folder, date, &disk);
-        match opened {
-            // Room for that is what the ballast is there for.
-            Err(StoreError::Full { .. }) if ballast::let_go(&*disk, folder) => {
-                let opened = Store::open_or_set_aside(folder, date, &disk);
-                ballast::keep_rest(&*disk, folder);
-                opened
-            }
-            other => other,
-        }
+        Store::open_or_set_aside(folder, date, &disk)
     }
 
     fn open_or_set_aside(folder: &Path, date: &str, disk: &Arc<dyn Disk>) -> Result<Opened, StoreError> {
@@ -326,8 +321,17 @@ impl Store {
                     return Err(Fault::Damage("its pages do not have their checksums".into()));
                 }
                 let (folder, disk) = (folder.to_path_buf(), disk.clone());
-                let mut store =
-                    Store { folder, disk, database, next_journal: 1, next_outbox: 1, last_group: 0, is_behind: false };
+                let mut store = Store {
+                    folder,
+                    disk,
+                    database,
+                    next_journal: 1,
+                    next_outbox: 1,
+                    last_group: 0,
+                    has_forgotten: true,
+                    is_spoiled: false,
+                    is_behind: false,
+                };
                 store.prepare()?;
                 Ok(Some(store))
             }
@@ -419,7 +423,41 @@ impl Store {
     pub fn commit(&mut self, group: &Group) -> Result<Vec<u64>, Fault> {
         // A commit whose last sync failed may have come through all the same.
         let is_written = group.number != 0 && group.number <= self.last_group;
-        guarded(|| if is_written { self.last_outbox(group.notes.len()) } else { self.write(group) })
+        let done = guarded(|| if is_written { self.last_outbox(group.notes.len()) } else { self.write(group) });
+        self.is_spoiled |= done.is_err();
+        done
+    }
+
+    /// Whether it failed, and must be opened anew.
+    pub fn is_spoiled(&self) -> bool {
+        self.is_spoiled
+    }
+
+    /// Whether something was taken out since it was last asked what there is to spare.
+    pub fn has_forgotten(&self) -> bool {
+        self.has_forgotten
+    }
+
+    /// How long its file is.
+    pub fn bytes(&self) -> u64 {
+        self.disk.length(&self.folder.join(FILE))
+    }
+
+    /// Bytes of its file that hold nothing. Reads all branches and leaves: not often.
+    pub fn spare(&mut self) -> Result<u64, Fault> {
+        let done = guarded(|| {
+            // What was freed can be had two commits later.
+            for _ in 0..2 {
+                self.begin()?.commit()?;
+            }
+            let transaction = self.begin()?;
+            let stats = transaction.stats()?;
+            transaction.abort()?;
+            Ok(self.bytes().saturating_sub(stats.allocated_pages() * stats.page_size() as u64))
+        });
+        self.has_forgotten = false;
+        self.is_spoiled |= done.is_err();
+        done
     }
 
     /// The number of the last group that was written.
@@ -488,6 +526,7 @@ impl Store {
         transaction.commit()?;
         (self.next_journal, self.next_outbox) = (next_journal, next_outbox);
         self.last_group = self.last_group.max(group.number);
+        self.has_forgotten |= !group.ended.is_empty();
         Ok(numbers)
     }
 
@@ -531,7 +570,9 @@ impl Store {
     /// Keeps the engine's memory as it is after all entries, and forgets the journal that nobody needs then.
     pub fn keep_snapshot(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         let needed = snapshot::write(&*self.disk, &self.folder, self.next_journal, bytes)?;
-        guarded(|| self.forget_journal_before(needed))
+        let done = guarded(|| self.forget_journal_before(needed));
+        self.is_spoiled |= done.is_err();
+        done
     }
 
     /// Forgets journal entries before that number: a snapshot holds what they led to.
@@ -541,7 +582,9 @@ impl Store {
             let mut journal = transaction.open_table(JOURNAL)?;
             journal.retain_in(..first, |_, _| false)?;
         }
-        transaction.commit().map_err(Fault::from)
+        transaction.commit()?;
+        self.has_forgotten = true;
+        Ok(())
     }
 
     /// Notifications on their way, from that number on, oldest first; at most so many.
