@@ -180,6 +180,7 @@ impl Schemas {
     fn fill_plan(&self, plan: &ReadyPlan, work: &mut Work) {
         for (field, op) in &plan.fields {
             if let Some(slot) = work.take(op) {
+                let slot = work.values(slot);
                 work.buf.set(*field, slot);
             }
         }

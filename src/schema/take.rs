@@ -387,6 +387,20 @@ impl<'a> Work<'a> {
         found
     }
 
+    /// What a field is given where a path leads to an array: its values, of which a rule may name any, and not the text that
+    /// they are written in. One alone is that value; of an array of objects nothing is known, and it stays as it is.
+    pub(super) fn values(&mut self, slot: Slot) -> Slot {
+        if !matches!(self.buf.value(self.record, slot), Value::Json(raw) if raw.starts_with('[')) {
+            return slot;
+        }
+        let mut slots = Vec::new();
+        self.items(slot, &mut slots);
+        match slots[..] {
+            [one] => one,
+            _ => self.list_of(&slots).unwrap_or(slot),
+        }
+    }
+
     fn all(&mut self, ops: &[Op]) -> Option<Slot> {
         let mut slots = Vec::new();
         for op in ops {

@@ -109,7 +109,7 @@ fn with(fields: &str) -> String {
 
 #[test]
 fn every_way_to_take_a_value() {
-    let line = r#"{"is":1,"a":{"b":"Ann"},"n":7,"yes":true,"no":null,"empty":"","list":["x","Y",2],"none":[],
+    let line = r#"{"is":1,"a":{"b":"Ann"},"n":7,"yes":true,"no":null,"empty":"","list":["x","Y",2],"one":["z"],"none":[],
         "text":"{\"k\":[{\"v\":\"w\\\"q\"}]}","quoted":"\"in\"","ip":"[2001:DB8::1]:44","ip4":"192.0.2.1:99","bad":"AWS Internal",
         "pairs":"a=1, b=\"two words\"","csv":"r1, r2 ,,r3","esc":"A\u0301\nB","many":[{"k":"u","v":1},{"k":"w","v":"two"}]}"#;
     for (take, expected) in [
@@ -150,6 +150,10 @@ fn every_way_to_take_a_value() {
         (r#"Split("csv", ",", 2)"#, ""),
         (r#"List("csv", ",")"#, "r1, r2, r3"),
         (r#"All(["a.b", "no", "list", "n"])"#, "Ann, x, Y, 2, 7"),
+        // An array is its values, however it was come by; one alone is that value.
+        (r#"First(["no", "list"])"#, "x, Y, 2"),
+        (r#""list""#, "x, Y, 2"),
+        (r#""one""#, "z"),
         (r#"Join(["n", "missing", "a.b"], "/")"#, "7/Ann"),
         (r#"Lower("list")"#, "x, y, 2"),
         (r#"Lower(Text("ÀB"))"#, "àb"),
