@@ -20,6 +20,8 @@ pub const UNWRAP_DEPTH_MAX: usize = 6;
 /// How many times longer a record may become when a pipeline's spelling of it is turned back; the dots and quotes of flat columns
 /// make it a little longer. More: taken as it is.
 pub const RESPELL_GROWTH_MAX: usize = 3;
+/// Parts of a flat column's name that become objects inside one another. More: the name stays one.
+pub const RESPELL_DEPTH_MAX: usize = 12;
 /// Distinct field names of all rules and schemas. More: the load is refused.
 pub const FIELDS_MAX: usize = 16_000;
 /// Shapes of records (which wanted fields are there) of which a front remembers what is left of the schemas for them. Full:

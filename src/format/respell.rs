@@ -8,7 +8,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::limits::RESPELL_GROWTH_MAX;
+use crate::limits::{RESPELL_DEPTH_MAX, RESPELL_GROWTH_MAX};
 use crate::model::json;
 
 type Object = Map<String, Value>;
@@ -252,7 +252,10 @@ fn from_custom_table(record: Object) -> Option<Object> {
     let mut found = Object::new();
     for (key, value) in &record {
         let bare = ["_s", "_d", "_b", "_t", "_g"].iter().find_map(|it| key.strip_suffix(it));
-        put(&mut found, &bare.unwrap_or_default().replace('_', "."), unpacked(value));
+        // A name of thousands of lines would become as many objects inside one another.
+        if let Some(path) = bare.filter(|it| it.matches('_').count() < RESPELL_DEPTH_MAX) {
+            put(&mut found, &path.replace('_', "."), unpacked(value));
+        }
         found.insert(bare.unwrap_or(key).to_string(), unpacked(value));
     }
     Some(found)
@@ -421,4 +424,20 @@ fn named(value: Value) -> Value {
         it => json!({"Name": name, "Value": it}),
     });
     list.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_many_lines_is_one_name() {
+        for lines in [3, RESPELL_DEPTH_MAX, 400_000] {
+            let name = format!("a{}_s", "_b".repeat(lines));
+            let record = format!(r#"{{"TimeGenerated":"2025-04-12T08:02:55Z","{name}":"x"}}"#);
+            let found = respelled(&record);
+            let is_nested = found.as_ref().is_some_and(|it| it.contains(r#""a":{"b""#));
+            assert_eq!(is_nested, lines < RESPELL_DEPTH_MAX, "{lines}");
+        }
+    }
 }
