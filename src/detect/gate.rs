@@ -15,7 +15,7 @@ use std::hash::BuildHasherDefault;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::promise::{Budget, Chances, Rate, STEP, THETA_FIRST};
+use super::promise::{Budget, Chances, Rate, STEP};
 use super::table::AlreadyHashed;
 use super::{Lapse, Mark, Seen, Trip, restored, saved};
 use crate::limits;
@@ -35,8 +35,6 @@ pub struct Gate {
     promise: Rate,
     quiet: Span,
     keys: HashKeys,
-    /// Where thresholds begin.
-    first: f64,
     state: State,
     /// The group that began last: nearly always the next one's.
     begun: Option<u64>,
@@ -77,13 +75,11 @@ struct Held {
 
 impl Gate {
     pub fn new(promise: Rate, quiet: Span, keys: HashKeys) -> Gate {
-        let (state, due) = (State::default(), BTreeSet::new());
-        Gate { promise, quiet, keys, first: THETA_FIRST, state, begun: None, due }
+        Gate { promise, quiet, keys, state: State::default(), begun: None, due: BTreeSet::new() }
     }
 
-    /// With thresholds that begin there, for kinds whose scores say little as long as they have learned little.
+    /// With a threshold for all that begins there; those of groups begin where they always do.
     pub fn beginning_at(mut self, first: f64) -> Gate {
-        self.first = first;
         self.state.all = Budget::beginning_at(first);
         self
     }
@@ -124,8 +120,7 @@ impl Gate {
         }
         if self.state.groups.len() < limits::GROUPS_MAX && !self.state.groups.contains_key(&group) {
             let rate = self.promise.share(self.state.groups.len() as f64 + 1.0);
-            let budget = self.state.groups.entry(group).or_insert_with(|| Budget::beginning_at(self.first));
-            budget.threshold(rate, now, STEP);
+            self.state.groups.entry(group).or_default().threshold(rate, now, STEP);
             self.state.all.threshold(self.promise, now, STEP);
         }
     }

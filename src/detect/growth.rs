@@ -66,7 +66,7 @@ struct Person {
 const SLACK: f32 = 0.75;
 const CUT: f32 = 3.0;
 const DAYS_MIN: u32 = 6;
-/// What accident brings once a month. An organisation that grows does so for weeks, and while a threshold of less found its height,
+/// What accident brings once a month. An organisation that grows does so for weeks, and while a lower threshold found its height,
 /// each step up would cost an alert.
 const FIRST: f64 = 4.5;
 /// Above this the days teach nothing.

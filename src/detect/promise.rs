@@ -94,7 +94,7 @@ pub struct Budget {
     pub kept_back: u64,
 }
 
-pub const THETA_FIRST: f64 = 3.0;
+const THETA_FIRST: f64 = 3.0;
 /// A score that every hundredth event reaches is never worth an alert, however much of the budget is left.
 const THETA_LEAST: f64 = 2.0;
 /// So many alerts may be saved up.

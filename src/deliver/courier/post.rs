@@ -57,7 +57,7 @@ impl Default for Pace {
     fn default() -> Self {
         Pace {
             first: Duration::from_secs(1),
-            most: Duration::from_secs(300),
+            most: Duration::from_secs(90),
             expiry: Duration::from_secs(limits::DELIVERY_SECONDS_MAX),
             waiting_max: limits::OUTBOX_WAITING_MAX,
             waiting_bytes_max: limits::OUTBOX_BYTES_MAX,
