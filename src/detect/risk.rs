@@ -285,7 +285,7 @@ impl Ledger {
 /// The source of the line that decided, where there is one.
 fn source(finding: &Finding) -> u16 {
     match &finding.words {
-        Words::Hit(batch, hit) => batch.hit(*hit).source,
+        Words::Hit(batch, hit) => batch.event_of(*hit).source,
         Words::Entity(_) => 0,
     }
 }

@@ -403,8 +403,8 @@ struct Known {
     parts: Vec<(u64, Option<Part>)>,
     /// Canonical forms of the event's values, each between marks.
     forms: Vec<u8>,
-    /// By the number of the `by`: of which event, and whose it is; None when a field is missing.
-    entities: Vec<(u64, Option<KnownOwner>)>,
+    /// By the number of the `by`: of which event, and where its owner stands in the batch; None when a field is missing.
+    entities: Vec<(u64, Option<u32>)>,
     /// By field: of which event, and the value.
     values: Vec<(u64, Carried)>,
     /// By the number of the list of what hits take along: of which event, and where the values of such a hit begin.
@@ -421,15 +421,6 @@ struct Part {
     to: u32,
     /// There is a [`List::SEPARATOR`] in it.
     is_broken: bool,
-}
-
-/// An entity of the event.
-#[derive(Clone, Copy)]
-struct KnownOwner {
-    /// Its place in the batch.
-    place: u32,
-    /// XXH3-64 of its canonical form.
-    stable: u64,
 }
 
 impl Known {
@@ -510,10 +501,11 @@ impl Writer<'_> {
                 counts.without_entity += 1;
                 continue;
             };
-            let whose = if compiled.sees_everybody { compiled.hash } else { stable(compiled.hash, owner.stable) };
+            let of_entity = batch.owners[owner as usize].stable;
+            let whose = if compiled.sees_everybody { compiled.hash } else { stable(compiled.hash, of_entity) };
             let values = self.carry(compiled, read, enricher, line, batch);
             let partition = (whose % limits::PARTITIONS as u64) as u8;
-            batch.push_hit(HitRule { owner: owner.place, values, ..HitRule::new(rule, steps as u16, partition) });
+            batch.push_hit(HitRule { owner, values, ..HitRule::new(rule, steps as u16, partition) });
         }
         if batch.hits.len() == before {
             if text.start as usize == kept {
@@ -532,7 +524,7 @@ impl Writer<'_> {
     }
 
     /// Whose hit of the rule it is. None when a field of the entity is missing.
-    fn owner(&mut self, rule: &Compiled, event: Event<'_>, line: Kept<'_>, batch: &mut HitBatch) -> Option<KnownOwner> {
+    fn owner(&mut self, rule: &Compiled, event: Event<'_>, line: Kept<'_>, batch: &mut HitBatch) -> Option<u32> {
         if self.known.entities[rule.by_number].0 != self.known.event {
             let entity = self.entity(rule, event, line, batch);
             self.known.entities[rule.by_number] = (self.known.event, entity);
@@ -541,13 +533,7 @@ impl Writer<'_> {
     }
 
     /// The entity of an event, for all rules with that `by`.
-    fn entity(
-        &mut self,
-        rule: &Compiled,
-        event: Event<'_>,
-        line: Kept<'_>,
-        batch: &mut HitBatch,
-    ) -> Option<KnownOwner> {
+    fn entity(&mut self, rule: &Compiled, event: Event<'_>, line: Kept<'_>, batch: &mut HitBatch) -> Option<u32> {
         let text = |field: FieldId| event.text(field).map(|it| text::cut(it, limits::VALUE_BYTES_MAX));
         let known = &mut *self.known;
         if let ([(field, compare)], [number]) = (&rule.by[..], &rule.by_parts[..]) {
@@ -618,10 +604,10 @@ impl Writer<'_> {
 }
 
 /// Makes an owner of canonical forms with marks before, between and after them.
-fn own(forms: &[u8], entity: TextRange, keys: HashKeys, batch: &mut HitBatch) -> KnownOwner {
+fn own(forms: &[u8], entity: TextRange, keys: HashKeys, batch: &mut HitBatch) -> u32 {
     // At once from one buffer: the hasher that takes it in pieces allocates (120 ns against 15).
     let stable = XxHash3_64::oneshot(&forms[..forms.len() - 1]);
-    KnownOwner { place: batch.push_owner(Owner { hash: keys.hash_form(&forms[1..]), stable, entity }), stable }
+    batch.push_owner(Owner { hash: keys.hash_form(&forms[1..]), stable, entity })
 }
 
 /// A line that a batch keeps.

@@ -51,7 +51,8 @@ pub struct Hit {
     pub partition: u8,
     /// Keyed 64-bit hash of the canonical entity; differs between processes.
     pub entity_hash: u64,
-    /// XXH3-64 of the canonical entity; the same in every process, so never a key of a table.
+    /// XXH3-64 of the canonical entity, which detectors see mixed with their rule's; the same in every process, so never a key of a
+    /// table.
     pub entity_stable: u64,
     /// The entity's values as the line has them, in the order of the rule's `by`, joined by [`super::List::SEPARATOR`].
     pub entity: TextRange,

@@ -390,7 +390,8 @@ impl<'a> Work<'a> {
     /// What a field is given where a path leads to an array: its values, of which a rule may name any, and not the text that
     /// they are written in. One alone is that value; of an array of objects nothing is known, and it stays as it is.
     pub(super) fn values(&mut self, slot: Slot) -> Slot {
-        if !matches!(self.buf.value(self.record, slot), Value::Json(raw) if raw.starts_with('[')) {
+        // Nearly all are texts, which need no look at what they say.
+        if slot.is_text() || !matches!(self.buf.value(self.record, slot), Value::Json(raw) if raw.starts_with('[')) {
             return slot;
         }
         let mut slots = Vec::new();
