@@ -86,8 +86,8 @@ impl Track {
 
 #[inline]
 fn belongs(time: Timestamp, stretch: &Stretch, received: Option<Timestamp>) -> bool {
-    let near = time.since(stretch.newest) <= JUMP && stretch.newest.since(time) <= JUMP;
-    near && received.is_none_or(|wall| ahead_of(time, wall) == ahead_of(stretch.first, wall))
+    time.distance(stretch.newest) <= JUMP
+        && received.is_none_or(|wall| ahead_of(time, wall) == ahead_of(stretch.first, wall))
 }
 
 fn ahead_of(time: Timestamp, wall: Timestamp) -> bool {

@@ -65,6 +65,7 @@ fn read(record: &str, at: usize, root: Node, paths: &Paths, buf: &mut EventBuf) 
         paths.trie.start(buf);
     }
     let mut reader = Reader::new(record, at, paths, buf);
+    reader.specials.load(at);
     let bytes = reader.bytes;
     let (at, byte) = reader.skip_space(at);
     let end = match byte {
@@ -86,7 +87,7 @@ const END: u8 = 0;
 pub(super) struct Reader<'a> {
     record: &'a str,
     pub(super) bytes: &'a [u8],
-    specials: Specials<'a>,
+    pub(super) specials: Specials<'a>,
     /// Keys met so far where something is wanted.
     count: usize,
     paths: &'a Paths,
@@ -94,14 +95,12 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    #[inline]
+    /// Its specials are loaded where it stands: moved, the bits would have to be waited for.
+    #[inline(always)]
     pub(super) fn new(record: &'a str, at: usize, paths: &'a Paths, buf: &'a mut EventBuf) -> Reader<'a> {
         let bytes = record.as_bytes();
         let specials = Specials { bytes, base: at, bits: [0; BLOCKS] };
-        let mut reader = Reader { record, bytes, specials, count: 0, paths, buf };
-        // In its place: moved, the bits would have to be waited for.
-        reader.specials.load(at);
-        reader
+        Reader { record, bytes, specials, count: 0, paths, buf }
     }
 
     /// The next byte that is no white space, and its place.
@@ -296,7 +295,7 @@ impl<'a> Reader<'a> {
 
     /// The rest of a string in which something special was met that is not its closing quote.
     #[cold]
-    fn string_from(&mut self, start: usize, mut at: usize) -> Result<Text, Reject> {
+    pub(super) fn string_from(&mut self, start: usize, mut at: usize) -> Result<Text, Reject> {
         loop {
             match self.bytes.get(at) {
                 Some(b'"') => return Ok(Text { start, end: at, escaped: true }),
@@ -381,7 +380,7 @@ fn unit(bytes: &[u8], at: usize) -> Option<u32> {
 /// string ends, and a line of fifteen short strings is mostly waiting. The bits of a block depend on nothing, so those of
 /// a whole window are found at once, and going from one to the next is a shift. Measured on flat lines: 140 ns with a word
 /// at a time, see `benches/decode.rs`.
-struct Specials<'a> {
+pub(super) struct Specials<'a> {
     bytes: &'a [u8],
     /// Where the window begins.
     base: usize,
@@ -394,7 +393,7 @@ const BLOCKS: usize = 8;
 
 impl<'a> Specials<'a> {
     /// The window at `base`.
-    fn load(&mut self, base: usize) {
+    pub(super) fn load(&mut self, base: usize) {
         self.base = base;
         self.bits = [0; BLOCKS];
         let rest = self.bytes.get(base..).unwrap_or_default();
@@ -418,7 +417,7 @@ impl<'a> Specials<'a> {
 
     /// Where the first special byte at or after `at` stands; the length if there is none. `at` never goes back.
     #[inline(always)]
-    fn next(&mut self, at: usize) -> usize {
+    pub(super) fn next(&mut self, at: usize) -> usize {
         let from = at - self.base;
         if let Some(bits) = self.bits.get(from / BLOCK) {
             let bits = bits >> (from % BLOCK);

@@ -8,6 +8,8 @@
 //!
 //! The tree is a cache of what the long way says: full, it is emptied, and no answer depends on it.
 
+use std::mem;
+
 use crate::limits::{TRAIL_BYTES_MAX, TRAIL_TURNS_MAX, TRAIL_WIDTH_MAX};
 use crate::model::{Edge, EventBuf, Leaf, LeafKind, Place, Slot, Trails, Turn};
 
@@ -23,13 +25,15 @@ const NONE: u32 = u32::MAX;
 pub(super) fn follow(record: &str, paths: &Paths, buf: &mut EventBuf) -> bool {
     // Moved out so that the reader can have the buffer.
     let Some(mut trails) = buf.notes.trails.take() else { return false };
-    let followed = follow_to_end(&mut trails, &mut Reader::new(record, 0, paths, buf)).is_some();
+    let mut reader = Reader::new(record, 0, paths, buf);
+    reader.specials.load(0);
+    let followed = follow_to_end(&mut trails, &mut reader).is_some();
     buf.notes.trails = Some(trails);
     followed
 }
 
 fn follow_to_end(trails: &mut Trails, reader: &mut Reader) -> Option<()> {
-    let Trails { turns, text, edges, open } = trails;
+    let Trails { turns, text, edges, present, open, age } = trails;
     open.clear();
     let bytes = reader.bytes;
     let mut at = 0;
@@ -37,25 +41,13 @@ fn follow_to_end(trails: &mut Trails, reader: &mut Reader) -> Option<()> {
     // So many bytes at most are in objects inside the record.
     let mut inside = 0;
     loop {
+        (at, next) = follow_plain(turns, reader, at, next, &mut inside)?;
         let mut turn = turns.get(next as usize)?;
         while !leads(turn, text, bytes, at) {
-            turn = turns.get(turn.other as usize)?;
+            next = turn.other;
+            turn = turns.get(next as usize)?;
         }
-        next = turn.next;
-        // Nearly all are of this kind, and what can be left out here is a third of following.
-        if turn.is_flat_text {
-            at += turn.len as usize;
-            let text = reader.string(at - 1).ok()?;
-            if let Some(field) = turn.leaf.field {
-                let slot = reader.text_slot(text);
-                reader.buf.set(field, slot);
-            }
-            if bytes.get(at) == Some(&b'{') {
-                inside += text.end - at;
-            }
-            at = text.end;
-            continue;
-        }
+        let end = mem::replace(&mut next, turn.next);
         for edge in &edges[turn.edges.0 as usize..turn.edges.1 as usize] {
             let place = at + edge.offset as usize;
             match edge.ends {
@@ -87,13 +79,61 @@ fn follow_to_end(trails: &mut Trails, reader: &mut Reader) -> Option<()> {
                 at = end;
             }
             LeafKind::End => {
+                let from = turn.present as usize;
+                reader.buf.set_present(&present[from..from + reader.buf.present().len()]);
                 reader.buf.key_repeated = leaf.repeated;
+                // No end is the first turn.
+                reader.buf.notes.way = u64::from(*age) << 32 | u64::from(end);
                 reader.buf.notes.bare = leaf.bare && (inside == 0 || !is_most(inside, bytes));
                 return Some(());
             }
         }
         if leaf.depth > 1 || bytes.get(start) == Some(&b'{') {
             inside += at - start;
+        }
+    }
+}
+
+/// Follows [plain](Turn::is_plain) turns, which nearly all are, as far as they are the first that were seen in their place:
+/// that leaves half of what following costs otherwise. Which fields there are is told by the end of the trail. None: broken.
+#[inline(always)]
+fn follow_plain(
+    turns: &[Turn],
+    reader: &mut Reader,
+    mut at: usize,
+    mut next: u32,
+    inside: &mut usize,
+) -> Option<(usize, u32)> {
+    let bytes = reader.bytes;
+    loop {
+        let slots = reader.buf.slots_mut();
+        let (field, start, end) = loop {
+            let Some(turn) = turns.get(next as usize) else { return Some((at, next)) };
+            let Some(head) = bytes.get(at..).and_then(|it| it.first_chunk()) else { return Some((at, next)) };
+            if !turn.is_plain || (u128::from_le_bytes(*head) ^ turn.head) & turn.mask != 0 {
+                return Some((at, next));
+            }
+            let start = at + turn.len as usize;
+            next = turn.next;
+            at = reader.specials.next(start);
+            if bytes.get(start) == Some(&b'{') {
+                *inside += at - start;
+            }
+            if bytes.get(at) != Some(&b'"') {
+                break (turn.leaf.field, start, at);
+            }
+            if let Some(field) = turn.leaf.field {
+                slots[field.index()] = Slot::text(Place::Record, start, at - start);
+            }
+        };
+        let text = reader.string_from(start, end).ok()?;
+        if bytes.get(start) == Some(&b'{') {
+            *inside += text.end - end;
+        }
+        at = text.end;
+        if let Some(field) = field {
+            let slot = reader.text_slot(text);
+            reader.buf.slots_mut()[field.index()] = slot;
         }
     }
 }
@@ -131,25 +171,31 @@ impl LeafKind {
 
 /// Makes a path of the record that was just read the long way, of which the buffer has noted the values.
 pub(super) fn widen(record: &str, buf: &mut EventBuf) {
-    let notes = &mut buf.notes;
-    if notes.leaves.is_empty() {
+    if buf.notes.leaves.is_empty() {
         return; // an array, or nothing
     }
     let len = record.len() as u32;
     let (repeated, bare) = (buf.key_repeated, names_no_record(record));
     let end = Leaf { start: len, end: len, kind: LeafKind::End, field: None, depth: 0, repeated, bare };
-    notes.leaves.push(end);
-    let text_bytes = len - notes.leaves.iter().map(|it| it.end - it.start).sum::<u32>();
-    let trails = notes.trails.get_or_insert_default();
-    if text_bytes as usize > TRAIL_BYTES_MAX || notes.leaves.len() > TRAIL_TURNS_MAX {
+    buf.notes.leaves.push(end);
+    let mut trails = buf.notes.trails.take().unwrap_or_default();
+    add(record, &mut trails, buf);
+    buf.notes.trails = Some(trails);
+}
+
+/// Adds the path of which the buffer has the values and, last, the end.
+fn add(record: &str, trails: &mut Trails, buf: &EventBuf) {
+    let notes = &buf.notes;
+    let text_bytes = record.len() - notes.leaves.iter().map(|it| (it.end - it.start) as usize).sum::<usize>();
+    if text_bytes > TRAIL_BYTES_MAX || notes.leaves.len() > TRAIL_TURNS_MAX {
         return;
     }
-    if trails.text.len() + text_bytes as usize > TRAIL_BYTES_MAX
-        || trails.turns.len() + notes.leaves.len() > TRAIL_TURNS_MAX
-    {
+    if trails.text.len() + text_bytes > TRAIL_BYTES_MAX || trails.turns.len() + notes.leaves.len() > TRAIL_TURNS_MAX {
         trails.turns.clear();
         trails.text.clear();
         trails.edges.clear();
+        trails.present.clear();
+        trails.age = trails.age.wrapping_add(1);
     }
     // Where the number of the next turn is to be written.
     let mut from = None;
@@ -162,7 +208,7 @@ pub(super) fn widen(record: &str, buf: &mut EventBuf) {
             let ends = inside(*last - 1).map(|it| Edge { offset: it + 1, ends: Some(*field) });
             begins.into_iter().chain(ends)
         });
-        let Some(turn) = turn(trails, from, text, leaf, edges) else { return };
+        let Some(turn) = turn(trails, from, text, leaf, edges, buf.present()) else { return };
         from = Some(turn);
         start = leaf.end;
     }
@@ -189,6 +235,7 @@ fn turn(
     text: &[u8],
     leaf: &Leaf,
     edges: impl Iterator<Item = Edge>,
+    present: &[u64],
 ) -> Option<usize> {
     let first = match from {
         Some(from) => trails.turns[from].next,
@@ -214,7 +261,12 @@ fn turn(
     trails.edges[first_edge..].sort_unstable_by_key(|it| (it.offset, it.ends.is_none()));
     let (head, mask) = head(text);
     let inside = leaf.depth > 1 || has_braces(text, from.is_none(), leaf.kind == LeafKind::End);
-    let is_flat_text = leaf.kind == LeafKind::Text && !inside && first_edge == trails.edges.len();
+    let has_no_edge = first_edge == trails.edges.len();
+    let is_plain = leaf.kind == LeafKind::Text && text.len() <= size_of_val(&head) && !inside && has_no_edge;
+    let first_present = trails.present.len();
+    if leaf.kind == LeafKind::End {
+        trails.present.extend_from_slice(present);
+    }
     trails.turns.push(Turn {
         head,
         mask,
@@ -224,8 +276,9 @@ fn turn(
         other: NONE,
         next: NONE,
         edges: (first_edge as u32, trails.edges.len() as u32),
+        present: first_present as u32,
         inside,
-        is_flat_text,
+        is_plain,
     });
     trails.text.extend_from_slice(text);
     match (last, from) {

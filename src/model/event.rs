@@ -280,6 +280,7 @@ impl EventBuf {
         self.key_repeated = false;
         self.has_null = false;
         self.notes.bare = false;
+        self.notes.way = 0;
     }
 
     /// Sets a field; the last set wins.
@@ -289,6 +290,18 @@ impl EventBuf {
         self.slots[index] = slot;
         self.has_null |= slot.kind() == Kind::Null;
         self.present[index >> 6] |= 1 << (index & 63);
+    }
+
+    /// All slots, where somebody else sees to [which of them count](EventBuf::set_present).
+    #[inline(always)]
+    pub fn slots_mut(&mut self) -> &mut [Slot] {
+        &mut self.slots
+    }
+
+    /// Which fields there are, one bit each: what [`EventBuf::set`] would have noted.
+    #[inline]
+    pub fn set_present(&mut self, present: &[u64]) {
+        self.present.copy_from_slice(present);
     }
 
     pub fn unset(&mut self, id: FieldId) {
@@ -346,12 +359,33 @@ impl EventBuf {
 
     /// Appends what a field says, so that two fields differ here if they differ at all: the kind, the text, and a byte that is
     /// in no text.
-    #[inline]
     pub fn append_key(&self, record: &str, id: FieldId, key: &mut Vec<u8>) {
-        let Some(slot) = self.slot(id) else { return key.push(0xff) };
-        key.push(slot.kind() as u8);
-        key.extend_from_slice(self.text(record, slot).as_bytes());
+        if let Some(slot) = self.slot(id) {
+            key.push(slot.kind() as u8);
+            key.extend_from_slice(self.bytes(record, slot));
+        }
         key.push(0xff);
+    }
+
+    /// What follows in `key` on what [`EventBuf::append_key`] would append; None: something else stands there.
+    #[inline]
+    pub fn strip_key<'a>(&self, record: &str, id: FieldId, key: &'a [u8]) -> Option<&'a [u8]> {
+        let key = match self.slot(id) {
+            Some(slot) => {
+                let (kind, key) = key.split_first()?;
+                let text = self.bytes(record, slot);
+                let (head, rest) = key.split_at_checked(text.len())?;
+                (*kind == slot.kind() as u8 && head == text).then_some(rest)?
+            }
+            None => key,
+        };
+        key.strip_prefix(&[0xff])
+    }
+
+    /// What a field says, as it is written; empty where it is absent or a single word of JSON.
+    #[inline]
+    pub fn written<'a>(&'a self, record: &'a str, id: FieldId) -> &'a [u8] {
+        self.slot(id).map_or(&[], |it| self.bytes(record, it))
     }
 
     #[inline]
@@ -368,12 +402,23 @@ impl EventBuf {
     /// The text of a slot, whatever it is.
     #[inline(always)]
     fn text<'a>(&'a self, record: &'a str, slot: Slot) -> &'a str {
-        let whole = match slot.place() {
+        &self.whole(record, slot)[slot.start()..slot.end()]
+    }
+
+    /// The same, for those who compare: without a look at whether whole characters are cut out.
+    #[inline(always)]
+    fn bytes<'a>(&'a self, record: &'a str, slot: Slot) -> &'a [u8] {
+        &self.whole(record, slot).as_bytes()[slot.start()..slot.end()]
+    }
+
+    /// Where the text of a slot stands.
+    #[inline(always)]
+    fn whole<'a>(&'a self, record: &'a str, slot: Slot) -> &'a str {
+        match slot.place() {
             Place::Record => record,
             Place::Scratch => &self.scratch,
             Place::Constant => &self.constants,
-        };
-        &whole[slot.start()..slot.end()]
+        }
     }
 
     /// What a slot made for this buffer and record says.

@@ -15,6 +15,8 @@ pub struct Notes {
     pub objects: Vec<(u32, u32, FieldId)>,
     /// The record is known to hold no other: no names are in it that pipelines put records under, and no large object.
     pub bare: bool,
+    /// The same for all records that went the same way through the trails, and so have the same fields; 0: not known.
+    pub way: u64,
 }
 
 /// What stood between the values of records seen: a tree, in which a record is a path from the root.
@@ -24,8 +26,12 @@ pub struct Trails {
     /// The texts of all turns.
     pub text: Vec<u8>,
     pub edges: Vec<Edge>,
+    /// Which fields the records have that end in a turn, one bit a field: those of all ends, one after another.
+    pub present: Vec<u64>,
     /// Where objects that are open begin.
     pub open: Vec<u32>,
+    /// How often the tree was emptied.
+    pub age: u32,
 }
 
 /// A text, the value behind it, and where that leads.
@@ -44,10 +50,12 @@ pub struct Turn {
     pub next: u32,
     /// Which of the edges are in the text.
     pub edges: (u32, u32),
+    /// Of an end: where its bits begin in [`Trails::present`].
+    pub present: u32,
     /// The text may belong to an object inside the record.
     pub inside: bool,
-    /// A text is behind it, and nothing of this has to do with an object inside the record.
-    pub is_flat_text: bool,
+    /// A short text with a text behind it, and nothing of this has to do with an object inside the record.
+    pub is_plain: bool,
 }
 
 /// A value of a record, or its end.

@@ -108,6 +108,11 @@ impl Timestamp {
         Span(self.0.saturating_sub(earlier.0).max(0))
     }
 
+    /// The time between the two, whichever is later.
+    pub fn distance(self, other: Timestamp) -> Span {
+        Span(self.0.saturating_sub(other.0).saturating_abs())
+    }
+
     pub fn plus(self, span: Span) -> Timestamp {
         Timestamp(self.0.saturating_add(span.0))
     }
@@ -322,16 +327,52 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
 /// RFC 3339 in UTC with as many fraction digits as are needed: none for whole seconds, else 3 or 6.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.written(&mut [0; WRITTEN_BYTES]) {
+            Some(it) => f.write_str(it),
+            None => {
+                let (year, month, day) = self.civil();
+                let rest = Timestamp(self.0.rem_euclid(DAY)).to_string();
+                write!(f, "{year:04}-{month:02}-{day:02}{}", &rest[DATE_BYTES..])
+            }
+        }
+    }
+}
+
+/// `1970-01-01T00:00:00.000000Z`.
+const WRITTEN_BYTES: usize = 27;
+const DATE_BYTES: usize = 10;
+
+impl Timestamp {
+    /// RFC 3339 in UTC, with as many decimals as there are: none, three or six. An alert has a dozen stamps, and the formatter
+    /// took more for them than for all the rest. None: the year does not have four digits.
+    fn written(self, out: &mut [u8; WRITTEN_BYTES]) -> Option<&str> {
         let (year, month, day) = self.civil();
+        if !(0..10_000).contains(&year) {
+            return None;
+        }
         let micros = self.0.rem_euclid(DAY);
         let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
-        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
-        match fraction {
-            0 => f.write_str("Z"),
-            it if it % 1000 == 0 => write!(f, ".{:03}Z", it / 1000),
-            it => write!(f, ".{it:06}Z"),
-        }
+        *out = *b"0000-00-00T00:00:00.000000Z";
+        let mut put = |at: usize, digits: usize, mut number: i64| {
+            for place in (at..at + digits).rev() {
+                out[place] = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        };
+        put(0, 4, year);
+        put(5, 2, month);
+        put(8, 2, day);
+        put(11, 2, seconds / 3600);
+        put(14, 2, seconds / 60 % 60);
+        put(17, 2, seconds % 60);
+        put(20, 6, fraction);
+        let end = match fraction {
+            0 => 19,
+            it if it % 1000 == 0 => 23,
+            _ => 26,
+        };
+        out[end] = b'Z';
+        std::str::from_utf8(&out[..=end]).ok()
     }
 }
 
@@ -344,7 +385,13 @@ impl fmt::Debug for Timestamp {
 /// RFC 3339 where people read it; microseconds in snapshots.
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_i64(self.0) }
+        if !serializer.is_human_readable() {
+            return serializer.serialize_i64(self.0);
+        }
+        match self.written(&mut [0; WRITTEN_BYTES]) {
+            Some(it) => serializer.serialize_str(it),
+            None => serializer.collect_str(self),
+        }
     }
 }
 

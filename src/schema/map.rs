@@ -2,7 +2,7 @@
 
 use twox_hash::XxHash3_64;
 
-use super::shape::{Concern, Fields, Found, Ready, ReadyPlan};
+use super::shape::{Concern, Decided, Fields, Found, Ready, ReadyPlan};
 use super::take::{NotQuick, Work, from_json, look};
 use super::verdict::Deciders;
 use super::{Arrival, Case, Form, Gate, Meaning, Memo, Produced, Schema, SchemaIndex, Schemas};
@@ -36,12 +36,11 @@ impl Schemas {
         arrival: Arrival,
         memo: &mut Memo,
     ) -> Option<(SchemaIndex, u32)> {
-        let index = memo.shapes.find(self, Event { record, buf }, format).decided?;
+        let Decided { index, ready, idle, number } = memo.shapes.decided(self, Event { record, buf }, format)?;
         // A wrapper is asked what is in it.
-        if self.is_catch_all(index) && !buf.notes.bare {
+        if !buf.notes.bare && self.is_catch_all(index) {
             return None;
         }
-        let Found { ready, idle, number, .. } = memo.shapes.ready(index, self.schema(index));
         let Deciders::Few(deciders, _) = &ready.deciders else { return None };
         let repeat = idle.find(number, deciders, record, buf);
         ready.deciders.count(repeat.is_some());

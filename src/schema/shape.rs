@@ -22,6 +22,8 @@ pub(super) struct Shapes {
     all: Vec<Shape>,
     /// The last record's: the next is likely to have the same.
     last: usize,
+    /// Which way that record went through the trails of its decoder.
+    way: u64,
     /// The last record's format and its number.
     format: Option<(&'static str, u64)>,
     key: Vec<u64>,
@@ -47,8 +49,17 @@ pub(super) struct Shape {
     /// The schemas that could match, in order of priority, and what is left to ask.
     pub(super) candidates: Box<[(SchemaIndex, Given)]>,
     ready: Vec<(SchemaIndex, Ready)>,
-    /// Which of them has events that nobody wants, and knows what decides so.
-    pub(super) decided: Option<SchemaIndex>,
+    /// Which of `ready` has events that nobody wants, and knows what decides so.
+    decided: Option<usize>,
+}
+
+/// A schema that perhaps knows an event at sight.
+pub(super) struct Decided<'a> {
+    pub(super) index: SchemaIndex,
+    pub(super) ready: &'a mut Ready,
+    pub(super) idle: &'a Idle,
+    /// Of the schema and the shape.
+    pub(super) number: u64,
 }
 
 /// What is left of a schema for records of one shape. Parts are made when first needed.
@@ -118,12 +129,23 @@ impl Shapes {
             _ => self.number_of(schemas, format),
         };
         let head = number << 1 | u64::from(event.buf.has_null);
-        let present = event.buf.present();
-        let same = self.all.get(self.last).is_some_and(|it| it.key[0] == head && it.key[1..] == *present);
-        if !same {
+        let way = event.buf.notes.way;
+        let is_last = self.all.get(self.last).is_some_and(|it| {
+            it.key[0] == head && (way != 0 && way == self.way || it.key[1..] == *event.buf.present())
+        });
+        if !is_last {
             self.last = self.look_up(schemas, head, event.buf, format);
         }
+        self.way = way;
         &self.all[self.last]
+    }
+
+    /// The schema of the record's shape that has events which nobody wants.
+    #[inline]
+    pub(super) fn decided(&mut self, schemas: &Schemas, event: Event, format: &'static str) -> Option<Decided<'_>> {
+        let at = self.find(schemas, event, format).decided?;
+        let (index, ready) = self.all[self.last].ready.get_mut(at)?;
+        Some(Decided { number: number(self.last, *index), index: *index, ready, idle: &self.idle })
     }
 
     #[cold]
@@ -169,7 +191,7 @@ impl Shapes {
                 shape.ready.len() - 1
             }
         };
-        let number = (self.last as u64) << 16 | u64::from(index.0);
+        let number = number(self.last, index);
         Found { ready: &mut shape.ready[at].1, fields, parts: &mut self.parts, idle: &mut self.idle, number }
     }
 
@@ -177,7 +199,8 @@ impl Shapes {
     #[cold]
     pub(super) fn find_deciders(&mut self, index: SchemaIndex, schema: &Schema) {
         let Shape { key, candidates, ready, decided } = &mut self.all[self.last];
-        let Some((_, ready)) = ready.iter_mut().find(|it| it.0 == index) else { return };
+        let Some(at) = ready.iter().position(|it| it.0 == index) else { return };
+        let ready = &mut ready[at].1;
         let fields = Fields { key, element: None };
         let mut found: Vec<FieldId> = Vec::new();
         let mut note = |it: FieldId| {
@@ -198,8 +221,12 @@ impl Shapes {
             }
         }
         ready.deciders = Deciders::new(found);
-        *decided = decided.or(Some(index));
+        *decided = decided.or(Some(at));
     }
+}
+
+fn number(shape: usize, index: SchemaIndex) -> u64 {
+    (shape as u64) << 16 | u64::from(index.0)
 }
 
 impl Schemas {

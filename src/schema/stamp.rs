@@ -6,10 +6,12 @@ use super::Arrival;
 use crate::model::{Minute, Timestamp};
 
 /// Reads ISO forms, epochs in s, ms, µs and ns, and syslog stamps (`Apr 12 08:02:55`, with a year or without).
+#[inline]
 pub(super) fn read(text: &str, arrival: Arrival, minute: &mut Minute) -> Option<Timestamp> {
-    if let Some(found) = Timestamp::parse_plain(text.as_bytes(), arrival.zone, minute) {
-        return Some(found);
-    }
+    Timestamp::parse_plain(text.as_bytes(), arrival.zone, minute).or_else(|| read_any(text, arrival))
+}
+
+fn read_any(text: &str, arrival: Arrival) -> Option<Timestamp> {
     let text = super::take::trim(text);
     let bytes = text.as_bytes();
     match bytes.first()? {

@@ -273,6 +273,9 @@ impl<'a> Work<'a> {
     pub(super) fn time(&mut self, op: &Op, arrival: Arrival) -> Option<Timestamp> {
         match op {
             Op::First(ops) => ops.iter().find_map(|it| self.time(it, arrival)),
+            Op::Field(field) if let Some(text) = self.buf.slot(*field).and_then(|it| it.text_in(self.record)) => {
+                super::stamp::read(text, arrival, &mut self.memo.minute)
+            }
             Op::When(condition, op) => {
                 if condition.holds(self.event()) {
                     self.time(op, arrival)
@@ -281,9 +284,6 @@ impl<'a> Work<'a> {
                 }
             }
             _ => {
-                if let (Ok(found), false) = (self.quick(op), matches!(op, Op::Then(..))) {
-                    return super::stamp::read(found?.1, arrival, &mut self.memo.minute);
-                }
                 let slot = self.take(op).and_then(|it| self.single(it))?;
                 let mut minute = self.memo.minute;
                 let text = self.text(slot);

@@ -59,12 +59,11 @@ impl Deciders {
 #[derive(Default)]
 pub(super) struct Idle {
     entries: Vec<Entry>,
-    /// A buffer.
-    key: Vec<u8>,
 }
 
 #[derive(Clone, Default)]
 struct Entry {
+    /// What the values belong to, and the values: see [`EventBuf::append_key`].
     key: Vec<u8>,
     repeat: u32,
 }
@@ -72,33 +71,27 @@ struct Entry {
 impl Idle {
     /// How often the event happened, where one with the same values was idle. `head` says what the values belong to.
     #[inline]
-    pub(super) fn find(&mut self, head: u64, fields: &[FieldId], record: &str, buf: &EventBuf) -> Option<u32> {
-        let place = self.place(head, fields, record, buf)?;
-        self.entries.get(place).filter(|it| it.key == self.key).map(|it| it.repeat)
-    }
-
-    /// Where the values belong; None: they are too long.
-    #[inline]
-    fn place(&mut self, head: u64, fields: &[FieldId], record: &str, buf: &EventBuf) -> Option<usize> {
-        self.key.clear();
-        self.key.extend_from_slice(&head.to_le_bytes());
+    pub(super) fn find(&self, head: u64, fields: &[FieldId], record: &str, buf: &EventBuf) -> Option<u32> {
+        let entry = self.entries.get(place(head, fields, record, buf)?)?;
+        let mut rest = entry.key.strip_prefix(&head.to_le_bytes())?;
         for field in fields {
-            buf.append_key(record, *field, &mut self.key);
-            if self.key.len() > IDLE_KEY_BYTES_MAX {
-                return None;
-            }
+            rest = buf.strip_key(record, *field, rest)?;
         }
-        Some(mixed(&self.key))
+        rest.is_empty().then_some(entry.repeat)
     }
 
     /// Remembers that the event was idle.
     pub(super) fn keep(&mut self, head: u64, fields: &[FieldId], record: &str, buf: &EventBuf, repeat: u32) {
-        let Some(place) = self.place(head, fields, record, buf) else { return };
+        let Some(place) = place(head, fields, record, buf) else { return };
         if self.entries.is_empty() {
             self.entries.resize(IDLE_KNOWN_MAX, Entry::default());
         }
         let entry = &mut self.entries[place];
-        entry.key.clone_from(&self.key);
+        entry.key.clear();
+        entry.key.extend_from_slice(&head.to_le_bytes());
+        for field in fields {
+            buf.append_key(record, *field, &mut entry.key);
+        }
         entry.repeat = repeat;
     }
 
@@ -107,12 +100,22 @@ impl Idle {
     }
 }
 
-/// A place for a key of at least eight bytes. It need not be hard to foresee: where two keys meet one is forgotten, and whoever
-/// makes them meet gets his own events read.
+/// Where values belong; None: they are too long to be kept. The place need not be hard to foresee: where two meet one is
+/// forgotten, and whoever makes them meet gets his own events read.
 #[inline]
-fn mixed(key: &[u8]) -> usize {
-    let last = key.last_chunk().copied().unwrap_or_default();
-    let words = key.as_chunks::<8>().0.iter().copied().chain([last]).map(u64::from_le_bytes);
-    let mixed = words.fold(0u64, |sum, it| (sum ^ it).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(29));
-    mixed as usize % IDLE_KNOWN_MAX
+fn place(head: u64, fields: &[FieldId], record: &str, buf: &EventBuf) -> Option<usize> {
+    let mix = |sum: u64, it: u64| (sum ^ it).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(29);
+    let mut sum = mix(0, head);
+    let mut bytes = 0;
+    for field in fields {
+        let text = buf.written(record, *field);
+        bytes += text.len();
+        // Both ends of a long text tell most apart.
+        sum = match (text.first_chunk(), text.last_chunk()) {
+            (Some(first), Some(last)) => mix(mix(sum, u64::from_le_bytes(*first)), u64::from_le_bytes(*last)),
+            _ => text.iter().fold(sum, |sum, it| sum << 8 ^ u64::from(*it)),
+        };
+        sum = mix(sum, text.len() as u64);
+    }
+    (bytes <= IDLE_KEY_BYTES_MAX).then_some(sum as usize % IDLE_KNOWN_MAX)
 }
