@@ -29,6 +29,9 @@ fn looks_like(record: &str) -> bool {
     if record.starts_with("{\"") {
         return true;
     }
+    if record.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric) {
+        return false;
+    }
     let mut rest = body(record, 0).of(record).trim_ascii_start().as_bytes();
     while let Some((b'[', inner)) = rest.split_first() {
         rest = inner.trim_ascii_start();

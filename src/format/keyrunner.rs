@@ -8,6 +8,8 @@
 
 use std::net::IpAddr;
 
+use wide::u8x16;
+
 use crate::model::{EventBuf, FieldId, address};
 
 use super::paths::{Part, Trie, body};
@@ -44,6 +46,9 @@ impl Ids {
 }
 
 fn looks_like(record: &str) -> bool {
+    if starts_with_stamp(record.as_bytes()) {
+        return true;
+    }
     let part = body(record, 0);
     let bytes = part.of(record).trim_ascii_start().as_bytes();
     starts_with_stamp(bytes)
@@ -82,6 +87,14 @@ fn decode(record: &str, at: usize, paths: &Paths, buf: &mut EventBuf) -> Result<
 /// The first column, if it is a date with a time, and what stands after its bar.
 fn date_column(record: &str, part: Part) -> Option<(Part, Part)> {
     let bytes = &record.as_bytes()[part.start..part.end];
+    // As the software writes it: to the second, without a zone.
+    if let Some([.., b':', tens, ones, b' ', b'|', b' ']) = bytes.first_chunk::<22>()
+        && tens.is_ascii_digit()
+        && ones.is_ascii_digit()
+        && starts_with_stamp(bytes)
+    {
+        return Some((Part::new(part.start, part.start + 19), Part::new(part.start + 21, part.end)));
+    }
     let lead = bytes.iter().take_while(|it| **it == b' ').count();
     let is_plain = starts_with_stamp(&bytes[lead..]);
     // A stamp with its fraction and zone is shorter than this; a bar further on belongs to something else.
@@ -159,14 +172,18 @@ fn access(record: &str, rest: Part) -> Option<Columns> {
     let bytes = rest.of(record).as_bytes();
     // The software writes blanks around its bars; bars without blanks inside a name are then no columns at all.
     let is_spaced = |at: &usize| *at > 0 && bytes[at - 1] == b' ' && bytes.get(at + 1) == Some(&b' ');
-    let bars = memchr::memchr_iter(b'|', bytes);
     let (mut places, mut count) = ([0; BARS_NOTED], 0);
-    for at in bars.clone() {
-        let Some(place) = places.get_mut(count) else {
-            return columns(record, rest, bars.clone().filter(is_spaced)).or_else(|| columns(record, rest, bars));
-        };
-        *place = at;
-        count += 1;
+    for (index, bytes) in bytes.chunks(BLOCK).enumerate() {
+        let mut bars = bars_of(bytes);
+        while bars != 0 {
+            let Some(place) = places.get_mut(count) else {
+                let bars = memchr::memchr_iter(b'|', rest.of(record).as_bytes());
+                return columns(record, rest, bars.clone().filter(is_spaced)).or_else(|| columns(record, rest, bars));
+            };
+            *place = index * BLOCK + bars.trailing_zeros() as usize;
+            count += 1;
+            bars &= bars - 1;
+        }
     }
     // Looked for once, and gone through from both ends.
     let noted = places[..count].iter().copied();
@@ -175,6 +192,22 @@ fn access(record: &str, rest: Part) -> Option<Columns> {
 
 /// A record with more bars than these is searched again for each column.
 const BARS_NOTED: usize = 16;
+const BLOCK: usize = 64;
+
+/// One bit a byte that is a bar. Columns are short: calling a search for each costs more than all of them.
+#[inline]
+fn bars_of(bytes: &[u8]) -> u64 {
+    let mut block = [0; BLOCK];
+    let block = bytes.first_chunk().unwrap_or_else(|| {
+        block[..bytes.len()].copy_from_slice(bytes);
+        &block
+    });
+    let sixteens = block.as_chunks().0.iter().enumerate();
+    sixteens.fold(0, |bits, (index, it)| {
+        let bars = u8x16::new(*it).simd_eq(u8x16::splat(b'|'));
+        bits | u64::from(bars.to_bitmask()) << (16 * index)
+    })
+}
 
 struct Columns {
     ip: Part,

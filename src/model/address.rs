@@ -11,6 +11,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use wide::u8x16;
+
 /// Longest text worth looking at: an IPv6 address with a zone, a port and some brackets.
 const TEXT_BYTES_MAX: usize = 128;
 
@@ -31,33 +33,31 @@ pub fn parse(text: &str) -> Option<IpAddr> {
 /// byte is guessed wrongly several times an address. So all bytes are looked at together.
 #[inline]
 pub fn ipv4(text: &str) -> Option<Ipv4Addr> {
-    const ONES: u128 = u128::MAX / 255;
-    let bytes = text.as_bytes();
-    let len = bytes.len();
-    let word = match len {
-        7 => u64::from(low_half(bytes)?) | u64::from(low_half(&bytes[3..])?) << 24,
-        8..=15 => u64::from_le_bytes(*bytes.first_chunk()?),
-        _ => return None,
-    };
-    let rest = bytes.last_chunk().filter(|_| len > 8).map_or(0, |it| u64::from_le_bytes(*it));
-    // The last eight bytes overlap the first, where both are the same.
-    let all = u128::from(word) | u128::from(rest) << (8 * (len.max(8) - 8));
-    let but_dots = all ^ (ONES * 0x2e);
-    let dots = !((but_dots & (ONES * 0x7f)).wrapping_add(ONES * 0x7f) | but_dots) & (ONES << 7);
-    if dots.count_ones() != 3 {
+    let len = text.len();
+    if !matches!(len, 7..=15) {
         return None;
     }
-    let inside = u128::MAX >> (8 * (16 - len));
-    let digits = (all ^ (ONES * 0x30)) & inside & !((dots >> 7) * 0xff);
-    let after_second = dots & (dots - 1);
-    let third = (after_second & (after_second - 1)).trailing_zeros() as usize / 8;
-    let ends = [dots.trailing_zeros() as usize / 8, after_second.trailing_zeros() as usize / 8, third, len];
-    let mut good = (digits | digits.wrapping_add(ONES * 0x76)) & (ONES << 7) == 0;
+    // Longer than the longest, so that three bytes can be read from wherever an octet begins.
+    let mut padded = [0u8; 20];
+    padded[..len].copy_from_slice(text.as_bytes());
+    let all = u8x16::new(*padded.first_chunk()?);
+    let values = all - u8x16::splat(b'0');
+    let digits = values.simd_eq(values.min(u8x16::splat(9))).to_bitmask();
+    let first = all.simd_eq(u8x16::splat(b'.')).to_bitmask();
+    // Each without the dots before it.
+    let second = first & first.wrapping_sub(1);
+    let third = second & second.wrapping_sub(1);
+    let has_three = third != 0 && third & (third - 1) == 0;
+    if !has_three || digits | first != (1 << len) - 1 {
+        return None;
+    }
+    let ends = [first, second, third].map(|it| it.trailing_zeros() as usize);
+    let mut good = true;
     let mut octets = [0u8; 4];
     let mut start = 0;
-    for (octet, end) in octets.iter_mut().zip(ends) {
+    for (octet, end) in octets.iter_mut().zip(ends.into_iter().chain([len])) {
         let len = end - start;
-        let three = (digits >> (8 * start)) as u32;
+        let three = u32::from_le_bytes(*padded.get(start..)?.first_chunk()?) ^ 0x30_3030;
         let aligned = three << (8 * 3usize.saturating_sub(len).min(2)) & 0xff_ffff;
         let value = (aligned & 0xff) * 100 + (aligned >> 8 & 0xff) * 10 + (aligned >> 16);
         good &= matches!(len, 1..=3) & (value < 256) & (len == 1 || three & 0xff != 0);
@@ -65,10 +65,6 @@ pub fn ipv4(text: &str) -> Option<Ipv4Addr> {
         start = end + 1;
     }
     good.then(|| octets.into())
-}
-
-fn low_half(bytes: &[u8]) -> Option<u32> {
-    bytes.first_chunk().map(|it| u32::from_le_bytes(*it))
 }
 
 /// An address inside its decoration. Out of line: most lines carry the plain form, or `-`.
