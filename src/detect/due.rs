@@ -4,6 +4,7 @@
 //! the first, and whatever it does is done by code that knows its kind, without a call through a table of functions for each hit.
 
 use std::cell::Cell;
+use std::hint::black_box;
 use std::sync::Arc;
 
 use super::{Detector, Lapse, Mark, Seen, Trip};
@@ -41,7 +42,7 @@ pub enum Said<'a> {
 }
 
 /// So many memories are asked for at once: more than a processor has misses under way, few enough to stay in its cache.
-const WARM_AT_ONCE: usize = 64;
+pub const WARM_AT_ONCE: usize = 64;
 
 /// What is the same for a rule and an entity in every process. Each half is a hash by itself, so mixing them is enough.
 pub fn stable(rule: u64, entity: u64) -> u64 {
@@ -63,6 +64,7 @@ pub(super) fn take<D: Detector + ?Sized>(detector: &mut D, due: &Due<'_>, say: &
             let batch = &due.batches[it.batch as usize];
             let hit = &batch.hits[it.index as usize];
             detector.warm(hit.partition, batch.owner_of(hit).hash);
+            black_box(batch.warm(hit));
         }
         for (number, it) in few.iter().enumerate() {
             due.at.set(chunk * WARM_AT_ONCE + number);

@@ -254,7 +254,9 @@ impl Detector for FanOut {
     }
 
     fn warm(&self, _partition: u8, entity: u64) {
-        black_box(self.state.people.get(&entity).is_some_and(|it| it.visits > 0));
+        black_box(self.state.people.get(&entity).is_some_and(|it| {
+            it.values.first().is_some_and(|it| it.at == 0) || it.marks.as_ref().is_some_and(|it| it.is_empty())
+        }));
     }
 
     fn entities(&self) -> usize {

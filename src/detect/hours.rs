@@ -13,6 +13,8 @@
 //! hour) is judged together: each further action multiplies the chance by the share of active hours of this entity, and of its
 //! peers, that have one action more. The sitting is told when it is over.
 
+use std::hint::black_box;
+
 use serde::{Deserialize, Serialize};
 
 use super::door::{Door, Room};
@@ -226,6 +228,10 @@ impl Detector for Hours {
         trip.score = round(score);
         let group = person.group;
         self.gate.hold(seen, group, time.plus(PAUSE), trip, found);
+    }
+
+    fn warm(&self, _partition: u8, entity: u64) {
+        black_box(self.state.people.get(&entity).is_some_and(|it| it.hour == 0 || it.last == Timestamp::MIN));
     }
 
     fn lapse(&mut self, now: Timestamp, found: &mut Vec<Lapse>) {

@@ -597,8 +597,9 @@ impl Writer<'_> {
                 let looked_up = geo.zip(found.as_ref()).and_then(|(geo, found)| found.value(geo, *field, batch));
                 (*of, *known) = (*number, looked_up.unwrap_or_else(|| carried(*field, event, line, batch)));
             }
-            batch.values.push(*known);
         }
+        // Afterwards: a value that has just been written in parts cannot be read whole without a wait.
+        batch.values.extend(rule.carry.iter().map(|it| values[it.index()].1));
         start
     }
 }

@@ -6,12 +6,13 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::hint::black_box;
 use std::sync::Arc;
 
 use super::poison::{Stumbled, attempt};
 use super::pressure::Shares;
 use super::rules::RuleSet;
-use crate::detect::due::{Due, DueHit, Said};
+use crate::detect::due::{Due, DueHit, Said, WARM_AT_ONCE};
 use crate::detect::evidence::EvidenceRing;
 use crate::detect::{Detector, Lapse, Pressure, Trip};
 use crate::limits;
@@ -264,7 +265,15 @@ impl Shard {
         // No two are equal, for none have the same batch and place.
         due.sort_unstable_by_key(|it| (it.release, it.line_hash, it.batch, it.event));
         ring.cut();
-        for it in due.iter() {
+        for (number, it) in due.iter().enumerate() {
+            // They lie about in the memory: asked for together, they come at the same time.
+            if number % WARM_AT_ONCE == 0 {
+                for it in due[number..].iter().take(WARM_AT_ONCE) {
+                    let batch = &batches[(it.batch - *first_batch) as usize];
+                    let first = batch.hits_of(it.event as usize).start;
+                    black_box(batch.hits.get(first).map(|it| it.partition));
+                }
+            }
             let slot = (it.batch - *first_batch) as usize;
             waiting_in[slot] -= 1;
             let batch = &batches[slot];

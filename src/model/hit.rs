@@ -255,6 +255,14 @@ impl HitBatch {
         &self.owners[hit.owner as usize]
     }
 
+    /// Reads something of the first value that a hit takes along, so that it is in the caches; what it says means nothing.
+    pub fn warm(&self, hit: &HitRule) -> bool {
+        match self.values.get(hit.values as usize) {
+            Some(Carried::Text(range)) => self.text.as_bytes().get(range.start as usize).is_some_and(|it| *it == 0),
+            Some(Carried::Absent | Carried::Number(_)) | None => false,
+        }
+    }
+
     /// Appends an owner of hits and says where it stands.
     pub fn push_owner(&mut self, owner: Owner) -> u32 {
         self.owners.push(owner);
