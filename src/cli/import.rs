@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::{Common, Exit};
+use crate::config;
 use crate::limits;
 use crate::rule::sigma::{self, Import, MARK, SigmaFile};
+use crate::runtime::setup::read_lists;
 
 #[derive(Args, Debug)]
 pub struct ImportArgs {
@@ -47,7 +49,11 @@ pub fn run(common: &Common, args: ImportArgs) -> Exit {
             return Exit::InputOutput;
         }
     }
-    let import = sigma::import(&files, &args.by);
+    let lists = match config::read(common.config.as_deref()).and_then(|it| read_lists(&it)) {
+        Ok(it) => it,
+        Err(refusal) => return common.refuse(&refusal),
+    };
+    let import = sigma::import(&files, &args.by, &lists);
     if let Err(error) = write(&import, &args.out) {
         eprintln!("tripline: {error}");
         return Exit::InputOutput;

@@ -15,6 +15,7 @@ use crate::format::Paths;
 use crate::limits;
 use crate::matcher::{Lists, Matcher};
 use crate::model::canonical::Compare;
+use crate::model::path::Path;
 use crate::model::title::Template;
 use crate::model::{Event, FieldId, Fields, Outline, RuleIndex, Value, stands_for};
 use crate::rule::file::{By, Rule};
@@ -281,6 +282,11 @@ fn compare(by: &By) -> Compare {
     }
 }
 
+/// The name under which people see a field: of several places, the first.
+fn shown(field: &str) -> &str {
+    Path::places(field).next().unwrap_or(field).trim_start_matches('.')
+}
+
 fn title(rule: &Rule) -> Result<Template, CompileError> {
     Template::parse(&rule.title).map_err(|it| CompileError { rule: rule.id.clone(), problem: it.what })
 }
@@ -293,7 +299,7 @@ fn card(rule: &Rule, title: &Template) -> RuleCard {
         severity: rule.severity,
         tags: rule.tags.clone(),
         about: rule.about.clone(),
-        by: rule.by.iter().map(|it| it.field().trim_start_matches('.').to_string()).collect(),
+        by: rule.by.iter().map(|it| shown(it.field()).to_string()).collect(),
         compare: rule.by.iter().map(compare).collect(),
         carried_before: rule.detect.fields().len(),
         carried: title_fields(rule, title),
@@ -319,7 +325,7 @@ fn names_of(rules: &[Rule], titles: &[Template]) -> (BTreeSet<String>, Vec<Strin
         names.extend(rule.detect.fields());
         names.extend(title.fields().into_iter().map(str::to_string));
     }
-    let computed = names.iter().filter(|it| it.contains('[')).cloned().collect();
+    let computed = names.iter().filter(|it| it.contains('[') || Path::several(it)).cloned().collect();
     (names, computed)
 }
 

@@ -41,6 +41,13 @@ impl List {
         self.folded.insert(fold(entry).into());
     }
 
+    /// What the list holds, as written; sorted.
+    pub fn entries(&self) -> Vec<&str> {
+        let mut entries: Vec<&str> = self.names.iter().map(AsRef::as_ref).collect();
+        entries.sort_unstable();
+        entries
+    }
+
     /// Whether the text is a name of the list as it stands, or an address the list holds or has a network for.
     pub fn has(&self, text: &str) -> bool {
         self.names.contains(text) || self.has_address(text)

@@ -63,6 +63,21 @@ fn decode(record: &str, at: usize, paths: &Paths, buf: &mut EventBuf) -> Result<
         return Err(Reject { reason: "no-pairs" });
     }
     paths.trie.start(buf);
+    pairs(record, part, paths, buf);
+    Ok(())
+}
+
+/// Whether the text is of the kernel's audit trail, perhaps behind the name of the node that sent it.
+pub(super) fn is_audit(text: &str) -> bool {
+    (text.starts_with("type=") || text.starts_with("node="))
+        && text.split_ascii_whitespace().take(3).any(|it| it.starts_with("msg=audit("))
+}
+
+/// Sets the pairs of a part of the record.
+pub(super) fn pairs(record: &str, part: Part, paths: &Paths, buf: &mut EventBuf) {
+    let bytes = &record.as_bytes()[..part.end];
+    // Before what an audit record says in words for its numbers stands the separator of groups.
+    let is_blank = |byte: u8| is_blank(byte) || byte == 0x1d;
     let mut next = part.start;
     let mut pairs = 0;
     let mut commas = false;
@@ -98,7 +113,6 @@ fn decode(record: &str, at: usize, paths: &Paths, buf: &mut EventBuf) -> Result<
         }
         pairs += 1;
     }
-    Ok(())
 }
 
 fn set(key: Part, bytes: &[u8], paths: &Paths, buf: &mut EventBuf, value: impl FnOnce(&mut EventBuf) -> Slot) {

@@ -5,6 +5,7 @@
 //! finds a child by hashing what two loads give: the key's first and last eight bytes. Names in the tables come from rules
 //! and schemas, so a stranger's keys cannot make the tables slow: the longest probe is fixed when rules load.
 
+use crate::model::path::Path;
 use crate::model::{EventBuf, FieldId, Fields, Place, Slot};
 
 use super::{cef, combined, keyrunner, syslog};
@@ -27,9 +28,10 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// Built once from the names that rules and schemas interned. Names that hold `[` are computed from others, not read.
+    /// Built once from the names that rules and schemas interned. Names that hold `[`, or mean several places, are computed from
+    /// others, not read.
     pub fn new(fields: &Fields) -> Paths {
-        let trie = Trie::new(fields.paths().filter(|(name, _)| !name.contains('[')));
+        let trie = Trie::new(fields.paths().filter(|(name, _)| !name.contains('[') && !Path::several(name)));
         Paths {
             message: trie.field("message"),
             keyrunner: keyrunner::Ids::new(&trie),

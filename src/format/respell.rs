@@ -111,9 +111,12 @@ const BIGQUERY: [(&str, &str); 12] = [
     ("protopayload_auditlog.metadataJson", "protoPayload.metadata"),
 ];
 
-/// The parts of a record at other places; texts that are JSON are the objects they hold.
+/// The parts of a record at other places; texts that are JSON are the objects they hold. What is not known keeps its name, for
+/// rules may ask for it.
 fn moved(record: &Object, moves: &[(&str, &str)]) -> Object {
-    let mut found = Object::new();
+    let is_moved = |key: &str| moves.iter().any(|it| it.0.split('.').next() == Some(key));
+    let kept = record.iter().filter(|it| !is_moved(it.0) && !it.1.is_null());
+    let mut found: Object = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
     for (from, to) in moves {
         if let Some(part) = at(record, from) {
             put(&mut found, to, unpacked(part));

@@ -80,6 +80,9 @@ fn decode(record: &str, at: usize, paths: &Paths, buf: &mut EventBuf) -> Result<
 /// Decodes a message that is a record of another syntax. Only its beginning is looked at, which the software writes.
 fn open_message(record: &str, message: Part, paths: &Paths, buf: &mut EventBuf) {
     let text = message.of(record);
+    if logfmt::is_audit(text) {
+        return logfmt::pairs(record, message, paths, buf);
+    }
     let format = match text.as_bytes() {
         [b'{', ..] if json::is_object(record, message.start, paths, buf) => json::FORMAT,
         [b'C' | b'L', b'E', ..] if cef::starts(text) => cef::FORMAT,

@@ -7,7 +7,7 @@
 use crate::model::EventBuf;
 
 use super::paths::body;
-use super::{Format, Paths, Reject, json};
+use super::{Format, Paths, Reject, json, logfmt};
 
 /// Longest header before an object. Longer: the line is text and nothing else.
 const HEADER_BYTES_MAX: usize = 256;
@@ -26,6 +26,11 @@ fn decode(record: &str, at: usize, paths: &Paths, buf: &mut EventBuf) -> Result<
         return Err(Reject { reason: "empty" });
     }
     part.put(paths.message, buf);
+    if logfmt::is_audit(part.of(record)) {
+        paths.trie.start(buf);
+        logfmt::pairs(record, part, paths, buf);
+        return Ok(());
+    }
     let bytes = part.of(record).as_bytes();
     if bytes.trim_ascii_end().ends_with(b"}")
         && let Some(brace) = bytes.iter().take(HEADER_BYTES_MAX).position(|it| matches!(it, b'{' | b'"'))

@@ -34,7 +34,7 @@ use self::witness::Guess;
 use crate::expr::Expr;
 use crate::expr::plain::Operand;
 use crate::limits;
-use crate::model::path::Path;
+use crate::model::path::{Path, Steps};
 use crate::model::{Event, Fields, Outline};
 
 pub use self::list::Lists;
@@ -282,7 +282,10 @@ impl Compile<'_> {
 
 /// What a rule means by a name.
 pub fn operand(name: &str, fields: &mut Fields) -> Result<Operand, String> {
-    let path = Path::parse(name)?;
+    let path = match Path::several(name) {
+        true => Path { root: name.to_string(), steps: Steps::default() },
+        false => Path::parse(name)?,
+    };
     if fields.len() >= limits::FIELDS_MAX {
         return Err(format!("rules and schemas name more than {} fields", limits::FIELDS_MAX));
     }

@@ -55,11 +55,14 @@ pub fn scalar(value: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Appends every text, number and truth value of a JSON record, unescaped, with [`super::List::SEPARATOR`] between them; a text
-/// that is no JSON is one value.
+/// that is no JSON is one value. A key that holds a `/` is no word of the software but a label that somebody gave, and a value
+/// as well.
 pub fn scalars(record: &str, out: &mut String) {
     let start = out.len();
     let record = record.trim();
-    let depth = if record.starts_with(['{', '[']) { crate::limits::JSON_DEPTH_MAX } else { 0 };
+    // Logs of servers begin with times and levels in brackets.
+    let is_json = record.starts_with('{') || record.starts_with('[') && record.ends_with(']');
+    let depth = if is_json { crate::limits::JSON_DEPTH_MAX } else { 0 };
     if depth > 0 {
         scalars_below(record, depth, out);
         // The last separator parts nothing.
@@ -74,7 +77,13 @@ pub fn scalars(record: &str, out: &mut String) {
 
 fn scalars_below(value: &str, depth: usize, out: &mut String) {
     match value.as_bytes().first() {
-        Some(b'{') if depth > 0 => entries(value).for_each(|it| scalars_below(it.1, depth - 1, out)),
+        Some(b'{') if depth > 0 => entries(value).for_each(|(key, value)| {
+            if key.contains('/') {
+                unescape_into(key, out);
+                out.push(super::List::SEPARATOR);
+            }
+            scalars_below(value, depth - 1, out);
+        }),
         Some(b'[') if depth > 0 => elements(value).for_each(|it| scalars_below(it, depth - 1, out)),
         _ => {
             if let Some(text) = scalar(value).filter(|it| !it.is_empty()) {

@@ -33,7 +33,20 @@ enum Step {
     Below,
 }
 
+/// Between places of which the first that a record has is meant.
+const OR: &str = " | ";
+
 impl Path {
+    /// Whether a name means the first of several places: `user.id | actor.id`.
+    pub fn several(name: &str) -> bool {
+        name.contains(OR)
+    }
+
+    /// The places that a name means, the first of which a record has is taken.
+    pub fn places(name: &str) -> impl Iterator<Item = &str> {
+        name.split(OR).map(str::trim)
+    }
+
     /// Reads `a.b`, `a[0].b`, `a[-1]`, `a[x=y].z`, `a[].z`, `a[..]`. The error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Path, String> {
         let root_len = text.find('[').unwrap_or(text.len());

@@ -512,6 +512,9 @@ impl<'a> Checker<'a, '_> {
 
     /// A rule may name any path of a record, so a name that nothing fills is only worth a word when one that is filled is near.
     fn field(&mut self, key: &str, field: &'a str) {
+        if Path::several(field) {
+            return Path::places(field).for_each(|it| self.field(key, it));
+        }
         if let Err(what) = Path::parse(field) {
             return self.report(Place::Text(key, field), what, |it| {
                 it.expected("a path such as `actor.id` or `target[0].id`")

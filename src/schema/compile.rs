@@ -74,10 +74,14 @@ impl Schemas {
         }
         let mut selected = Vec::new();
         for text in extra_paths {
-            let path = Path::parse(text).map_err(|it| error("", it))?;
-            let root = path.root.strip_prefix('.').unwrap_or(&path.root);
-            let operand = Operand { field: fields.path(root), steps: path.steps };
-            selected.push((fields.path(text.strip_prefix('.').unwrap_or(text)), operand));
+            // Filled one after another, so the place that is meant first comes last.
+            let mut places: Vec<&str> = Path::places(text).collect();
+            while let Some(place) = places.pop() {
+                let path = Path::parse(place).map_err(|it| error("", it))?;
+                let root = path.root.strip_prefix('.').unwrap_or(&path.root);
+                let operand = Operand { field: fields.path(root), steps: path.steps };
+                selected.push((fields.path(text.strip_prefix('.').unwrap_or(text)), operand));
+            }
         }
         if fields.len() > FIELDS_MAX {
             return Err(error("", format!("schemas name {} fields; at most {FIELDS_MAX} are possible", fields.len())));

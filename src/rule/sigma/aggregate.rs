@@ -1,12 +1,14 @@
 //! The aggregations of Sigma 1: `selection | count() by user > 50`.
 //!
 //! Correlation rules have replaced them, but collections still have some, and each says the same as a correlation would:
-//! so many events, so many different values, or such a sum, for each value of a field, in the rule's `timeframe`.
+//! so many events, so many different values, or such a sum, for each value of a field, in the rule's `timeframe`. `near` says
+//! that all of several happen in that time, in whatever order.
 
 use saphyr::Yaml;
 
 use super::correlation::{self, one_path};
 use super::{Document, Draft, Turner, get, text_of, write};
+use crate::expr::Expr;
 use crate::model::Span;
 
 /// Where a rule says no timeframe: its search would have been run over some stretch, which it does not name.
@@ -20,9 +22,6 @@ pub fn of(document: &Document<'_>) -> Option<String> {
 }
 
 pub fn turn(turner: &Turner<'_>, document: &Document<'_>, text: &str) -> Result<Draft, String> {
-    let it = read(text)?;
-    let source = document.source();
-    let path = |field: &str| one_path(turner, &source, field);
     let mut notes = Vec::new();
     let timeframe = get(&document.map, "detection").and_then(Yaml::as_mapping).and_then(|it| get(it, "timeframe"));
     let within = match timeframe.and_then(text_of) {
@@ -33,6 +32,16 @@ pub fn turn(turner: &Turner<'_>, document: &Document<'_>, text: &str) -> Result<
         }
     };
     let within = format!("within: \"{within}\"");
+    if let Some(others) = text.strip_prefix("near ") {
+        let steps = near(turner, document, others)?;
+        let detect = format!(
+            "Sequence(\n        steps: [\n{steps}        ],\n        {within},\n        ordered: false,\n    )"
+        );
+        return Ok(Draft { when: None, by: turner.by.clone(), detect, tail: "", notes });
+    }
+    let it = read(text)?;
+    let source = document.source();
+    let path = |field: &str| one_path(turner, &source, field);
     let (detect, tail) = match (it.function, it.field) {
         ("count", None) => (format!("Count(at_least: {}, {within})", it.least), ": {count} in {span}"),
         ("count", Some(field)) => {
@@ -50,6 +59,21 @@ pub fn turn(turner: &Turner<'_>, document: &Document<'_>, text: &str) -> Result<
     };
     let when = turner.condition_before_aggregation(document)?;
     Ok(Draft { when: Some(when), by: it.by.into_iter().map(path).collect(), detect, tail, notes })
+}
+
+/// The steps of `selection | near other and third`, as RON.
+fn near(turner: &Turner<'_>, document: &Document<'_>, others: &str) -> Result<String, String> {
+    let mut out = String::new();
+    let mut step = |when: Expr| out.push_str(&format!("            (when: {}),\n", write::expr(&when, 12)));
+    step(turner.condition_before_aggregation(document)?);
+    for other in others.split(" and ") {
+        let other = other.trim();
+        if other.starts_with("not ") || other.contains(" or ") {
+            return Err(format!("`near {others}`: only events that must come, all of them, can be said"));
+        }
+        step(turner.condition_of(document, &|_| other.to_string())?);
+    }
+    Ok(out)
 }
 
 /// `count(field) by other > 5`, read.

@@ -152,9 +152,9 @@ fn source_of(turner: &Turner<'_>, document: &Document<'_>) -> LogSource {
     }
 }
 
-/// An entity is made of one field, so the place where records of that source mostly have it.
+/// An entity is made of one field: the place where records of that source have it, or the first that is there of several.
 pub(super) fn one_path(turner: &Turner<'_>, source: &LogSource, field: &str) -> String {
-    turner.explicit(vec![source.main_path(field)]).remove(0)
+    turner.explicit(source.main_paths(field)).join(" | ")
 }
 
 fn counted(turner: &Turner<'_>, it: &Correlation<'_>) -> Result<String, String> {

@@ -77,8 +77,8 @@ pub struct Refused {
 }
 
 /// Turns all rules of all files. `by` makes the entities of rules that see single events; empty, the whole log is one, and no
-/// match is lost for want of a field.
-pub fn import(files: &[SigmaFile], by: &[String]) -> Import {
+/// match is lost for want of a field. `lists` are those of the configuration: what placeholders stand for.
+pub fn import(files: &[SigmaFile], by: &[String], lists: &Lists) -> Import {
     let mut import = Import::default();
     let parsed: Vec<_> = files.iter().map(|it| (it, Yaml::load_from_str(&it.text))).collect();
     let mut documents = Vec::new();
@@ -115,7 +115,7 @@ pub fn import(files: &[SigmaFile], by: &[String]) -> Import {
             }
         }
     }
-    let turner = Turner { documents, names: names(), by: by.to_vec() };
+    let turner = Turner { documents, names: names(), by: by.to_vec(), lists };
     turner.all(&mut import);
     import
 }
@@ -270,6 +270,7 @@ struct Turner<'a> {
     documents: Vec<Document<'a>>,
     names: Names<'static>,
     by: Vec<String>,
+    lists: &'a Lists,
 }
 
 /// A rule of ours on its way to text.
@@ -369,22 +370,23 @@ impl Turner<'_> {
 
     /// What an event must satisfy for a rule of single events.
     fn condition(&self, document: &Document<'_>) -> Result<Expr, String> {
-        self.condition_of(document, &|text| text)
+        self.condition_of(document, &str::to_string)
     }
 
     /// The same for a rule that aggregates what satisfies it.
     fn condition_before_aggregation(&self, document: &Document<'_>) -> Result<Expr, String> {
-        self.condition_of(document, &|text| text.split('|').next().unwrap_or(text))
+        self.condition_of(document, &|text| text.split('|').next().unwrap_or(text).to_string())
     }
 
-    fn condition_of(&self, document: &Document<'_>, part: &dyn Fn(&str) -> &str) -> Result<Expr, String> {
+    fn condition_of(&self, document: &Document<'_>, part: &dyn Fn(&str) -> String) -> Result<Expr, String> {
         let detection = get(&document.map, "detection").ok_or("neither a `detection` nor a `correlation`")?;
         let detection = detection.as_mapping().ok_or("`detection` is no map")?;
         let source = document.source();
+        source.check()?;
         let mut expr = self.selections(detection, &source, part)?;
         for it in self.documents.iter().filter(|it| it.filters(document)) {
             let filter = it.filter().ok_or("`filter` is no map")?;
-            let kept = self.selections(filter, &source, &|text| text);
+            let kept = self.selections(filter, &source, &str::to_string);
             expr = Expr::All(vec![expr, kept.map_err(|why| format!("the filter {}: {why}", it.origin))?]);
         }
         Ok(match source.guard() {
@@ -394,7 +396,7 @@ impl Turner<'_> {
     }
 
     /// The condition of a detection or of a filter over its parts.
-    fn selections(&self, map: &Mapping<'_>, source: &LogSource, part: &dyn Fn(&str) -> &str) -> Result<Expr, String> {
+    fn selections(&self, map: &Mapping<'_>, source: &LogSource, part: &dyn Fn(&str) -> String) -> Result<Expr, String> {
         let mut parts = Vec::new();
         for (name, yaml) in map {
             let name = text_of(name).ok_or("a detection without a name")?;
@@ -407,7 +409,7 @@ impl Turner<'_> {
         let mut exprs = Vec::new();
         for it in conditions {
             let text = text_of(it).ok_or("a condition that is no text")?;
-            exprs.push(condition::parse(part(&text), &parts)?);
+            exprs.push(condition::parse(&part(&text), &parts)?);
         }
         match exprs.len() {
             0 => Err("a detection without a condition".into()),
@@ -455,11 +457,26 @@ impl Turner<'_> {
                 "`{key}` has conditions of its own inside, which version 2 of the specification does not know"
             ));
         }
-        let expr = value::condition(&Field { paths, resolve: &resolve }, &modifiers, &list_of(value));
-        let expr = expr.map_err(|it| if name.is_empty() { it } else { format!("`{key}`: {it}") })?;
+        let condition = |paths: Option<Vec<String>>, values: &[&Yaml<'_>]| {
+            let field = Field { paths, resolve: &resolve, lists: self.lists };
+            let expr = value::condition(&field, &modifiers, values);
+            expr.map_err(|it| if name.is_empty() { it } else { format!("`{key}`: {it}") })
+        };
         let names: Vec<String> = list_of(value).into_iter().filter_map(text_of).collect();
-        let other = if modifiers.is_empty() { source.application(name, &names) } else { None };
-        Ok(value::any([Some(expr), other].into_iter().flatten()))
+        let empty = paths.iter().flatten().filter(|it| !it.contains('[')).map(|it| value::no_element(it));
+        let empty: Vec<Expr> = empty.filter(|_| modifiers.is_empty() && names.iter().any(|it| it == "[]")).collect();
+        let mut exprs = vec![condition(paths, &list_of(value))?];
+        exprs.extend(empty);
+        let attributes = source.attributes(name);
+        if !attributes.is_empty() && !names.is_empty() {
+            // What an attribute was changed to is JSON in a text: `"False"`, with its quotes.
+            let quoted: Vec<Yaml<'_>> =
+                names.iter().map(|it| Yaml::Value(Scalar::String(format!("\"{it}\"").into()))).collect();
+            let more: &[Yaml<'_>] = if modifiers.is_empty() { &quoted } else { &[] };
+            exprs.push(condition(Some(attributes), &list_of(value).into_iter().chain(more).collect::<Vec<_>>())?);
+        }
+        exprs.extend(source.said_otherwise(name, &names).filter(|_| modifiers.is_empty()));
+        Ok(value::any(exprs))
     }
 
     /// Paths of the record that cannot be taken for fields that schemas fill.
@@ -479,7 +496,7 @@ impl Turner<'_> {
         let exprs = rule.value.detect.steps().into_iter().chain([&rule.value.when]);
         let mut fields = Fields::default();
         for expr in exprs {
-            Plain::compile(expr, &mut |name| operand(name, &mut fields), &|name| Lists::default().get(name))?;
+            Plain::compile(expr, &mut |name| operand(name, &mut fields), &|name| self.lists.get(name))?;
         }
         if draft.when.as_ref().is_some_and(|it| *it != rule.value.when) {
             return Err("what was written does not read back as it was meant".into());

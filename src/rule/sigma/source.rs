@@ -29,6 +29,8 @@ const GENERIC: [&str; 9] = [
     "keyrunner.app",
 ];
 
+const SYSMON_LINUX: &str = "Linux-Sysmon/Operational";
+
 /// Products (and services) whose records our schemas call something else: what their names begin with.
 const PROVIDERS: &[(&str, &[&str])] = &[
     ("aws", &["aws."]),
@@ -46,6 +48,7 @@ const PROVIDERS: &[(&str, &[&str])] = &[
     ("cisco", &["cisco", "duo."]),
     ("1password", &["onepassword"]),
     ("azuread", &["entra.", "azure."]),
+    ("modsecurity", &["web.", "access", "linux.", "appliances"]),
     ("entra", &["entra.", "azure."]),
     ("gsuite", &["google.", "gcp."]),
     ("gworkspace", &["google.", "gcp."]),
@@ -58,8 +61,9 @@ const PROVIDERS: &[(&str, &[&str])] = &[
     ("mongodb_atlas", &["mongodb."]),
     ("carbon_black", &["carbonblack"]),
     ("ping", &["pingfederate"]),
-    ("apache", &["access", "apache"]),
-    ("nginx", &["access", "nginx"]),
+    ("apache", &["access", "web."]),
+    ("nginx", &["access", "web."]),
+    ("spring", &["access", "web."]),
 ];
 
 impl LogSource {
@@ -88,8 +92,7 @@ impl LogSource {
         if self.product == "generic" || self.product.is_empty() && self.service.is_empty() && !self.is_web() {
             return None;
         }
-        let products = [self.product.as_str(), self.service.as_str()];
-        for product in products.into_iter().filter(|it| !it.is_empty()) {
+        for product in self.families() {
             match PROVIDERS.iter().find(|it| it.0 == product) {
                 Some((_, known)) => begins.extend(*known),
                 None if product == self.product => begins.push(product),
@@ -97,13 +100,22 @@ impl LogSource {
             }
         }
         if self.is_web() {
-            begins.push("access");
+            begins.extend(["access", "web."]);
         }
         begins.dedup();
+        // A service that we do not know, of a product that is not named.
+        if begins.is_empty() {
+            return None;
+        }
         let provider = "event.provider".to_string();
         let mut parts: Vec<Expr> = begins.iter().map(|it| Expr::StartsWith(provider.clone(), it.to_string())).collect();
         parts.push(Expr::OneOf(provider.clone(), GENERIC.map(|it| Literal::Text(it.into())).into()));
         parts.push(Expr::Not(Box::new(Expr::Exists(provider))));
+        if self.product == "linux" {
+            // Sysmon for Linux writes what Sysmon writes, under a channel of its own.
+            let channels = windows::places("Channel").map(|it| Expr::Eq(it.into(), Literal::Text(SYSMON_LINUX.into())));
+            parts.push(Expr::Any(channels.collect()));
+        }
         let mut all = vec![Expr::Any(parts)];
         if self.is_windows() {
             all.extend(windows::guard(&self.category, &self.service));
@@ -147,20 +159,59 @@ impl LogSource {
         paths
     }
 
-    /// The one path where records of this source mostly have a field.
-    pub fn main_path(&self, field: &str) -> String {
+    /// The one path where records of this source have a field; where shippers differ, all of them.
+    pub fn main_paths(&self, field: &str) -> Vec<String> {
         let access = vendor::access(field).filter(|_| self.is_web());
         let known = access.or_else(|| self.families().find_map(|it| vendor::main(it, field)));
-        known.unwrap_or(field).to_string()
+        match known {
+            Some(known) => vec![known.to_string()],
+            None if self.is_windows() => windows::paths("", field),
+            None => self.paths(field),
+        }
     }
 
-    /// Google's Reports API says `admin` where its cloud log says `admin.googleapis.com`.
-    pub fn application(&self, field: &str, values: &[String]) -> Option<Expr> {
+    /// What the record says in other words than the rule. Google's Reports API says `admin` where its cloud log says
+    /// `admin.googleapis.com`, and Entra gives a number of the error where its portal shows `Success`.
+    pub fn said_otherwise(&self, field: &str, values: &[String]) -> Option<Expr> {
+        let word = |it: &String| match it.to_lowercase().as_str() {
+            "success" => Some("success"),
+            "failure" | "failed" => Some("failure"),
+            _ => None,
+        };
+        let outcomes: Vec<Literal> = values.iter().filter_map(word).map(|it| Literal::Text(it.into())).collect();
+        if self.is_azure() && field.eq_ignore_ascii_case("status") && !outcomes.is_empty() {
+            return Some(Expr::OneOf("event.outcome".into(), outcomes));
+        }
+        // The provider of a resource is what an operation's name begins with.
+        if self.is_azure() && field == "ResourceProviderValue" && !values.is_empty() {
+            let begins = |value: &String| {
+                let paths = ["operationName", "operationName.value"];
+                paths.map(|it| Expr::NoCase(Box::new(Expr::StartsWith(it.into(), format!("{value}/")))))
+            };
+            return Some(Expr::Any(values.iter().flat_map(begins).collect()));
+        }
         let is_service = matches!(field, "eventService" | "protoPayload.serviceName");
         let names: Option<Vec<Literal>> =
             values.iter().map(|it| it.strip_suffix(".googleapis.com").map(|it| Literal::Text(it.into()))).collect();
         let names = names.filter(|_| is_service && self.families().any(|it| it == "google_workspace"))?;
         Some(Expr::NoCase(Box::new(Expr::OneOf("id.applicationName".into(), names))))
+    }
+
+    /// Where a field stands as an attribute that was changed, or a detail, which records keep in lists by name.
+    pub fn attributes(&self, field: &str) -> Vec<String> {
+        if self.is_azure() { vendor::attributes(field) } else { Vec::new() }
+    }
+
+    /// Why no event can be of this source, if that is so.
+    pub fn check(&self) -> Result<(), String> {
+        match self.is_windows() && windows::exclude_each_other(&self.category, &self.service) {
+            true => Err(format!("no event is of `category: {}` and of `service: {}`", self.category, self.service)),
+            false => Ok(()),
+        }
+    }
+
+    fn is_azure(&self) -> bool {
+        matches!(self.product.as_str(), "azure" | "azuread" | "entra")
     }
 
     fn is_web(&self) -> bool {

@@ -9,6 +9,10 @@ use crate::enrich::Enricher;
 use crate::enrich::geo::Geo;
 use crate::model::{Timestamp, Zone};
 
+fn import(files: &[SigmaFile], by: &[String]) -> Import {
+    super::import(files, by, &Lists::default())
+}
+
 /// A detection as YAML, and events that must match or must not.
 type Case<'a> = (&'a str, &'a [(&'a str, bool)]);
 
@@ -462,7 +466,9 @@ fn conditions() {
 
 #[test]
 fn what_cannot_be_turned() {
-    refused("s:\n    a|expand: '%Servers%'\ncondition: s", "placeholders");
+    refused("s:\n    a|expand: '%Servers%'\ncondition: s", "only you know what `%Servers%` is");
+    refused("s:\n    a|expand: 'x%Servers%'\ncondition: s", "takes a placeholder");
+    refused("s:\n    a|contains|expand: '%Servers%'\ncondition: s", "only you know what `%Servers%` is");
     refused("s:\n    a|week: 3\ncondition: s", "week");
     refused("s:\n    a|frobnicate: 3\ncondition: s", "frobnicate");
     refused("s:\n    a|re: 'x(?=y)'\ncondition: s", "look-ahead");
@@ -480,7 +486,8 @@ fn what_cannot_be_turned() {
     refused("s:\n    a: 1\ncondition: s s", "not expected");
     refused("s:\n    a: 1\ncondition: s | avg(b) > 5", "aggregation");
     refused("s:\n    a: 1\ncondition: s | count() < 5", "fewer");
-    refused("s:\n    a: 1\ncondition: s | near t", "compares nothing");
+    refused("s:\n    a: 1\ncondition: s | near t", "which is not there");
+    refused("s:\n    a: 1\nt:\n    a: 2\ncondition: s | near not t", "only events that must come");
     refused("s:\n    a: 1", "without a condition");
     refused("s:\n    '|cidr': 10.0.0.0/8\ncondition: s", "keyword");
     refused(&format!("s:\n    a: 1\ncondition: {}s", "not ".repeat(500)), "nested");
@@ -1099,4 +1106,217 @@ fn vendors_records_as_delivered() {
         "category: antivirus",
         &[("s:\n    Signature|contains: Mimikatz\ncondition: s", &[(r#"{"Signature":"HackTool/Mimikatz"}"#, true)])],
     );
+}
+
+#[test]
+fn placeholders_are_lists_of_the_configuration() {
+    let mut lists = Lists::default();
+    lists.insert("offices", "192.0.2.0/24\nAnn\n").unwrap();
+    for (modifiers, expected) in [
+        ("contains|expand", r#"Any([Contains("a", "192.0.2.0/24"), NoCase(Contains("a", "Ann"))])"#),
+        ("expand", "NoCase(InList(\"a\", \"offices\"))"),
+        ("cidr|expand", "InList(\"a\", \"offices\")"),
+    ] {
+        let text = yaml(0, "category: test", &format!("s:\n    a|{modifiers}: '%offices%'\ncondition: s"));
+        let import = super::import(&[file("a.yml", text)], &[], &lists);
+        assert!(import.turned[0].text.contains(expected), "{import:#?}");
+    }
+}
+
+#[test]
+fn near_is_all_of_them_in_whatever_order() {
+    let detection = "s:\n    a: 1\nt:\n    b: 2\nu:\n    c: 3\ntimeframe: 5m\ncondition: s | near t and u";
+    let import = import(&[file("a.yml", yaml(0, "product: okta", detection))], &["user.name".into()]);
+    let text = &import.turned[0].text;
+    for expected in [
+        "ordered: false",
+        "within: \"5m\"",
+        "by: [\"user.name\"]",
+        "Eq(\"c\", 3)",
+        "StartsWith(\"event.provider\", \"okta\")",
+    ] {
+        assert!(text.contains(expected), "{text}");
+    }
+    assert_eq!(text.matches("(when:").count(), 3, "{text}");
+}
+
+#[test]
+fn a_field_of_an_entity_is_found_wherever_shippers_put_it() {
+    let count = "s:\n    EventID: 4625\ncondition: s | count(TargetUserName) by IpAddress > 2";
+    let import = import(&[file("a.yml", yaml(0, "product: windows", count))], &[]);
+    let mut bench = Bench::new(&import);
+    let set = bench.set.clone();
+    let rule = &set.rules[0];
+    let asked = [rule.by[0].0, rule.carry[0]];
+    for event in [
+        r#"{"EventID":4625,"IpAddress":"192.0.2.7","TargetUserName":"ann"}"#,
+        r#"{"winlog":{"event_id":4625,"event_data":{"IpAddress":"192.0.2.7","TargetUserName":"ann"}}}"#,
+        r#"{"data":{"win":{"system":{"eventID":"4625"},"eventdata":{"ipAddress":"192.0.2.7","targetUserName":"ann"}}}}"#,
+        r#"{"IpAddress":"192.0.2.7","TargetUserName":"ann","winlog":{"event_data":{"IpAddress":"192.0.2.9"}}}"#,
+    ] {
+        let mut found = Vec::new();
+        let read = bench.reader.read(
+            event,
+            &Reading { format: None, zone: Zone::UTC },
+            Timestamp::from_micros(0),
+            &mut |read, _| {
+                found = asked.map(|it| read.event.get(it).and_then(|it| it.as_text().map(str::to_string))).into();
+            },
+        );
+        assert!(read.is_ok());
+        assert_eq!(found, [Some("192.0.2.7".to_string()), Some("ann".to_string())], "{event}");
+    }
+    assert_eq!(set.cards[0].by, ["IpAddress"]);
+}
+
+#[test]
+fn a_list_of_nothing() {
+    check(&[(
+        "s:\n    a: '[]'\ncondition: s",
+        &[
+            (r#"{"a":[]}"#, true),
+            (r#"{"a":"[]"}"#, true),
+            (r#"{"a":["x"]}"#, false),
+            (r#"{"a":[{"b":1}]}"#, false),
+            (r#"{"a":"x"}"#, false),
+            (r#"{"b":[]}"#, false),
+        ],
+    )]);
+}
+
+#[test]
+fn what_entra_says_in_other_words() {
+    check_source(
+        "product: azure",
+        &[
+            (
+                "s:\n    Status: Success\n    userAgent|contains: ropc\ncondition: s",
+                &[
+                    (
+                        r#"{"time":"2025-04-12T08:02:55Z","category":"SignInLogs","operationName":"Sign-in activity","resultType":"0","properties":{"userPrincipalName":"ann@example.com","userAgent":"BAV2ROPC","status":{"errorCode":0}}}"#,
+                        true,
+                    ),
+                    (
+                        r#"{"time":"2025-04-12T08:02:55Z","category":"SignInLogs","operationName":"Sign-in activity","resultType":"50126","properties":{"userPrincipalName":"ann@example.com","userAgent":"BAV2ROPC","status":{"errorCode":50126}}}"#,
+                        false,
+                    ),
+                    (r#"{"Status":"success","userAgent":"BAV2ROPC"}"#, true),
+                ],
+            ),
+            (
+                "s:\n    ConsentContext.IsAdminConsent: 'false'\ncondition: s",
+                &[
+                    (
+                        r#"{"properties":{"targetResources":[{"id":"1"},{"modifiedProperties":[{"displayName":"ConsentContext.IsAdminConsent","newValue":"\"False\""}]}]}}"#,
+                        true,
+                    ),
+                    (
+                        r#"{"targetResources":[{"modifiedProperties":[{"displayName":"ConsentContext.IsAdminConsent","newValue":"\"True\""},{"displayName":"x","newValue":"\"False\""}]}]}"#,
+                        false,
+                    ),
+                    (r#"{"ConsentContext":{"IsAdminConsent":false}}"#, true),
+                ],
+            ),
+            (
+                "s:\n    additionalDetails.additionalInfo|contains: recovered\ncondition: s",
+                &[
+                    (
+                        r#"{"properties":{"additionalDetails":[{"key":"additionalInfo","value":"It was recovered."}]}}"#,
+                        true,
+                    ),
+                    (r#"{"additionalDetails":[{"key":"other","value":"It was recovered."}]}"#, false),
+                ],
+            ),
+            (
+                "s:\n    CategoryValue: Administrative\n    OperationNameValue|endswith: /action\ncondition: s",
+                &[
+                    (
+                        r#"{"TimeGenerated":"2025-04-12T08:02:55Z","CategoryValue":"Administrative","OperationNameValue":"MICROSOFT.X/Y/ACTION"}"#,
+                        true,
+                    ),
+                    (
+                        r#"{"time":"2025-04-12T08:02:55Z","category":"Administrative","operationName":"MICROSOFT.X/Y/ACTION"}"#,
+                        true,
+                    ),
+                    (
+                        r#"{"time":"2025-04-12T08:02:55Z","category":"Policy","operationName":"MICROSOFT.X/Y/ACTION"}"#,
+                        false,
+                    ),
+                ],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn lines_of_servers_and_kernels() {
+    check_source(
+        "{product: linux, service: auditd}",
+        &[
+            (
+                "s:\n    type: EXECVE\n    a0: truncate\n    a1: '-s'\ncondition: s",
+                &[
+                    (r#"type=EXECVE msg=audit(1744444975.123:12): argc=3 a0="truncate" a1="-s" a2="+1M""#, true),
+                    (
+                        r#"node=web1 type=EXECVE msg=audit(1744444975.123:12): argc=3 a0="truncate" a1="-s" a2="+1M""#,
+                        true,
+                    ),
+                    (
+                        r#"Apr 12 08:02:55 web1 audispd: type=EXECVE msg=audit(1744444975.123:12): argc=3 a0="truncate" a1="-s""#,
+                        true,
+                    ),
+                    (r#"type=EXECVE msg=audit(1744444975.123:12): argc=3 a0="truncate" a1="-c""#, false),
+                ],
+            ),
+            (
+                "s:\n    type: SYSCALL\n    syscall: execve\n    key: web\ncondition: s",
+                &[
+                    (
+                        "type=SYSCALL msg=audit(1744444975.123:12): arch=c000003e syscall=59 key=\"web\"\u{1d}ARCH=x86_64 SYSCALL=execve AUID=\"ann\"",
+                        true,
+                    ),
+                    (
+                        "type=SYSCALL msg=audit(1744444975.123:12): arch=c000003e syscall=42 key=\"web\"\u{1d}ARCH=x86_64 SYSCALL=connect",
+                        false,
+                    ),
+                ],
+            ),
+        ],
+    );
+    check_source(
+        "service: apache",
+        &[(
+            "keywords:\n    - 'exit signal'\ncondition: keywords",
+            &[
+                (
+                    "[Sat Apr 12 08:02:55.123456 2025] [core:notice] [pid 1] AH00052: child pid 9 exit signal Segmentation fault (11)",
+                    true,
+                ),
+                ("[Sat Apr 12 08:02:55.123456 2025] [core:notice] [pid 1] AH00094: Command line", false),
+            ],
+        )],
+    );
+    check_source(
+        "service: gcp.audit",
+        &[(
+            "s:\n    gcp.audit.method_name: io.k8s.*.create\nkeywords:\n    - image-policy.k8s.io/break-glass\ncondition: s and keywords",
+            &[
+                (
+                    r#"{"protoPayload":{"@type":"type.googleapis.com/google.cloud.audit.AuditLog","methodName":"io.k8s.core.v1.pods.create","serviceName":"k8s.io","request":{"labels":{"image-policy.k8s.io/break-glass":"true"}}},"timestamp":"2025-04-12T08:02:55Z"}"#,
+                    true,
+                ),
+                (
+                    r#"{"protoPayload":{"@type":"type.googleapis.com/google.cloud.audit.AuditLog","methodName":"io.k8s.core.v1.pods.create","serviceName":"k8s.io"},"timestamp":"2025-04-12T08:02:55Z"}"#,
+                    false,
+                ),
+            ],
+        )],
+    );
+}
+
+#[test]
+fn a_source_of_which_no_event_can_be() {
+    let text = yaml(0, "{product: windows, category: process_creation, service: system}", "s:\n    a: 1\ncondition: s");
+    let import = import(&[file("a.yml", text)], &[]);
+    assert!(import.refused[0].reason.contains("no event is of"), "{import:#?}");
 }

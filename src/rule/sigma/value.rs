@@ -1,11 +1,15 @@
 //! What a Sigma value means: wildcards, escapes, and the modifiers behind a field's name.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use saphyr::{Scalar, Yaml};
 
 use super::regex::translate;
+use crate::expr::list::List;
 use crate::expr::{Expr, Literal, Networks, Pattern, parse_network};
+use crate::matcher::Lists;
 
 /// A part of a text with wildcards.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +59,8 @@ enum Kind {
     Compare(Order),
     Exists,
     Field,
+    /// Values that only the user's network knows: a list of the configuration.
+    Listed,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -80,6 +86,7 @@ pub struct Field<'a> {
     /// None: a keyword, looked for in every value of the record.
     pub paths: Option<Vec<String>>,
     pub resolve: &'a dyn Fn(&str) -> Vec<String>,
+    pub lists: &'a Lists,
 }
 
 /// The name behind which rules find every value of a record.
@@ -94,7 +101,14 @@ pub fn condition(field: &Field<'_>, modifiers: &[&str], values: &[&Yaml<'_>]) ->
     let keyword = field.paths.is_none();
     let mut all: Vec<Vec<Value>> = Vec::new();
     for value in values {
-        all.push(chain.transform(read(value)?, keyword)?);
+        let value = read(value)?;
+        if !chain.expand {
+            all.push(chain.transform(value, keyword)?);
+            continue;
+        }
+        for it in placeholder(&value, field.lists)?.1.entries() {
+            all.push(chain.transform(Value::Text(it.chars().map(Piece::Char).collect()), keyword)?);
+        }
     }
     let every = [EVERY_VALUE.to_string()];
     let paths: &[String] = field.paths.as_deref().unwrap_or(&every);
@@ -114,13 +128,37 @@ pub fn condition(field: &Field<'_>, modifiers: &[&str], values: &[&Yaml<'_>]) ->
             let mut parts = Vec::new();
             if !all.is_empty() {
                 for path in paths {
-                    parts.push(chain.on(path, &all, field.resolve)?);
+                    parts.push(chain.on(path, &all, field)?);
                 }
             }
             any(parts.into_iter().chain(absent))
         }
     };
     Ok(if chain.not { Expr::Not(Box::new(expr)) } else { expr })
+}
+
+/// That a field is a list of nothing, which tables show as the text `[]`.
+pub fn no_element(path: &str) -> Expr {
+    let not = |it: Expr| Expr::Not(Box::new(it));
+    Expr::All(vec![
+        Expr::Exists(path.into()),
+        not(Expr::Exists(format!("{path}[]"))),
+        not(Expr::Glob(path.into(), "?*".into())),
+    ])
+}
+
+/// The list of the configuration that a placeholder names.
+fn placeholder(value: &Value, lists: &Lists) -> Result<(String, Arc<List>), String> {
+    let text = source(value).unwrap_or_default();
+    let name = text.strip_prefix('%').and_then(|it| it.strip_suffix('%')).filter(|it| !it.contains('%'));
+    let name = name.ok_or("`expand` takes a placeholder such as `%admins%`")?;
+    let list = lists.get(name).ok_or_else(|| {
+        format!(
+            "`expand`: only you know what `{text}` is; give the configuration a list of that name \
+             (`lists: {{\"{name}\": \"FILE\"}}`) and import again"
+        )
+    })?;
+    Ok((name.to_string(), list))
 }
 
 fn exists(paths: &[String], all: &[Vec<Value>]) -> Result<Expr, String> {
@@ -155,6 +193,7 @@ struct Chain {
     all: bool,
     cased: bool,
     not: bool,
+    expand: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -172,8 +211,15 @@ enum Step {
 
 impl Chain {
     fn read(modifiers: &[&str]) -> Result<Chain, String> {
-        let mut chain =
-            Chain { steps: Vec::new(), kind: Kind::Equal, part: None, all: false, cased: false, not: false };
+        let mut chain = Chain {
+            steps: Vec::new(),
+            kind: Kind::Equal,
+            part: None,
+            all: false,
+            cased: false,
+            not: false,
+            expand: false,
+        };
         let mut flags = String::new();
         let mut kinds = 0;
         for name in modifiers {
@@ -213,7 +259,8 @@ impl Chain {
                 "month" => chain.part = Some(Part::Month),
                 "year" => chain.part = Some(Part::Year),
                 "week" => return Err("`week`: the number of a week cannot be read off a time as it is written".into()),
-                "expand" => return Err("`expand`: placeholders need values that only your network knows".into()),
+                "expand" if chain.kind == Kind::Cidr => chain.kind = Kind::Listed,
+                "expand" => kind(Kind::Listed, &mut chain),
                 other => return Err(format!("the modifier `{other}` is not one of the specification")),
             }
         }
@@ -225,10 +272,14 @@ impl Chain {
             _ if !flags.is_empty() => return Err("`i`, `m` and `s` belong behind `re`".into()),
             _ => {}
         }
+        // Parts of texts cannot be looked up in a list: what it holds today becomes the values.
+        if chain.kind == Kind::Listed && !chain.steps.is_empty() {
+            (chain.kind, chain.expand) = (Kind::Equal, true);
+        }
         let fits = match chain.kind {
             Kind::Equal => true,
             Kind::Regex(_) => chain.steps.iter().all(|it| *it == Step::Contains),
-            Kind::Cidr | Kind::Compare(_) | Kind::Exists | Kind::Field => chain.steps.is_empty(),
+            Kind::Cidr | Kind::Compare(_) | Kind::Exists | Kind::Field | Kind::Listed => chain.steps.is_empty(),
         };
         let part_fits = chain.part.is_none()
             || chain.steps.is_empty() && matches!(chain.kind, Kind::Equal | Kind::Compare(_)) && !chain.all;
@@ -277,12 +328,12 @@ impl Chain {
     }
 
     /// The condition on one path.
-    fn on(&self, path: &str, all: &[Vec<Value>], resolve: &dyn Fn(&str) -> Vec<String>) -> Result<Expr, String> {
+    fn on(&self, path: &str, all: &[Vec<Value>], field: &Field<'_>) -> Result<Expr, String> {
         let mut parts = Vec::new();
         for alternatives in all {
             let mut leaves = Vec::new();
             for value in alternatives {
-                leaves.push(self.leaf(path, value, resolve)?);
+                leaves.push(self.leaf(path, value, field)?);
             }
             parts.push(leaves);
         }
@@ -292,7 +343,7 @@ impl Chain {
         })
     }
 
-    fn leaf(&self, path: &str, value: &Value, resolve: &dyn Fn(&str) -> Vec<String>) -> Result<Expr, String> {
+    fn leaf(&self, path: &str, value: &Value, of: &Field<'_>) -> Result<Expr, String> {
         let field = path.to_string();
         if let Some(part) = self.part {
             return part.leaf(field, value, &self.kind);
@@ -328,8 +379,12 @@ impl Chain {
             }
             (Kind::Field, value) => {
                 let other = source(value).ok_or("`fieldref` takes a field's name")?;
-                let same = any(resolve(&other).into_iter().map(|it| Expr::SameAs(field.clone(), it)));
+                let same = any((of.resolve)(&other).into_iter().map(|it| Expr::SameAs(field.clone(), it)));
                 Ok(if self.cased { same } else { no_case(same) })
+            }
+            (Kind::Listed, value) => {
+                let listed = Expr::InList(field, placeholder(value, of.lists)?.0);
+                Ok(if self.cased { listed } else { no_case(listed) })
             }
             (Kind::Exists, _) | (Kind::Equal, Value::Bytes(_) | Value::Null) => {
                 Err("a value that cannot be compared".into())

@@ -102,8 +102,16 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("azure", "operationname", "OperationNameValue"),
     ("azure", "operationname", "activityDisplayName"),
     ("azure", "activitytype", "operationName"),
+    ("azure", "activitytype", "OperationName"),
     ("azure", "activitytype", "properties.activityDisplayName"),
     ("azure", "activitytype", "activityDisplayName"),
+    ("azure", "operationnamevalue", "operationName"),
+    ("azure", "operationnamevalue", "operationName.value"),
+    ("azure", "categoryvalue", "category"),
+    ("azure", "categoryvalue", "category.value"),
+    ("azure", "activitystatusvalue", "resultType"),
+    ("azure", "activitystatusvalue", "status.value"),
+    ("azure", "resourceprovidervalue", "resourceProviderName.value"),
     ("azure", "status", "properties.result"),
     ("azure", "status", "result"),
     ("azure", "status", "Result"),
@@ -128,6 +136,9 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("google_workspace", "eventName", "protoPayload.methodName"),
     ("google_workspace", "eventService", "protoPayload.serviceName"),
     ("google_workspace", "protoPayload.metadata.event.eventName", "events[].name"),
+    ("auditd", "syscall", "SYSCALL"),
+    ("auditd", "auid", "AUID"),
+    ("auditd", "uid", "UID"),
     ("kubernetes", "apiGroup", "objectRef.apiGroup"),
     ("kubernetes", "resource", "objectRef.resource"),
     ("kubernetes", "subresource", "objectRef.subresource"),
@@ -157,6 +168,8 @@ const LISTS: &[&str] = &[
     "bindings",
     "changedValues",
     "conditionalAccessPolicies",
+    "containerDefinitions",
+    "containerOverrides",
     "containers",
     "denieds",
     "ephemeralContainers",
@@ -165,6 +178,7 @@ const LISTS: &[&str] = &[
     "extraAttributes",
     "initContainers",
     "items",
+    "OperationProperties",
     "modifiedProperties",
     "parameter",
     "parameters",
@@ -238,6 +252,28 @@ pub fn add(family: &str, field: &str, paths: &mut Vec<String>) {
     if family == "google_workspace" && paths.len() == known && !field.starts_with("protoPayload.s") {
         parameters(field, paths);
     }
+}
+
+/// `ConsentContext.IsAdminConsent` is the name of an attribute of what was changed, `additionalDetails.x` a detail called x.
+pub fn attributes(field: &str) -> Vec<String> {
+    let below = below(field);
+    let Some((first, name)) = below.split_once('.') else { return Vec::new() };
+    if below.contains(['[', ']', '=']) {
+        return Vec::new();
+    }
+    if first.eq_ignore_ascii_case("additionalDetails") {
+        return ["properties.additionalDetails", "additionalDetails", "AdditionalDetails"]
+            .map(|it| format!("{it}[key={name}].value"))
+            .into();
+    }
+    let is_object = LISTS.iter().chain(OBJECTS).any(|it| it.eq_ignore_ascii_case(first));
+    if is_object || !first.starts_with(|it: char| it.is_ascii_uppercase()) || first.eq_ignore_ascii_case("DeviceDetail")
+    {
+        return Vec::new();
+    }
+    ["properties.targetResources", "targetResources", "TargetResources"]
+        .map(|it| format!("{it}[].modifiedProperties[displayName={below}].newValue"))
+        .into()
 }
 
 fn below(field: &str) -> &str {

@@ -205,6 +205,13 @@ pub fn guard(category: &str, service: &str) -> Vec<Expr> {
     all
 }
 
+/// Whether no event of the category is in a channel of the service.
+pub fn exclude_each_other(category: &str, service: &str) -> bool {
+    let ids = CATEGORIES.iter().find(|it| it.0 == category).map_or(&[][..], |it| it.1);
+    let named = CHANNELS.iter().find(|it| it.0 == service).map_or(&[][..], |it| it.1);
+    !ids.is_empty() && !named.is_empty() && !ids.iter().flat_map(|it| channels_of(*it)).any(|it| named.contains(it))
+}
+
 fn channels_of(id: i64) -> &'static [&'static str] {
     match id {
         400 | 600 | 800 => POWERSHELL_CLASSIC,
@@ -232,6 +239,11 @@ pub fn paths(category: &str, field: &str) -> Vec<String> {
     }
     paths.extend(ECS.iter().filter(|it| it.0 == field).map(|it| it.1.to_string()));
     paths
+}
+
+/// The places of records where a field of the head stands.
+pub fn places(field: &str) -> impl Iterator<Item = &'static str> {
+    head(field).into_iter().flatten().copied()
 }
 
 fn head(field: &str) -> Option<&'static [&'static str]> {
