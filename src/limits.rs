@@ -232,3 +232,5 @@ pub const LESSONS_BYTES_MAX: u64 = 4 << 30;
 pub const LIST_ENTRIES_MAX: usize = 1_000_000;
 /// Nesting of a `when`. Deeper: the rule is refused.
 pub const EXPR_DEPTH_MAX: usize = 128;
+/// Lines that a block of a story stands for: four weeks of one line a minute. More: the story is refused.
+pub const STORY_LINES_MAX: usize = 50_000;

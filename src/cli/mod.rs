@@ -100,6 +100,9 @@ pub struct Common {
     /// Only this rule (repeatable)
     #[arg(long, global = true, value_name = "ID")]
     pub rule: Vec<String>,
+    /// Know only this schema's records (repeatable)
+    #[arg(long, global = true, value_name = "ID")]
+    pub schema: Vec<String>,
     /// Also the single-event signals that are off unless asked for
     #[arg(long, global = true)]
     pub all_rules: bool,
@@ -191,6 +194,7 @@ impl Common {
             rules: self.rules.clone(),
             no_builtin: self.no_builtin,
             only: self.rule.clone(),
+            schemas: self.schema.clone(),
             all_rules: self.all_rules,
             format: Some(self.format.clone()),
             geoip: self.geoip.clone(),

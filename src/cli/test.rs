@@ -210,3 +210,53 @@ impl StoryEngine for Player {
         self.own(told)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::engine::Reader;
+    use crate::rule::coverage::{Vendor, Verdict};
+    use crate::rule::load::{Builtin, load};
+    use crate::rule::story::Said;
+
+    /// A rule is believed when it was seen to fire, and to keep quiet, on what people have: so each of ours is told by three
+    /// vendors (or all that can give what it waits for), and by three logs that are nearly what it looks for.
+    #[test]
+    fn every_rule_is_told_by_three_vendors_and_three_near_misses() {
+        const ENOUGH: usize = 3;
+        let loaded = load(&[], Builtin::All);
+        let schemas: Vec<Schema> = loaded.schemas.iter().map(|it| it.value.clone()).collect();
+        let vendors: Vec<Vendor<'_>> = schemas.iter().map(Vendor::of).collect();
+        let set = Arc::new(RuleSet::compile(Vec::new(), &schemas, &Lists::default(), Wanted::All).unwrap());
+        let mut reader = Reader::new(set.clone(), crate::enrich::Enricher::new(Arc::new(Geo::none())));
+        let provider = set.fields.mapped_id("event.provider").unwrap();
+        let reading = Reading { format: None, zone: Zone::UTC };
+        let mut lacking = Vec::new();
+        for rule in loaded.rules.iter().map(|it| &it.value) {
+            let stories: Vec<Story> = rule.stories.iter().map(|it| Story::parse(it).unwrap()).collect();
+            let mut telling = BTreeSet::new();
+            let mut quiet = 0;
+            for story in &stories {
+                let mut told = story.told().filter(|it| it.1.rule == rule.id && it.1.said != Said::Resolved).peekable();
+                quiet += usize::from(told.peek().is_none());
+                for (line, _) in told {
+                    let _read = reader.read(line, &reading, Timestamp::from_micros(0), &mut |read, _| {
+                        telling.extend(read.event.get(provider).and_then(|it| it.as_text().map(str::to_string)));
+                    });
+                }
+            }
+            let able = vendors.iter().filter(|it| it.judge(rule) == Verdict::Can).count();
+            let wanted = able.min(ENOUGH);
+            if telling.len() < wanted || quiet < ENOUGH {
+                lacking.push(format!("{}: told by {telling:?} of {able}, {quiet} near misses", rule.id));
+            }
+            let is_explained = rule.about.len() > 80 && rule.tags.iter().any(|it| it.starts_with("attack.t"));
+            if !is_explained {
+                lacking.push(format!("{}: why it matters, what to check, and a technique of ATT&CK", rule.id));
+            }
+        }
+        assert!(lacking.is_empty(), "{}", lacking.join("\n"));
+    }
+}

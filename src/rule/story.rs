@@ -10,12 +10,17 @@
 //! Lines of the log go to the engine as they are. A margin (`!`, indented) says what the line before it must cause; a line with
 //! no margin must cause nothing. `TIME ~` lets time pass without an event, and `#` begins a comment. `format: NAME` and
 //! `geoip: FILE` may stand on the first lines. Where the rule's `by` is empty the entity is `-`.
+//!
+//! Habits are learned from weeks of log, which nobody reads. `repeat 14 every 1d` and `end` stand around what comes again so often:
+//! each time its ISO stamps are a day later, and `{n}` is how often it came before (`{n%7}`: of seven in turn); `{s 2025-04-12T08:30:00}` and
+//! `{ms …}` are such a stamp since 1970. Blocks may stand in blocks; a margin belongs behind `end` and speaks of the last line.
 
 use std::fmt;
 use std::ops::Range;
 
+use crate::limits;
 use crate::model::text::visible;
-use crate::model::{Alert, Severity, State, Timestamp, Zone};
+use crate::model::{Alert, Severity, Span, State, Timestamp, Zone};
 
 /// What plays a story: the real engine with lateness 0, or a stand-in.
 pub trait StoryEngine {
@@ -42,9 +47,10 @@ struct Row {
 
 #[derive(Clone, PartialEq, Debug)]
 enum Kind {
-    Step(Step),
+    /// One step; all of a block's at its end.
+    Steps(Vec<Step>),
     Margin(Margin),
-    /// A header, a comment, an empty line.
+    /// A header, a comment, an empty line, the inside of a block.
     Silent,
 }
 
@@ -154,6 +160,7 @@ impl Story {
         let mut day = None;
         let mut any_step = false;
         let mut start = 0;
+        let mut blocks: Vec<Block> = Vec::new();
         for line in text.split('\n') {
             let span = start..start + line.len();
             start = span.end + 1;
@@ -166,6 +173,37 @@ impl Story {
             let trimmed = line.trim();
             let kind = if trimmed.is_empty() || line.starts_with('#') {
                 Kind::Silent
+            } else if let Some(block) = Block::begin(line) {
+                any_step = true;
+                blocks.push(block.ok_or_else(|| {
+                    error("this block cannot be read", "`repeat 14 every 1d`, and `end` on a line of its own below")
+                })?);
+                Kind::Silent
+            } else if let Some(block) = blocks.pop_if(|_| line == "end") {
+                let lines = block.lines().ok_or_else(|| {
+                    error(
+                        "this block is too long, or has times that cannot be",
+                        &format!("at most {} lines", limits::STORY_LINES_MAX),
+                    )
+                })?;
+                match blocks.last_mut() {
+                    Some(outer) => {
+                        outer.inside.extend(lines);
+                        Kind::Silent
+                    }
+                    None => {
+                        let steps: Option<Vec<Step>> = lines.into_iter().map(|it| step(it, day)).collect();
+                        Kind::Steps(steps.filter(|it| !it.is_empty()).ok_or_else(|| {
+                            error(
+                                "this block has no line, or a time that cannot be read",
+                                "lines of a log, or times with `~`",
+                            )
+                        })?)
+                    }
+                }
+            } else if let Some(block) = blocks.last_mut().filter(|_| !line.starts_with([' ', '\t'])) {
+                block.inside.push(line.to_string());
+                Kind::Silent
             } else if let Some((name, value)) = header(line).filter(|_| !any_step) {
                 match name {
                     "format" => story.format = Some(value.to_string()),
@@ -173,6 +211,12 @@ impl Story {
                 }
                 Kind::Silent
             } else if line.starts_with([' ', '\t']) && trimmed.starts_with('!') {
+                if !blocks.is_empty() {
+                    return Err(error(
+                        "an alert inside a block",
+                        "the alert that the last of its lines causes, below `end`",
+                    ));
+                }
                 if !any_step {
                     return Err(error("an alert before the first line of the log", "the line that causes it above it"));
                 }
@@ -183,30 +227,51 @@ impl Story {
                     ));
                 };
                 Kind::Margin(margin)
-            } else if let Some(time) = trimmed.strip_suffix('~').filter(|it| it.ends_with(' ')) {
-                let Some(until) = wait_time(time.trim(), day) else {
+            } else {
+                any_step = true;
+                let Some(step) = step(line.to_string(), day) else {
                     return Err(error(
                         "this time cannot be read",
                         "a time with its date, as in `2025-04-12 08:30:00 ~`",
                     ));
                 };
-                any_step = true;
-                Kind::Step(Step::Wait(until))
-            } else {
-                any_step = true;
-                Kind::Step(Step::Line(line.to_string()))
+                Kind::Steps(vec![step])
             };
             day = day_in(line).or(day);
             story.rows.push(Row { text: line.to_string(), kind });
         }
-        Ok(story)
+        match blocks.is_empty() {
+            true => Ok(story),
+            false => Err(StoryError {
+                span: text.len()..text.len(),
+                what: "the story ends inside a block".into(),
+                expected: "`end` on a line of its own".into(),
+            }),
+        }
     }
 
     /// Lines and waits, in order.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
-        self.rows.iter().filter_map(|it| match &it.kind {
-            Kind::Step(step) => Some(step),
-            Kind::Margin(_) | Kind::Silent => None,
+        self.rows.iter().flat_map(|it| match &it.kind {
+            Kind::Steps(steps) => steps.as_slice(),
+            Kind::Margin(_) | Kind::Silent => &[],
+        })
+    }
+
+    /// What is told, and the last line of the log before it.
+    pub fn told(&self) -> impl Iterator<Item = (&str, &Margin)> {
+        let mut last = None;
+        self.rows.iter().filter_map(move |it| match &it.kind {
+            Kind::Steps(steps) => {
+                let lines = steps.iter().rev().find_map(|it| match it {
+                    Step::Line(line) => Some(line.as_str()),
+                    Step::Wait(_) => None,
+                });
+                last = lines.or(last);
+                None
+            }
+            Kind::Margin(margin) => Some((last?, margin)),
+            Kind::Silent => None,
         })
     }
 
@@ -214,7 +279,7 @@ impl Story {
     pub fn margins(&self) -> impl Iterator<Item = &Margin> {
         self.rows.iter().filter_map(|it| match &it.kind {
             Kind::Margin(margin) => Some(margin),
-            Kind::Step(_) | Kind::Silent => None,
+            Kind::Steps(_) | Kind::Silent => None,
         })
     }
 
@@ -223,7 +288,7 @@ impl Story {
         let mut all: Vec<Vec<Margin>> = Vec::new();
         for row in &self.rows {
             match (&row.kind, all.last_mut()) {
-                (Kind::Step(_), _) => all.push(Vec::new()),
+                (Kind::Steps(steps), _) => all.extend(steps.iter().map(|_| Vec::new())),
                 (Kind::Margin(margin), Some(last)) => last.push(margin.clone()),
                 (Kind::Margin(_) | Kind::Silent, _) => {}
             }
@@ -284,20 +349,124 @@ impl Story {
                 Kind::Margin(_) if keeps => out.push(row.text.clone()),
                 Kind::Margin(_) => {}
                 Kind::Silent => out.push(row.text.clone()),
-                Kind::Step(_) => {
+                Kind::Steps(steps) => {
                     out.push(row.text.clone());
-                    let told = expected.get(step).map_or(&[][..], Vec::as_slice);
-                    let seen = found.get(step).map_or(&[][..], Vec::as_slice);
+                    step += steps.len();
+                    let told = expected.get(step - 1).map_or(&[][..], Vec::as_slice);
+                    let seen = found.get(step - 1).map_or(&[][..], Vec::as_slice);
                     let (missing, extra) = compare(told, seen);
                     keeps = missing.is_empty() && extra.is_empty();
                     if !keeps {
                         out.extend(seen.iter().map(Margin::to_string));
                     }
-                    step += 1;
                 }
             }
         }
         out.join("\n")
+    }
+}
+
+/// What comes again and again.
+struct Block {
+    times: usize,
+    every: Span,
+    inside: Vec<String>,
+}
+
+impl Block {
+    /// The block that a line begins; None in it where it cannot be read.
+    fn begin(line: &str) -> Option<Option<Block>> {
+        let (times, every) = line.strip_prefix("repeat ")?.split_once(" every ")?;
+        let times = times.trim().parse().ok().filter(|it| *it > 0);
+        let every = Span::parse(every.trim());
+        Some(times.zip(every).map(|(times, every)| Block { times, every, inside: Vec::new() }))
+    }
+
+    /// What it stands for; None if that is too much.
+    fn lines(&self) -> Option<Vec<String>> {
+        if self.inside.len().saturating_mul(self.times) > limits::STORY_LINES_MAX {
+            return None;
+        }
+        let mut out = Vec::new();
+        for time in 0..self.times {
+            let by = i64::try_from(time).ok()?.checked_mul(self.every.micros())?;
+            for line in &self.inside {
+                out.push(epochs(&later(&numbered(line, time), by)?)?);
+            }
+        }
+        Some(out)
+    }
+}
+
+/// The line with `{n}` and `{n%7}` filled in.
+fn numbered(line: &str, time: usize) -> String {
+    let mut out = String::new();
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("{n") {
+        out.push_str(before);
+        let in_turn = || {
+            let (of, rest) = after.strip_prefix('%')?.split_once('}')?;
+            Some((time.checked_rem(of.parse().ok()?)?, rest))
+        };
+        match after.strip_prefix('}').map(|rest| (time, rest)).or_else(in_turn) {
+            Some((number, after)) => {
+                out.push_str(&number.to_string());
+                rest = after;
+            }
+            None => {
+                out.push_str("{n");
+                rest = after;
+            }
+        }
+    }
+    out + rest
+}
+
+/// The line with every ISO stamp later by so many microseconds; None for one that leaves time.
+fn later(line: &str, by: i64) -> Option<String> {
+    let mut out = String::new();
+    let mut rest = line;
+    while let Some(day) = day_in(rest) {
+        let at = day.as_ptr() as usize - rest.as_ptr() as usize;
+        let stamp = rest.get(at..at + 19).filter(|it| it.as_bytes()[10] == b'T' || it.as_bytes()[10] == b' ');
+        let time = stamp.and_then(|it| Timestamp::parse_iso(it, Zone::UTC));
+        let end = match (stamp, time) {
+            (Some(stamp), Some(time)) => {
+                let moved = Timestamp::from_micros(time.micros().checked_add(by)?).to_string();
+                out.push_str(&rest[..at]);
+                out.push_str(moved.get(..10)?);
+                out.push_str(&stamp[10..11]);
+                out.push_str(moved.get(11..19)?);
+                at + 19
+            }
+            _ => {
+                out.push_str(&rest[..at + 10]);
+                at + 10
+            }
+        };
+        rest = &rest[end..];
+    }
+    Some(out + rest)
+}
+
+/// The line with `{s 2025-04-12T08:30:00}` and `{ms …}` as seconds and milliseconds since 1970.
+fn epochs(line: &str) -> Option<String> {
+    let mut out = line.to_string();
+    for (begin, unit) in [("{s ", 1_000_000), ("{ms ", 1000)] {
+        while let Some(at) = out.find(begin) {
+            let end = at + out[at..].find('}')?;
+            let time = Timestamp::parse_iso(&out[at + begin.len()..end], Zone::UTC)?;
+            out.replace_range(at..=end, &(time.micros() / unit).to_string());
+        }
+    }
+    Some(out)
+}
+
+/// A line of the log, or a time that passes; None for a time that cannot be read.
+fn step(line: String, day: Option<&str>) -> Option<Step> {
+    match line.trim().strip_suffix('~').filter(|it| it.ends_with(' ')) {
+        Some(time) => wait_time(time.trim(), day).map(Step::Wait),
+        None => Some(Step::Line(line)),
     }
 }
 
@@ -480,5 +649,61 @@ mod tests {
         let edits = [(21..26, literal("t\"#wo", "\"two\"")), (3..11, literal("1", "r#\"one\"#"))];
         let found = replace_literals(file, &edits);
         assert_eq!(found, "a: r#\"1\"#, // x\nb: r##\"t\"#wo\"##,\n");
+    }
+
+    #[test]
+    fn blocks_stand_for_what_comes_again() {
+        let lines = |text: &str| -> Vec<String> {
+            let story = Story::parse(text).unwrap();
+            let text = |it: &Step| match it {
+                Step::Line(it) => it.clone(),
+                Step::Wait(it) => format!("~{it}"),
+            };
+            story.steps().map(text).collect()
+        };
+        assert_eq!(
+            lines(
+                "repeat 2 every 1h\n2025-04-30 23:30:00 | u{n} of 2025-01-01\n2025-04-30T23:40:00Z x{n%2}y{no}\nend\nb"
+            ),
+            [
+                "2025-04-30 23:30:00 | u0 of 2025-01-01",
+                "2025-04-30T23:40:00Z x0y{no}",
+                "2025-05-01 00:30:00 | u1 of 2025-01-01",
+                "2025-05-01T00:40:00Z x1y{no}",
+                "b",
+            ]
+        );
+        assert_eq!(
+            lines("repeat 2 every 1h\nat {s 2025-04-12T08:30:00} or {ms 2025-04-12 08:30:00}\nend")[1],
+            "at 1744450200 or 1744450200000"
+        );
+        let weeks = "repeat 2 every 7d\nrepeat 2 every 1d\n2025-04-07 08:00:00 in\n2025-04-07 20:00:00 ~\nend\nend";
+        let found = lines(weeks);
+        assert_eq!(found.len(), 8);
+        assert_eq!((found[2].as_str(), found[7].as_str()), ("2025-04-08 08:00:00 in", "~2025-04-15T20:00:00Z"));
+        for (text, what) in [
+            ("repeat x every 1d\na\nend", "this block cannot be read"),
+            ("repeat 0 every 1d\na\nend", "this block cannot be read"),
+            ("repeat 9 every day\na\nend", "this block cannot be read"),
+            ("repeat 2 every 1d\na", "the story ends inside a block"),
+            ("repeat 2 every 1d\nend", "this block has no line"),
+            ("repeat 99999 every 1d\na\nend", "this block is too long"),
+            ("repeat 2 every 1d\na\n  ! r x resolved\nend", "an alert inside a block"),
+        ] {
+            let error = Story::parse(text).unwrap_err();
+            assert!(error.what.starts_with(what), "{text}: {error:?}");
+        }
+        // A margin behind the block speaks of its last line, and is all that is rewritten.
+        let text = "repeat 3 every 1d\nfail u{n}\nend\n  ! r u2 high \"u2 \\\"failed\\\"\"";
+        let story = Story::parse(text).unwrap();
+        let outcome = story.run(&mut Echo::default());
+        assert!(
+            outcome.difference.contains("fail u0") && outcome.difference.contains("fail u1"),
+            "{}",
+            outcome.difference
+        );
+        let rewritten = story.rewrite(&outcome.found);
+        assert!(rewritten.starts_with("repeat 3 every 1d\nfail u{n}\nend\n  ! r u2 high"), "{rewritten}");
+        assert_eq!(story.told().next().map(|it| it.0), Some("fail u2"));
     }
 }

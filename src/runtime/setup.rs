@@ -25,6 +25,8 @@ pub struct Choice {
     pub no_builtin: bool,
     /// Only these; they are on whatever their files say.
     pub only: Vec<String>,
+    /// Only these; all where none is named.
+    pub schemas: Vec<String>,
     pub all_rules: bool,
     /// None: recognised line by line.
     pub format: Option<String>,
@@ -118,6 +120,15 @@ pub fn load_rules(choice: &Choice, config: &Config) -> Loaded {
     // A schema of one's own takes the place of the built-in one of that id.
     let own: BTreeSet<String> = loaded.schemas.iter().filter(|it| !it.builtin).map(|it| it.value.id.clone()).collect();
     loaded.schemas.retain(|it| !it.builtin || !own.contains(&it.value.id));
+    for id in &choice.schemas {
+        let known = loaded.schemas.iter().map(|it| it.value.id.as_str());
+        if !known.clone().any(|it| it == id) {
+            let hint =
+                crate::model::text::nearest(id, known).map_or(String::new(), |it| format!("; did you mean `{it}`?"));
+            loaded.problems.push(Problem::of_file("--schema", format!("there is no schema `{id}`{hint}")));
+        }
+    }
+    loaded.schemas.retain(|it| choice.schemas.is_empty() || choice.schemas.contains(&it.value.id));
     loaded
 }
 
