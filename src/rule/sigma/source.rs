@@ -140,6 +140,10 @@ impl LogSource {
         }
         let through: Vec<String> = paths.iter().filter_map(|it| vendor::through_lists(it)).collect();
         paths.extend(through);
+        // Whose lists we do not know may keep one where we see an object.
+        if !self.is_windows() && !self.families().any(vendor::is_known) {
+            paths.extend(vendor::through_last(field));
+        }
         let mut seen: Vec<String> = Vec::new();
         paths.retain(|it| {
             let new = !seen.contains(it);

@@ -1170,6 +1170,18 @@ fn a_field_of_an_entity_is_found_wherever_shippers_put_it() {
 }
 
 #[test]
+fn lists_where_a_rule_sees_an_object() {
+    check(&[(
+        "s:\n    a.b.c|contains: x\ncondition: s",
+        &[
+            (r#"{"a":{"b":{"c":"xy"}}}"#, true),
+            (r#"{"a":{"b":[{"c":"q"},{"c":"xy"}]}}"#, true),
+            (r#"{"a":{"b":[{"c":"q"},{"d":"xy"}]}}"#, false),
+        ],
+    )]);
+}
+
+#[test]
 fn a_list_of_nothing() {
     check(&[(
         "s:\n    a: '[]'\ncondition: s",

@@ -345,6 +345,19 @@ pub fn is_container(field: &str) -> bool {
     LISTS.contains(&last) || OBJECTS.contains(&last)
 }
 
+/// Whether we know under which keys the vendor keeps lists.
+pub fn is_known(family: &str) -> bool {
+    const KNOWN: [&str; 9] =
+        ["aws", "azure", "bitbucket", "gcp", "github", "google_workspace", "kubernetes", "m365", "okta"];
+    KNOWN.contains(&vendor(family))
+}
+
+/// The path through a list of objects that have its last key: `dns.answers[].data`.
+pub fn through_last(path: &str) -> Option<String> {
+    let (before, last) = path.rsplit_once('.').filter(|_| !path.contains('['))?;
+    Some(format!("{before}[].{last}"))
+}
+
 /// The path with `[]` behind keys that hold lists of objects.
 pub fn through_lists(path: &str) -> Option<String> {
     if path.contains('[') {
