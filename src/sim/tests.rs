@@ -88,3 +88,54 @@ fn short_lives_do_not_make_the_next_start_long() {
         }
     }
 }
+
+/// A small disk, a receiver that takes nothing, and a line for each of so many alerts within the lateness: what is due when time
+/// goes on is more than there is room for. How many alerts are told once the receiver takes them.
+fn after_a_standstill(due_max: usize, lines: usize, room: usize) -> usize {
+    let stage = Stage::new(0);
+    let mut world = World::new(&stage, 1, Bug::None);
+    (world.fixed.due_max, world.fixed.expiry, world.fixed.snapshot_after) = (due_max, None, 1 << 20);
+    let disk = SimDisk::new(7, Lie::None);
+    disk.set_mood(Mood { room, ..Mood::default() });
+    let mut life = Life::start(&world.fixed, &disk, 1, world.now(), 7).expect("the disk works");
+    let mut framer = Framer::new(0, 1 << 16);
+    let mut log = (0..lines).map(|it| {
+        let time = BEGIN.plus(Span::from_micros(it as i64 * 1_000)).to_string().replace('T', " ").replace('Z', "");
+        format!("{time} | 203.0.113.1 | {}{it}@example.com | Brazil | Logout\n", "x".repeat(400))
+    });
+    for step in 0..2400 {
+        world.at += if step < 400 { 20_000 } else { 100_000 };
+        // Once it is over, whoever was told nothing is.
+        let weather = Weather { fails: if step < 400 { 1.0 } else { 0.0 } };
+        if step == 200 {
+            drop(life);
+            disk.process_ended();
+            life = Life::start(&world.fixed, &disk, 2, world.now(), 8).expect("the disk works");
+            let mut batch = LineBatch::default();
+            framer.push(b"and goes on\n", &mut batch);
+            batch.name = "tcp:edge".into();
+            life.send(batch);
+        }
+        let mut batch = LineBatch::default();
+        log.by_ref().take(if step < 150 { 20 } else { 0 }).for_each(|it| framer.push(it.as_bytes(), &mut batch));
+        if !batch.is_empty() {
+            batch.name = "tcp:edge".into();
+            life.send(batch);
+        }
+        let now = world.now();
+        for _ in 0..4 {
+            life.take(&world.fixed, now);
+            life.keep(&world.fixed, &disk, &mut world.dice, now, &mut |_| {});
+        }
+        life.tick(&world.fixed, now);
+        let World { people, dice, .. } = &mut world;
+        life.deliver(people, weather, dice, now, &mut |_| {}).expect("nobody is told twice for nothing");
+    }
+    world.people[0].bodies().count()
+}
+
+#[test]
+fn what_a_standstill_leaves_is_told_in_parts_that_find_room() {
+    let at_once = [16, 1 << 20].map(|it| after_a_standstill(it, 1500, 8 << 20));
+    assert!(at_once[0] == 1500 && at_once[1] < 1500, "{at_once:?}");
+}

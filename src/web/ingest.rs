@@ -1,7 +1,8 @@
 //! `POST /ingest`: who may, how much, and what is said.
 //!
-//! Any page in a browser on this machine can post to a loopback port; browsers say `Origin` then, and programs do not. So
-//! whoever says it is refused, and a token can be asked for besides. Memory is given for bytes that came, not for lengths
+//! Any page in a browser on this machine can post to a loopback port; browsers say `Origin` or `Sec-Fetch-Site` then, and
+//! programs do not. So whoever says one of them is refused, and a token can be asked for besides. What a form sends is no
+//! reason by itself, for `curl --data-binary` calls its lines that, too; only a form in parts holds no lines. Memory is given for bytes that came, not for lengths
 //! that were promised: a crowd of slow senders holds what it sent.
 
 use std::future::Future;
@@ -169,7 +170,10 @@ impl Asked {
             };
             let value = value.trim();
             match name.to_ascii_lowercase().as_str() {
-                "origin" => return refused(403, "lines are not taken from web pages"),
+                "origin" | "sec-fetch-site" => return refused(403, "lines are not taken from web pages"),
+                "content-type" if value.to_ascii_lowercase().starts_with("multipart/") => {
+                    return refused(415, "send lines, and no form");
+                }
                 "transfer-encoding" => return refused(411, "send Content-Length"),
                 "content-length" if len.is_some() => return refused(400, "Content-Length stands twice"),
                 "content-length" if !value.is_empty() && value.bytes().all(|it| it.is_ascii_digit()) => {
@@ -232,6 +236,9 @@ mod tests {
         check("Content-Length: 99999999999999999999999\r\n", None, Err(413));
         check("Content-Length: 12\r\nContent-Encoding: br\r\n", None, Err(415));
         check("Content-Length: 12\r\nOrigin: http://evil.test\r\n", None, Err(403));
+        check("Content-Length: 12\r\nSec-Fetch-Site: cross-site\r\n", None, Err(403));
+        check("Content-Type: Multipart/form-data; boundary=x\r\nContent-Length: 12\r\n", None, Err(415));
+        check("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 12\r\n", None, Ok((12, false)));
         check("Content-Length: 12\r\n", Some("k3y"), Err(401));
         check("Content-Length: 12\r\nAuthorization: Bearer k3\r\n", Some("k3y"), Err(401));
         check("Content-Length: 12\r\nAuthorization: Basic k3y\r\n", Some("k3y"), Err(401));
