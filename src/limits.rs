@@ -176,7 +176,9 @@ pub const GROUP_BYTES_MAX: usize = 4 << 20;
 /// How much may come due at once in the service, in events or open alerts: one for so many bytes of journal that there may be, and
 /// not fewer or more than that. After a standstill all that waited is due, and what it leads to must find room on a small disk.
 pub const DUE_BYTES: usize = 32 << 10;
+/// Fewer would be many parts.
 pub const DUE_MIN: usize = 64;
+/// More would be much in memory at once.
 pub const DUE_MAX: usize = 1024;
 /// Room in the state directory that is given back when the disk is full. More would help no more: forgetting a few thousand
 /// delivered notifications writes some MiB.

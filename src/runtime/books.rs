@@ -454,13 +454,12 @@ impl Books {
         }
     }
 
-    /// The store, where a snapshot of that size has no room and it may make some, and how much is missing. What it has to spare
-    /// afterwards is [`Books::measured`].
-    pub fn lend_to_make_room(&mut self, bytes: usize) -> Option<(Store, u64)> {
-        let missing = self.shortage(bytes as u64);
-        let may_help = |it: &Store| self.has_taken || it.has_forgotten() || self.spare >= missing;
-        let lends = missing > 0 && self.store.as_ref().is_some_and(may_help);
-        if lends { self.store.take().map(|it| (it, missing)) } else { None }
+    /// The store, where a snapshot of that size has no room and it may make some. What it has to spare afterwards is
+    /// [`Books::measured`].
+    pub fn lend_to_make_room(&mut self, bytes: usize) -> Option<Store> {
+        let may_help = |it: &Store| self.has_taken || it.has_forgotten();
+        let lends = self.shortage(bytes as u64) > 0 && self.store.as_ref().is_some_and(may_help);
+        if lends { self.store.take() } else { None }
     }
 
     /// The store, for a snapshot of that size. None: there is no room for it, or no store.

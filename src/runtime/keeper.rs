@@ -156,9 +156,9 @@ impl Keeper {
     }
 
     async fn snapshot(&mut self, bytes: Vec<u8>) {
-        if let Some((mut store, missing)) = self.books.lend_to_make_room(bytes.len()) {
+        if let Some(mut store) = self.books.lend_to_make_room(bytes.len()) {
             let done = tokio::task::spawn_blocking(move || {
-                let spare = store.make_room(missing);
+                let spare = store.make_room();
                 (store, spare)
             });
             if let Ok((store, spare)) = done.await {

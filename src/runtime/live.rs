@@ -595,10 +595,11 @@ impl Recorder {
         }
     }
 
-    /// Snapshots fail, or find the keeper busy, and the journal must not fill what room there is: nothing more is read before there
-    /// is one.
+    /// Snapshots fail, or the disk is full, and the journal must not fill what room there is: nothing more is read before there is
+    /// one.
     fn awaits_snapshot(&self) -> bool {
-        self.journaled > self.snapshot_after + self.snapshot_after / 2
+        let is_strained = self.due > self.snapshot_after || self.status.borrow().is_full;
+        is_strained && self.journaled > self.snapshot_after + self.snapshot_after / 2
     }
 }
 

@@ -216,8 +216,8 @@ impl Life {
                 }
             }
             Ok(Message::Snapshot(bytes)) => {
-                if let Some((mut store, missing)) = self.books.lend_to_make_room(bytes.len()) {
-                    let spare = store.make_room(missing);
+                if let Some(mut store) = self.books.lend_to_make_room(bytes.len()) {
+                    let spare = store.make_room();
                     trace(format!("room is made, {:?}", spare.is_ok()));
                     self.books.measured(store, spare);
                 }

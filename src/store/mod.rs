@@ -466,17 +466,9 @@ impl Store {
         if spare >= wanted || self.forget_older()? == 0 { Ok(spare) } else { self.spare() }
     }
 
-    /// Gives the disk back what can be done without, where that makes up for what is missing: the older snapshot, then what the
-    /// file does not need. What it has to spare then.
-    pub fn make_room(&mut self, missing: u64) -> Result<u64, Fault> {
-        let freed = self.forget_older()?;
-        let spare = self.spare()?;
-        if freed >= missing || spare + freed < missing {
-            return Ok(spare);
-        }
-        let done = guarded(|| self.database.compact().map_err(|it| Fault::from(redb::Error::from(it))));
-        self.is_spoiled |= done.is_err();
-        done?;
+    /// Gives the disk back the older snapshot. What there is to spare then.
+    pub fn make_room(&mut self) -> Result<u64, Fault> {
+        self.forget_older()?;
         self.spare()
     }
 
