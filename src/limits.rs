@@ -173,13 +173,6 @@ pub const JOURNAL_BYTES_MAX: usize = 160 << 20;
 /// Journal and notifications that wait for a commit, beyond which nothing more is read: senders wait. One such group is under
 /// way, one is next, one grows; each may be larger by what one batch of lines led to.
 pub const GROUP_BYTES_MAX: usize = 4 << 20;
-/// How much may come due at once in the service, in events or open alerts: one for so many bytes of journal that there may be, and
-/// not fewer or more than that. After a standstill all that waited is due, and what it leads to must find room on a small disk.
-pub const DUE_BYTES: usize = 32 << 10;
-/// Fewer would be many parts.
-pub const DUE_MIN: usize = 64;
-/// More would be much in memory at once.
-pub const DUE_MAX: usize = 1024;
 /// Room in the state directory that is given back when the disk is full. More would help no more: forgetting a few thousand
 /// delivered notifications writes some MiB.
 pub const BALLAST_BYTES_MAX: u64 = 64 << 20;

@@ -281,17 +281,6 @@ impl Desk {
         }
     }
 
-    /// How far time may pass for so many alerts to be looked at; MAX: as far as it wants.
-    pub fn stop(&self, now: Timestamp, due_max: usize) -> Timestamp {
-        let is_due = |it: &&(Timestamp, u64, Key)| it.0 <= now;
-        if self.deadlines.len() <= due_max || self.deadlines.first().filter(is_due).is_none() {
-            return Timestamp::MAX;
-        }
-        let mut due = self.deadlines.iter().skip(due_max.saturating_sub(1));
-        let last = due.next().map_or(Timestamp::MAX, |it| it.0);
-        if due.next().filter(is_due).is_some() { last } else { Timestamp::MAX }
-    }
-
     /// New rules. `kept`: for each, its number among the old ones if it did not change; alerts of all others resolve now.
     pub fn adopt(&mut self, rules: Arc<[RuleCard]>, kept: &[Option<usize>], told: &mut Vec<Alert>) {
         let mut numbers = vec![None; self.rules.len()];

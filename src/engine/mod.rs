@@ -46,12 +46,6 @@ pub struct Engine {
     passed: Timestamp,
     /// The latest time that was let pass, short of the end of everything.
     told_time: Timestamp,
-    /// What comes later waits although its time has come, for too much would be due at once. MAX: nothing does.
-    ceiling: Timestamp,
-    /// The ceiling of the next call, where somebody knows it.
-    told_ceiling: Option<Timestamp>,
-    /// How much may be due at once.
-    due_max: usize,
     ready: Vec<HitBatch>,
     /// Batches in the hands of shards, to be filled again when they are done with them.
     lent: VecDeque<Arc<HitBatch>>,
@@ -95,9 +89,6 @@ impl Waits {
 
 /// How long after an alert about a rule that stumbled nobody hears of that rule again.
 const STUMBLES_TOLD_EVERY: Span = Span::from_secs(600);
-/// A longer time passes in parts, where not much may be due at once.
-const PASSES_AT_ONCE: Span = Span::from_secs(64);
-const PARTS: i64 = 64;
 /// How long memories are kept for a source that is behind: longer, and a slow clock would keep them for ever.
 const CATCHES_UP: Span = Span::from_secs(120);
 
@@ -139,9 +130,6 @@ impl Engine {
             now: Timestamp::MIN,
             passed: Timestamp::MIN,
             told_time: Timestamp::MIN,
-            ceiling: Timestamp::MAX,
-            told_ceiling: None,
-            due_max: usize::MAX,
             away: None,
             ready: Vec::new(),
             lent: VecDeque::new(),
@@ -229,7 +217,6 @@ impl Engine {
         }
         self.closed.fill(true);
         self.now = Timestamp::MAX;
-        (self.ceiling, self.due_max) = (Timestamp::MAX, usize::MAX);
         self.advance(told);
         self.come_home(told);
     }
@@ -253,41 +240,7 @@ impl Engine {
         for clock in &mut self.clocks {
             clock.idle(&mut self.ready);
         }
-        self.ceiling = Timestamp::MAX;
-        let due_max = std::mem::replace(&mut self.due_max, usize::MAX);
         self.advance(told);
-        self.due_max = due_max;
-    }
-
-    /// From now on about so much may be due at once: events, or open alerts. What is more waits for the next call, which may be
-    /// [`Engine::go_on`]. That changes when something is told, never what. For engines of one shard.
-    pub fn portion(&mut self, due_max: usize) {
-        self.due_max = due_max;
-    }
-
-    /// How far the last call came, where more was due; MAX: it came to its end.
-    pub fn ceiling(&self) -> Timestamp {
-        self.ceiling
-    }
-
-    /// Whether something waits although its time has come.
-    pub fn is_in_arrears(&self) -> bool {
-        self.ceiling != Timestamp::MAX
-    }
-
-    /// The next call comes so far, as it did when it was made first, and those after it no further until the next word.
-    pub fn hold(&mut self, ceiling: Option<Timestamp>) {
-        self.told_ceiling = ceiling;
-    }
-
-    /// The next part of what is due.
-    pub fn go_on(&mut self, told: &mut Vec<Alert>) {
-        self.pass_time(self.passed, told);
-    }
-
-    /// The latest time of which somebody said that it has passed.
-    pub fn passed(&self) -> Timestamp {
-        self.passed
     }
 
     /// New rules, from the next batch on. A rule that did not change keeps its memory and its open alerts; one that is gone
@@ -403,9 +356,8 @@ impl Engine {
     }
 
     fn advance(&mut self, told: &mut Vec<Alert>) {
-        let mut step = self.next_step();
+        let step = self.next_step();
         if let Some(mut away) = self.away.take() {
-            self.has_come_to(&step);
             away.send(step);
             while let Some((now, mut found)) = away.take(Wait::Never) {
                 self.conclude(now, &mut found, told);
@@ -413,45 +365,11 @@ impl Engine {
             self.away = Some(away);
             return;
         }
-        self.shards.iter_mut().for_each(|it| it.observe(&step));
-        self.cut(&mut step);
-        self.has_come_to(&step);
         let mut found = std::mem::take(&mut self.found);
         let shards = self.shards.len();
-        self.shards.iter_mut().enumerate().for_each(|(number, it)| it.judge(&step, number, shards, &mut found));
+        self.shards.iter_mut().enumerate().for_each(|(number, it)| it.take(&step, number, shards, &mut found));
         self.conclude(step.now, &mut found, told);
         self.found = found;
-    }
-
-    /// Where too much would be due at once, the step goes only as far as it may.
-    fn cut(&mut self, step: &mut Step) {
-        self.ceiling = match self.told_ceiling.take() {
-            Some(told) => told,
-            None if self.due_max == usize::MAX => self.ceiling,
-            None => self.stop(step),
-        };
-        if self.is_in_arrears() {
-            step.ceiling = self.ceiling;
-            step.now = step.now.min(self.ceiling).max(self.told_time);
-            (step.until, step.forget) = (step.until.min(self.ceiling), step.forget.min(self.ceiling));
-        }
-    }
-
-    /// How far a step may go.
-    fn stop(&self, step: &Step) -> Timestamp {
-        let hits = self.shards.iter().map(|it| it.stop(step, self.due_max)).min().unwrap_or(Timestamp::MAX);
-        let open = self.desk.stop(step.now, self.due_max);
-        // What comes due without any hit is not counted: so of a long time in which nobody was asked only a part passes.
-        let asleep = step.now.since(self.told_time);
-        let is_long = self.passed >= step.now && self.told_time != Timestamp::MIN && asleep > PASSES_AT_ONCE;
-        let part = self.told_time.plus(Span::from_micros(asleep.micros() / PARTS));
-        if is_long { hits.min(open).min(part) } else { hits.min(open) }
-    }
-
-    fn has_come_to(&mut self, step: &Step) {
-        // The end of everything is at no time.
-        let end = if step.now == Timestamp::MAX { step.until } else { step.now };
-        self.told_time = self.told_time.max(end);
     }
 
     /// What shards are told next: the hits that have their times, and how late it is.
@@ -465,15 +383,14 @@ impl Engine {
             batches.push(batch);
         }
         self.now = self.now.max(self.watermark());
-        if !self.is_in_arrears() {
-            self.hurry();
-        }
+        self.hurry();
         let end = match self.now {
             Timestamp::MAX => {
                 self.clocks.iter().filter_map(SourceClock::newest).max().unwrap_or(Timestamp::MIN).max(self.told_time)
             }
             now => now,
         };
+        self.told_time = self.told_time.max(end);
         // A line of the watermark's very time may still be in the next batch, and must find nothing lapsed that it prevents.
         let until = match self.now {
             Timestamp::MAX => end,
@@ -485,8 +402,7 @@ impl Engine {
         let said = self.clocks.iter().map(SourceClock::watermark).max().unwrap_or(self.now);
         let slowest = held.iter().copied().min().unwrap_or(said);
         let forget = slowest.max(said.minus(CATCHES_UP)).min(said).min(self.now);
-        let (ceiling, sources) = (Timestamp::MAX, self.sources.clone());
-        Step { batches, now: self.now, ceiling, until, forget, held, sources }
+        Step { batches, now: self.now, until, forget, held, sources: self.sources.clone() }
     }
 
     /// What the shards found in a step goes to the desk.

@@ -161,7 +161,7 @@ impl Engine {
         for mut batch in saved.waiting {
             order::renumber(&mut batch, &numbers);
             self.waiting.extend(Waits::of(&batch));
-            shard.put(&Arc::new(batch));
+            shard.observe(&Arc::new(batch));
         }
         for (name, clock, closed) in saved.sources {
             Arc::make_mut(&mut self.sources).push(name.into());

@@ -23,8 +23,6 @@ pub struct Step {
     pub batches: Vec<Arc<HitBatch>>,
     /// Hits whose release time is not later reach their detectors.
     pub now: Timestamp,
-    /// And not later than this.
-    pub ceiling: Timestamp,
     /// Nothing that happened until then is still to come, so what was due then is missed.
     pub until: Timestamp,
     /// What mattered only until then is forgotten.
@@ -114,30 +112,7 @@ impl Shard {
 
     /// Takes a step in, of which the hits in every `shards`th partition from `number` on belong to this shard.
     pub fn take(&mut self, step: &Step, number: usize, shards: usize, found: &mut Found) {
-        self.observe(step);
-        self.judge(step, number, shards, found);
-    }
-
-    /// Takes the events of a step; they wait for their time.
-    pub fn observe(&mut self, step: &Step) {
-        step.batches.iter().for_each(|it| self.put(it));
-    }
-
-    /// How far a step may go for so many events to be due; MAX: to its end.
-    pub fn stop(&self, step: &Step, due_max: usize) -> Timestamp {
-        if self.waiting.len() <= due_max || self.earliest > step.now {
-            return Timestamp::MAX;
-        }
-        let due = self.waiting.iter().filter(|it| !waits(it, step));
-        let mut times: Vec<Timestamp> = due.map(|it| it.release).collect();
-        if times.len() <= due_max {
-            return Timestamp::MAX;
-        }
-        *times.select_nth_unstable(due_max.saturating_sub(1)).1
-    }
-
-    /// Lets a step's time pass for the hits in every `shards`th partition from `number` on.
-    pub fn judge(&mut self, step: &Step, number: usize, shards: usize, found: &mut Found) {
+        step.batches.iter().for_each(|it| self.observe(it));
         self.advance(step, |partition| usize::from(partition) % shards == number, found);
         for (rule, detector) in self.detectors.iter_mut().enumerate() {
             detector.pressures(step.now, &mut |it| found.pressures.push((rule, it)));
@@ -145,7 +120,7 @@ impl Shard {
     }
 
     /// Takes the events of a batch; they wait for their time.
-    pub fn put(&mut self, batch: &Arc<HitBatch>) {
+    pub fn observe(&mut self, batch: &Arc<HitBatch>) {
         if batch.events.is_empty() {
             return;
         }
@@ -277,7 +252,8 @@ impl Shard {
         due.clear();
         let mut earliest = Timestamp::MAX;
         waiting.retain(|it| {
-            let waits = waits(it, step);
+            let held = step.held.get(usize::from(it.source));
+            let waits = it.release > step.now || held.is_some_and(|held| it.release > *held);
             if waits {
                 earliest = earliest.min(it.release);
             } else {
@@ -362,12 +338,6 @@ impl Shard {
             *first_batch += 1;
         }
     }
-}
-
-/// Whether an event's time has not come in a step.
-fn waits(it: &Waiting, step: &Step) -> bool {
-    let held = step.held.get(usize::from(it.source));
-    it.release > step.now.min(step.ceiling) || held.is_some_and(|held| it.release > *held)
 }
 
 /// What time alone made of a memory.

@@ -411,15 +411,13 @@ impl Books {
         let store = self.lend(date)?;
         let is_written = store.last_group() >= pending.group.number;
         self.give_back(store);
-        if is_written || self.ended.is_empty() && pending.group.ended.is_empty() {
+        if is_written || self.ended.is_empty() {
             return None;
         }
         // Numbers rise from group to group, also when one of them does not come through.
         let number = pending.group.number;
-        let group = Arc::make_mut(&mut pending.group);
-        group.number += 1;
-        let mut ended = std::mem::take(&mut group.ended);
-        ended.append(&mut self.ended);
+        Arc::make_mut(&mut pending.group).number += 1;
+        let ended = std::mem::take(&mut self.ended);
         let group = Arc::new(Group { number, ended, ..Group::default() });
         Some(Pending { group, receipts: Vec::new(), told: true, is_ahead: true })
     }
@@ -452,14 +450,6 @@ impl Books {
             Some(store) => Ok((pending, store)),
             None => Err(pending),
         }
-    }
-
-    /// The store, where a snapshot of that size has no room and it may make some. What it has to spare afterwards is
-    /// [`Books::measured`].
-    pub fn lend_to_make_room(&mut self, bytes: usize) -> Option<Store> {
-        let may_help = |it: &Store| self.has_taken || it.has_forgotten();
-        let lends = self.shortage(bytes as u64) > 0 && self.store.as_ref().is_some_and(may_help);
-        if lends { self.store.take() } else { None }
     }
 
     /// The store, for a snapshot of that size. None: there is no room for it, or no store.
@@ -506,12 +496,11 @@ impl Books {
         });
     }
 
-    /// The store, where what it has to spare decides whether a group may be tried, and is not known; and how much would do.
-    pub fn lend_to_measure(&mut self, pending: &Pending) -> Option<(Store, u64)> {
+    /// The store, where what it has to spare decides whether a group may be tried, and is not known.
+    pub fn lend_to_measure(&mut self, pending: &Pending) -> Option<Store> {
         let may_have_more = self.store.as_ref().is_some_and(|it| self.has_taken || it.has_forgotten());
         let decides = may_have_more && !self.has_room_for(pending);
-        let store = if decides { self.store.take() } else { None };
-        store.map(|it| (it.bytes(), it)).map(|(bytes, it)| (it, takes(&pending.group) + kept_back(bytes)))
+        if decides { self.store.take() } else { None }
     }
 
     /// What was found. A part of it is kept for forgetting.
@@ -519,7 +508,7 @@ impl Books {
         self.has_taken = false;
         match spare {
             Ok(spare) => {
-                self.spare = spare.saturating_sub(kept_back(store.bytes()));
+                self.spare = spare.saturating_sub((store.bytes() / SPARE_SHARE).max(SPARE_BYTES_MIN));
                 self.store = Some(store);
             }
             Err(why) => {
@@ -737,11 +726,6 @@ fn takes(group: &Group) -> u64 {
     group.bytes() as u64 * 5 / 4 + (256 << 10)
 }
 
-/// What a database of that size has to spare and keeps for forgetting.
-fn kept_back(bytes: u64) -> u64 {
-    (bytes / SPARE_SHARE).max(SPARE_BYTES_MIN)
-}
-
 /// The day, for names of what is set aside.
 pub fn date(now: Timestamp) -> String {
     let (year, month, day) = now.civil();
@@ -796,8 +780,8 @@ mod tests {
 
     /// One try, with a disk that may be full.
     fn attempt(books: &mut Books, pending: Pending) -> Result<(), Pending> {
-        if let Some((mut store, wanted)) = books.lend_to_measure(&pending) {
-            let spare = store.spare_for(wanted);
+        if let Some(mut store) = books.lend_to_measure(&pending) {
+            let spare = store.spare();
             books.measured(store, spare);
         }
         let (pending, mut store) = books.lend_for(pending, DAY)?;

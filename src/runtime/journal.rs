@@ -53,10 +53,6 @@ pub enum Entry {
         track: Track,
         events: u64,
     },
-    /// What the next entry leads to is known only so far: more would have been due at once. MAX: to its end.
-    Hold {
-        to: Timestamp,
-    },
 }
 
 impl Entry {
@@ -151,7 +147,7 @@ pub fn recover(
 /// Feeds the journal from an entry on.
 fn replay(store: &Store, first: u64, engine: &mut Engine, done: &mut Recovered) -> Result<(), String> {
     let mut numbers = engine.rule_numbers(&engine.rule_names());
-    let (mut told, mut skipped, mut hold) = (Vec::new(), 0, None);
+    let (mut told, mut skipped) = (Vec::new(), 0);
     (done.entries, done.bytes) = (0, 0);
     store.journal_from(first, &mut |_, bytes| {
         done.entries += 1;
@@ -165,7 +161,6 @@ fn replay(store: &Store, first: u64, engine: &mut Engine, done: &mut Recovered) 
             }
         };
         // What stumbled when it was told first stumbles again, and must not keep us from starting.
-        let so_far = std::mem::take(&mut hold);
         let fed = attempt(|| match entry {
             Entry::Batch { source, .. }
             | Entry::Hits { source, .. }
@@ -182,30 +177,24 @@ fn replay(store: &Store, first: u64, engine: &mut Engine, done: &mut Recovered) 
             }
             Entry::Batch { source, now, mut batch, track, events } => {
                 renumber(&mut batch, &numbers);
-                before(engine, now, so_far, &mut told);
-                judge(engine, &mut told, source, batch, (track, events));
+                judge(engine, &mut told, (source, now), batch, (track, events));
             }
             Entry::Hits { source, now, batch, track, events } => match packed::unpack(&batch) {
                 Some(mut batch) => {
                     renumber(&mut batch, &numbers);
-                    before(engine, now, so_far, &mut told);
-                    judge(engine, &mut told, source, batch, (track, events));
+                    judge(engine, &mut told, (source, now), batch, (track, events));
                 }
                 None => skipped += 1,
             },
             Entry::Idle { source, now } => {
-                before(engine, now, so_far, &mut told);
+                engine.pass_time(now, &mut told);
                 engine.source_is_idle(source, &mut told);
             }
             Entry::End { source, now } => {
-                before(engine, now, so_far, &mut told);
+                engine.pass_time(now, &mut told);
                 engine.end_source(source, &mut told);
             }
-            Entry::Time { now } => {
-                engine.hold(so_far);
-                engine.pass_time(now, &mut told);
-            }
-            Entry::Hold { to } => hold = Some(to),
+            Entry::Time { now } => engine.pass_time(now, &mut told),
         });
         skipped += u64::from(fed.is_none());
         told.clear();
@@ -217,15 +206,14 @@ fn replay(store: &Store, first: u64, engine: &mut Engine, done: &mut Recovered) 
     Ok(())
 }
 
-/// The time that the engine had reached before an entry; where that one did not come to its end, an entry of its own says it.
-fn before(engine: &mut Engine, now: Timestamp, so_far: Option<Timestamp>, told: &mut Vec<Alert>) {
-    if so_far.is_none() {
-        engine.pass_time(now, told);
-    }
-    engine.hold(so_far);
-}
-
-fn judge(engine: &mut Engine, told: &mut Vec<Alert>, source: u16, batch: HitBatch, (track, events): (Track, u64)) {
+fn judge(
+    engine: &mut Engine,
+    told: &mut Vec<Alert>,
+    (source, now): (u16, Timestamp),
+    batch: HitBatch,
+    (track, events): (Track, u64),
+) {
+    engine.pass_time(now, told);
     let counts = Counts { events, ..Counts::default() };
     let mut judged = Judged { source, batch, track, counts, ..Judged::default() };
     engine.observe(&mut judged, told);

@@ -127,9 +127,9 @@ impl Keeper {
         if self.measures_after.is_some_and(|it| begun < it) {
             return;
         }
-        let Some((mut store, wanted)) = self.books.lend_to_measure(pending) else { return };
+        let Some(mut store) = self.books.lend_to_measure(pending) else { return };
         let done = tokio::task::spawn_blocking(move || {
-            let spare = store.spare_for(wanted);
+            let spare = store.spare();
             (store, spare)
         });
         if let Ok((store, spare)) = done.await {
@@ -156,15 +156,6 @@ impl Keeper {
     }
 
     async fn snapshot(&mut self, bytes: Vec<u8>) {
-        if let Some(mut store) = self.books.lend_to_make_room(bytes.len()) {
-            let done = tokio::task::spawn_blocking(move || {
-                let spare = store.make_room();
-                (store, spare)
-            });
-            if let Ok((store, spare)) = done.await {
-                self.books.measured(store, spare);
-            }
-        }
         let Some(mut store) = self.books.lend_for_snapshot(bytes.len(), &date(clock::now())) else { return };
         let done = tokio::task::spawn_blocking(move || {
             let result = store.keep_snapshot(&bytes);

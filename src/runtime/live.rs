@@ -98,8 +98,6 @@ const SNAPSHOT_LOOK: Duration = Duration::from_millis(200);
 const LOOKS: u32 = 5;
 /// How often the page for machines learns something new.
 const PUBLISH_EVERY: Duration = Duration::from_millis(250);
-/// Parts of what is due that lead to nothing, before others have a turn.
-const PARTS_AT_ONCE: usize = 16;
 /// How long rejects are counted before somebody hears of them.
 const REJECTS_WINDOW: Duration = Duration::from_secs(300);
 /// How long after an alert about ourselves nobody hears of the same cause again.
@@ -202,12 +200,7 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
             () = service.has_place(), if service.is_behind => {
                 service.tell(&mut post, surroundings).await?;
             }
-            () = std::future::ready(()), if service.is_in_arrears() && !service.is_behind => {
-                service.go_on();
-                service.tell(&mut post, surroundings).await?;
-                tokio::task::yield_now().await;
-            }
-            batch = inbox.recv(), if !service.is_behind && !service.is_in_arrears() => match batch {
+            batch = inbox.recv(), if !service.is_behind => match batch {
                 Some(batch) => {
                     service.take(batch, clock::both(), surroundings);
                     service.tell(&mut post, surroundings).await?;
@@ -226,7 +219,7 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
                     post.tell_now(alert, surroundings)?;
                 }
                 // What waits unread may be of a source that seems silent.
-                match service.is_behind || service.is_in_arrears() {
+                match service.is_behind {
                     true => service.publish(now),
                     false => service.tick(now),
                 }
@@ -253,8 +246,6 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
         while failed.is_none() && clock::steady() < patience {
             if service.is_behind {
                 let _ = timeout_at(patience, service.has_place()).await;
-            } else if service.is_in_arrears() {
-                service.go_on();
             } else {
                 let Ok(Some(batch)) = timeout_at(patience, inbox.recv()).await else { break };
                 service.take(batch, clock::both(), surroundings);
@@ -482,18 +473,10 @@ pub struct Recorder {
     snapshots_known: (u64, u64),
     /// Receivers that the keeper does not know of yet.
     desks: Option<Vec<(String, usize)>>,
-    /// How much may be due at once, and how far the journal says that the engine may go.
-    due_max: usize,
-    ceiling: Timestamp,
 }
 
 impl Recorder {
-    fn new(
-        to: mpsc::Sender<Message>,
-        status: watch::Receiver<Status>,
-        snapshot_after: usize,
-        due_max: usize,
-    ) -> Recorder {
+    pub fn new(to: mpsc::Sender<Message>, status: watch::Receiver<Status>, snapshot_after: usize) -> Recorder {
         let begun_anew = status.borrow().begun_anew;
         Recorder {
             group: Group::default(),
@@ -508,8 +491,6 @@ impl Recorder {
             begun_anew,
             snapshots_known: (0, 0),
             desks: None,
-            due_max,
-            ceiling: Timestamp::MAX,
         }
     }
 
@@ -533,8 +514,7 @@ impl Recorder {
                 place.send(self.message());
                 true
             }
-            // A small disk must not be asked for much at once, either.
-            Err(_) => self.group.bytes() < limits::GROUP_BYTES_MAX.min(self.snapshot_after / 4),
+            Err(_) => self.group.bytes() < limits::GROUP_BYTES_MAX,
         }
     }
 
@@ -552,8 +532,6 @@ impl Recorder {
             self.looks = self.looks.checked_sub(1).unwrap_or(LOOKS);
             is_due |= self.looks == 0;
         }
-        // What is in arrears would be in it, and is soon gone.
-        is_due &= !engine.is_in_arrears() || begun_anew > self.begun_anew;
         // What is not yet on its way to the journal must not be in a snapshot.
         if !is_due || self.offered.is_some() || !self.group.is_empty() {
             return;
@@ -562,21 +540,7 @@ impl Recorder {
             place.send(Message::Snapshot(engine.save()));
             (self.offered, self.begun_anew) = (Some(self.journaled), begun_anew);
             self.entry(Entry::Rules(engine.rule_names()).encode());
-            // A snapshot knows nothing of it.
-            self.ceiling = Timestamp::MAX;
         }
-    }
-
-    /// The engine did what an entry says. Where it did not come to the end of that, the journal says how far it came.
-    fn done(&mut self, engine: &Engine, before: Before, entry: Vec<u8>) {
-        if engine.ceiling() != self.ceiling {
-            if !before.in_arrears {
-                self.entry(Entry::Time { now: before.now }.encode());
-            }
-            self.ceiling = engine.ceiling();
-            self.entry(Entry::Hold { to: self.ceiling }.encode());
-        }
-        self.entry(entry);
     }
 
     /// What became of the snapshot under way.
@@ -595,24 +559,9 @@ impl Recorder {
         }
     }
 
-    /// Snapshots fail, or the disk is full, and the journal must not fill what room there is: nothing more is read before there is
-    /// one.
+    /// Snapshots fail, and the journal must not fill what room there is: nothing more is read before there is one.
     fn awaits_snapshot(&self) -> bool {
-        let is_strained = self.due > self.snapshot_after || self.status.borrow().is_full;
-        is_strained && self.journaled > self.snapshot_after + self.snapshot_after / 2
-    }
-}
-
-/// Where an engine stood before it was told something.
-#[derive(Clone, Copy)]
-struct Before {
-    now: Timestamp,
-    in_arrears: bool,
-}
-
-impl Before {
-    fn of(engine: &Engine) -> Before {
-        Before { now: engine.now(), in_arrears: engine.is_in_arrears() }
+        self.due > self.snapshot_after && self.journaled > self.snapshot_after + self.snapshot_after / 2
     }
 }
 
@@ -660,8 +609,6 @@ pub struct Wanted<'a> {
     pub receivers: &'a [String],
     /// Journal bytes that make a snapshot due.
     pub snapshot_after: usize,
-    /// How much may be due at once: what that leads to must find room on the disk.
-    pub due_max: usize,
     pub disk: Arc<dyn Disk>,
 }
 
@@ -696,8 +643,7 @@ pub fn revive(
     let (to, inbox) = mpsc::channel(1);
     let (status_to, status) = watch::channel(Status::of(&store)?);
     let books = Books::open(store, wanted.disk, keys, ledger, wanted.receivers, status_to, say)?;
-    let mut recorder = Recorder::new(to, status, wanted.snapshot_after, wanted.due_max);
-    recorder.ceiling = engine.ceiling();
+    let mut recorder = Recorder::new(to, status, wanted.snapshot_after);
     // Lives that all end before they have written much must not make the next start longer and longer.
     recorder.journaled = recovered.bytes;
     recorder.entry(Entry::Rules(engine.rule_names()).encode());
@@ -744,8 +690,7 @@ impl Service {
                 let names: Vec<String> = post.book.receivers.iter().map(|it| it.name.clone()).collect();
                 let room = Real.room(&folder).map_or(u64::MAX, |it| it.total / limits::JOURNAL_SHARE);
                 let snapshot_after = limits::JOURNAL_BYTES_MAX.min(usize::try_from(room).unwrap_or(usize::MAX));
-                let due_max = (snapshot_after / limits::DUE_BYTES).clamp(limits::DUE_MIN, limits::DUE_MAX);
-                let wanted = Wanted { receivers: &names, snapshot_after, due_max, disk: Arc::new(Real) };
+                let wanted = Wanted { receivers: &names, snapshot_after, disk: Arc::new(Real) };
                 let mut revived = revive(store, &mut setup, opened.stored, wanted, &books::date(now), say)
                     .map_err(|it| unusable(&folder, it))?;
                 if revived.begins && !live.learn_from.is_empty() {
@@ -775,15 +720,12 @@ impl Service {
     pub fn new(
         setup: Setup,
         readings: Vec<(Reading, Span, Option<String>)>,
-        mut engine: Engine,
+        engine: Engine,
         recorder: Option<Recorder>,
         sentences: mpsc::UnboundedReceiver<Word>,
         publish: watch::Sender<Arc<Published>>,
         now: Now,
     ) -> Service {
-        if let Some(recorder) = &recorder {
-            engine.portion(recorder.due_max);
-        }
         // Sources of the life before may come back, and have a while for it; those that do not hold nothing up.
         let feed = |(number, name): (u16, String)| {
             // Whether time passes with the wall clock must not wait for their next line: it may never come.
@@ -875,7 +817,7 @@ impl Service {
             (None, Some(receipt)) => receipt.committed(),
             (_, None) => {}
         }
-        if now.steady.saturating_duration_since(self.last_tick) >= TICK && !self.is_in_arrears() {
+        if now.steady.saturating_duration_since(self.last_tick) >= TICK {
             // What waits behind this batch may be of a source that seems silent.
             self.pass(now, 5);
         }
@@ -1006,8 +948,7 @@ impl Service {
         let Some(recorder) = &mut self.recorder else { return true };
         let is_light = recorder.offer();
         recorder.offer_snapshot(&self.engine);
-        // In arrears nothing is read anyway, and what is judged needs no snapshot.
-        is_light && (self.engine.is_in_arrears() || !recorder.awaits_snapshot())
+        is_light && !recorder.awaits_snapshot()
     }
 
     fn count_fired(&mut self) {
@@ -1061,43 +1002,14 @@ impl Service {
 
     /// Judges what still waits for its time.
     pub fn flush(&mut self) {
-        while self.is_in_arrears() {
-            self.go_on();
-        }
-        self.engine.portion(usize::MAX);
         for feed in self.feeds.values_mut().filter(|it| !it.idle) {
             feed.idle = true;
-            let entry = Entry::Idle { source: feed.number, now: self.engine.now() };
-            let before = Before::of(&self.engine);
-            self.engine.source_is_idle(feed.number, &mut self.told);
             if let Some(recorder) = &mut self.recorder {
-                recorder.done(&self.engine, before, entry.encode());
+                recorder.entry(Entry::Idle { source: feed.number, now: self.engine.now() }.encode());
             }
+            self.engine.source_is_idle(feed.number, &mut self.told);
         }
         self.engine.flush(&mut self.told);
-        if let Some(recorder) = &self.recorder {
-            self.engine.portion(recorder.due_max);
-        }
-    }
-
-    /// Whether more is due than may be judged at once. Nothing is read before the rest was.
-    pub fn is_in_arrears(&self) -> bool {
-        self.engine.is_in_arrears()
-    }
-
-    /// Judges more of what is due: until there is something to tell, or there is no more.
-    pub fn go_on(&mut self) {
-        self.passed += 1;
-        for _ in 0..PARTS_AT_ONCE {
-            let before = Before::of(&self.engine);
-            self.engine.go_on(&mut self.told);
-            if let Some(recorder) = &mut self.recorder {
-                recorder.done(&self.engine, before, Entry::Time { now: self.engine.passed() }.encode());
-            }
-            if !self.is_in_arrears() || !self.told.is_empty() {
-                return;
-            }
-        }
     }
 
     /// The end: everything is made durable, with a snapshot, so that the next start is quick.
@@ -1140,12 +1052,11 @@ impl Service {
         });
         if feed.lateness != *lateness {
             // The configuration says something else than in the life before.
-            let (before, entry) = (Before::of(engine), Entry::End { source: feed.number, now: engine.now() });
-            engine.end_source(feed.number, &mut self.told);
             if let Some(recorder) = recorder {
-                recorder.done(engine, before, entry.encode());
+                recorder.entry(Entry::End { source: feed.number, now: engine.now() }.encode());
                 recorder.entry(Entry::Source { name: name.to_string(), lateness: *lateness }.encode());
             }
+            engine.end_source(feed.number, &mut self.told);
             *feed = Feed { number: engine.add_source(&name, *lateness), lateness: *lateness, ..*feed };
         }
         feed.heard = now.steady;
@@ -1158,12 +1069,10 @@ impl Service {
             alert.rule.tags.push("clock-skew".into());
             self.told.push(alert);
         }
-        let before = Before::of(&self.engine);
-        let entry = self.recorder.is_some().then(|| Entry::batch(&mut self.judged, before.now));
-        self.engine.observe(&mut self.judged, &mut self.told);
-        if let (Some(recorder), Some(entry)) = (&mut self.recorder, entry) {
-            recorder.done(&self.engine, before, entry);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.entry(Entry::batch(&mut self.judged, self.engine.now()));
         }
+        self.engine.observe(&mut self.judged, &mut self.told);
         feed.lived = self.engine.newest(feed.number).is_some_and(|it| is_near(now.wall, it));
     }
 
@@ -1215,31 +1124,29 @@ impl Service {
             lives |= newest.is_some_and(|it| is_near(heard, it)) || settled && feed.lived;
             if !feed.idle && silent >= feed.lateness.to_std().max(TICK) * patience {
                 feed.idle = true;
-                let entry = Entry::Idle { source: feed.number, now: self.engine.now() };
-                let before = Before::of(&self.engine);
-                self.engine.source_is_idle(feed.number, &mut self.told);
                 if let Some(recorder) = &mut self.recorder {
-                    recorder.done(&self.engine, before, entry.encode());
+                    recorder.entry(Entry::Idle { source: feed.number, now: self.engine.now() }.encode());
                 }
+                self.engine.source_is_idle(feed.number, &mut self.told);
             }
         }
         if lives {
-            let (before, told_before) = (Before::of(&self.engine), self.told.len());
+            let before = self.told.len();
             self.engine.pass_time(now.wall.minus(lateness), &mut self.told);
-            let is_worth_it = self.told.len() > told_before || before.in_arrears || self.engine.is_in_arrears();
-            if let Some(recorder) = self.recorder.as_mut().filter(|_| is_worth_it) {
-                recorder.done(&self.engine, before, Entry::Time { now: now.wall.minus(lateness) }.encode());
+            if let Some(recorder) = &mut self.recorder
+                && self.told.len() > before
+            {
+                recorder.entry(Entry::Time { now: now.wall.minus(lateness) }.encode());
             }
         }
         let (engine, told, recorder) = (&mut self.engine, &mut self.told, &mut self.recorder);
         self.feeds.retain(|_, feed| {
             let keep = now.steady.saturating_duration_since(feed.heard) < FORGET_SOURCE;
             if !keep {
-                let (before, entry) = (Before::of(engine), Entry::End { source: feed.number, now: engine.now() });
-                engine.end_source(feed.number, told);
                 if let Some(recorder) = recorder {
-                    recorder.done(engine, before, entry.encode());
+                    recorder.entry(Entry::End { source: feed.number, now: engine.now() }.encode());
                 }
+                engine.end_source(feed.number, told);
             }
             keep
         });
@@ -1317,6 +1224,9 @@ impl Service {
             out.gauge("commit_seconds", status.commit_seconds);
             reasons.extend(status.is_full.then(|| "storage_full".to_string()));
             reasons.extend(status.trouble.iter().map(|it| format!("storage: {it}")));
+            let waits =
+                recorder.awaits_snapshot().then(|| "storage: nothing is read before a snapshot finds room".to_string());
+            reasons.extend(waits);
         }
         reasons.extend(self.fallen.iter().map(|it| format!("source_failed: {it}")));
         if let Some(beats) = &self.beats {

@@ -74,7 +74,6 @@ pub struct Fixed {
     pub book: Book,
     pub expiry: Option<Duration>,
     pub snapshot_after: usize,
-    pub due_max: usize,
     pub bug: Bug,
 }
 
@@ -106,7 +105,7 @@ impl Life {
         let opened = Store::open_on(Path::new(FOLDER), &day, disk.clone()).map_err(|it| it.to_string())?;
         let ledger = Arc::new(StoredLedger::of(opened.store.clients()?));
         let names: Vec<String> = fixed.book.receivers.iter().map(|it| it.name.clone()).collect();
-        let wanted = Wanted { receivers: &names, snapshot_after: fixed.snapshot_after, due_max: fixed.due_max, disk };
+        let wanted = Wanted { receivers: &names, snapshot_after: fixed.snapshot_after, disk };
         let (say, sentences) = mpsc::unbounded_channel();
         let revived = revive(opened.store, &mut setup, ledger.clone(), wanted, &day, say)?;
         let entries = revived.entries;
@@ -160,19 +159,16 @@ impl Life {
 
     /// The service takes a batch, if there is one and the keeper is not too far behind.
     pub fn take(&mut self, fixed: &Fixed, now: Now) {
-        if !self.service.hand_over(&fixed.book) {
-            return;
-        }
-        if self.service.is_in_arrears() {
-            self.service.go_on();
-        } else if let Some(batch) = self.inbox.pop_front() {
+        if self.service.hand_over(&fixed.book)
+            && let Some(batch) = self.inbox.pop_front()
+        {
             self.service.take(batch, now, &mut Nobody);
+            self.service.hand_over(&fixed.book);
         }
-        self.service.hand_over(&fixed.book);
     }
 
     pub fn tick(&mut self, fixed: &Fixed, now: Now) {
-        if self.service.hand_over(&fixed.book) && self.inbox.is_empty() && !self.service.is_in_arrears() {
+        if self.service.hand_over(&fixed.book) && self.inbox.is_empty() {
             self.service.tick(now);
             self.service.hand_over(&fixed.book);
         }
@@ -216,11 +212,6 @@ impl Life {
                 }
             }
             Ok(Message::Snapshot(bytes)) => {
-                if let Some(mut store) = self.books.lend_to_make_room(bytes.len()) {
-                    let spare = store.make_room();
-                    trace(format!("room is made, {:?}", spare.is_ok()));
-                    self.books.measured(store, spare);
-                }
                 if let Some(mut store) = self.books.lend_for_snapshot(bytes.len(), &date(now.wall)) {
                     let result = store.keep_snapshot(&bytes);
                     trace(format!("snapshot {}", result.is_ok()));
@@ -256,8 +247,8 @@ impl Life {
     }
 
     fn measure(&mut self, pending: &Pending) {
-        if let Some((mut store, wanted)) = self.books.lend_to_measure(pending) {
-            let spare = store.spare_for(wanted);
+        if let Some(mut store) = self.books.lend_to_measure(pending) {
+            let spare = store.spare();
             self.books.measured(store, spare);
         }
     }
@@ -329,7 +320,6 @@ impl Life {
     /// Nothing is on its way anywhere.
     pub fn is_calm(&self) -> bool {
         self.inbox.is_empty()
-            && !self.service.is_in_arrears()
             && self.busy.is_none()
             && self.retry.is_none()
             && self.messages.is_empty()

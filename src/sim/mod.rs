@@ -200,7 +200,6 @@ impl<'a> World<'a> {
             book: stage.book(),
             expiry: dice.chance(0.1).then_some(Duration::from_secs(20)),
             snapshot_after: *dice.one_of(&[2_000, 20_000, 1 << 30]),
-            due_max: [1, 3, 1 << 20][(seed % 3) as usize],
             bug,
         };
         let sender = |script| Sender { script, next: 0, acknowledged: 0, stored: 0, connection: None, returns_at: 0 };

@@ -460,35 +460,6 @@ impl Store {
         done
     }
 
-    /// The same, where so much is wanted: for want of it the older snapshot goes, with its part of the journal.
-    pub fn spare_for(&mut self, wanted: u64) -> Result<u64, Fault> {
-        let spare = self.spare()?;
-        if spare >= wanted || self.forget_older()? == 0 { Ok(spare) } else { self.spare() }
-    }
-
-    /// Gives the disk back the older snapshot. What there is to spare then.
-    pub fn make_room(&mut self) -> Result<u64, Fault> {
-        self.forget_older()?;
-        self.spare()
-    }
-
-    /// Removes all snapshots but the newest, where that can be read, and the journal that only they need. How many bytes of files
-    /// that were.
-    fn forget_older(&mut self) -> Result<u64, Fault> {
-        let mut snapshots = self.snapshots()?;
-        let newest = snapshots.pop();
-        let Some((number, file)) = newest.filter(|_| !snapshots.is_empty()) else { return Ok(0) };
-        if self.read_snapshot(&file).is_err() {
-            return Ok(0);
-        }
-        let freed = snapshots.iter().map(|it| self.disk.length(&it.1)).sum();
-        snapshots.iter().try_for_each(|it| self.disk.remove(&it.1))?;
-        let done = guarded(|| self.forget_journal_before(number));
-        self.is_spoiled |= done.is_err();
-        done?;
-        Ok(freed)
-    }
-
     /// The number of the last group that was written.
     pub fn last_group(&self) -> u64 {
         self.last_group
