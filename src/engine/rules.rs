@@ -325,7 +325,7 @@ fn names_of(rules: &[Rule], titles: &[Template]) -> (BTreeSet<String>, Vec<Strin
         names.extend(rule.detect.fields());
         names.extend(title.fields().into_iter().map(str::to_string));
     }
-    let computed = names.iter().filter(|it| it.contains('[') || Path::several(it)).cloned().collect();
+    let computed = names.iter().filter(|it| Path::is_computed(it)).cloned().collect();
     (names, computed)
 }
 

@@ -12,6 +12,7 @@ use crate::limits;
 use crate::model::json::unescape_into;
 use crate::model::{EventBuf, Leaf, LeafKind, Place, Slot};
 
+use super::bits::{BLOCK, bits, bits_of};
 use super::paths::{NOWHERE, Node, ROOT, body};
 use super::{Format, Paths, Reject, trail};
 use wide::u8x16;
@@ -390,7 +391,6 @@ pub(super) struct Specials<'a> {
     bits: [u64; BLOCKS],
 }
 
-const BLOCK: usize = 64;
 /// Most lines have no more.
 const BLOCKS: usize = 8;
 
@@ -401,19 +401,15 @@ impl<'a> Specials<'a> {
         self.bits = [0; BLOCKS];
         let rest = self.bytes.get(base..).unwrap_or_default();
         let (blocks, tail) = rest.as_chunks::<BLOCK>();
-        for (bits, block) in self.bits.iter_mut().zip(blocks) {
-            *bits = special_bits(block);
+        for (found, block) in self.bits.iter_mut().zip(blocks) {
+            *found = bits(block, is_special);
         }
-        if let Some(bits) = self.bits.get_mut(blocks.len())
+        if let Some(found) = self.bits.get_mut(blocks.len())
             && !tail.is_empty()
         {
-            *bits = match self.bytes.last_chunk() {
-                Some(block) => special_bits(block) >> (BLOCK - tail.len()),
-                None => {
-                    let mut block = [b' '; BLOCK];
-                    block[..tail.len()].copy_from_slice(tail);
-                    special_bits(&block)
-                }
+            *found = match self.bytes.last_chunk() {
+                Some(block) => bits(block, is_special) >> (BLOCK - tail.len()),
+                None => bits_of(tail, is_special),
             };
         }
     }
@@ -456,15 +452,9 @@ impl<'a> Specials<'a> {
     }
 }
 
-/// One bit a byte that ends or bends a string.
-#[inline]
-fn special_bits(block: &[u8; BLOCK]) -> u64 {
+/// Bytes that end or bend a string.
+#[inline(always)]
+fn is_special(bytes: u8x16) -> u8x16 {
     let (quote, backslash, control) = (u8x16::splat(b'"'), u8x16::splat(b'\\'), u8x16::splat(0x1f));
-    let mut bits = 0;
-    for (index, bytes) in block.as_chunks().0.iter().enumerate() {
-        let bytes = u8x16::new(*bytes);
-        let special = bytes.simd_eq(quote) | bytes.simd_eq(backslash) | bytes.simd_eq(bytes.min(control));
-        bits |= u64::from(special.to_bitmask()) << (16 * index);
-    }
-    bits
+    bytes.simd_eq(quote) | bytes.simd_eq(backslash) | bytes.simd_eq(bytes.min(control))
 }

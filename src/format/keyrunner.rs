@@ -12,6 +12,7 @@ use wide::u8x16;
 
 use crate::model::{EventBuf, FieldId, address};
 
+use super::bits::{BLOCK, bits_of};
 use super::paths::{Part, Trie, body};
 use super::{Format, Paths, Reject};
 
@@ -173,8 +174,9 @@ fn access(record: &str, rest: Part) -> Option<Columns> {
     // The software writes blanks around its bars; bars without blanks inside a name are then no columns at all.
     let is_spaced = |at: &usize| *at > 0 && bytes[at - 1] == b' ' && bytes.get(at + 1) == Some(&b' ');
     let (mut places, mut count) = ([0; BARS_NOTED], 0);
+    // Columns are short: calling a search for each costs more than all of them.
     for (index, bytes) in bytes.chunks(BLOCK).enumerate() {
-        let mut bars = bars_of(bytes);
+        let mut bars = bits_of(bytes, |it| it.simd_eq(u8x16::splat(b'|')));
         while bars != 0 {
             let Some(place) = places.get_mut(count) else {
                 let bars = memchr::memchr_iter(b'|', rest.of(record).as_bytes());
@@ -192,23 +194,6 @@ fn access(record: &str, rest: Part) -> Option<Columns> {
 
 /// A record with more bars than these is searched again for each column.
 const BARS_NOTED: usize = 16;
-const BLOCK: usize = 64;
-
-/// One bit a byte that is a bar. Columns are short: calling a search for each costs more than all of them.
-#[inline]
-fn bars_of(bytes: &[u8]) -> u64 {
-    let mut block = [0; BLOCK];
-    let block = bytes.first_chunk().unwrap_or_else(|| {
-        block[..bytes.len()].copy_from_slice(bytes);
-        &block
-    });
-    let sixteens = block.as_chunks().0.iter().enumerate();
-    sixteens.fold(0, |bits, (index, it)| {
-        let bars = u8x16::new(*it).simd_eq(u8x16::splat(b'|'));
-        bits | u64::from(bars.to_bitmask()) << (16 * index)
-    })
-}
-
 struct Columns {
     ip: Part,
     user: Part,

@@ -8,6 +8,7 @@
 //! one line into a log could choose how the next ones are read.
 
 mod paths;
+mod bits;
 mod json;
 mod keyrunner;
 mod syslog;

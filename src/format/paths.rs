@@ -28,10 +28,9 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// Built once from the names that rules and schemas interned. Names that hold `[`, or mean several places, are computed from
-    /// others, not read.
+    /// Built once from the names that rules and schemas interned. Those that are computed from others are not read.
     pub fn new(fields: &Fields) -> Paths {
-        let trie = Trie::new(fields.paths().filter(|(name, _)| !name.contains('[') && !Path::several(name)));
+        let trie = Trie::new(fields.paths().filter(|(name, _)| !Path::is_computed(name)));
         Paths {
             message: trie.field("message"),
             keyrunner: keyrunner::Ids::new(&trie),

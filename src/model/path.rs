@@ -42,6 +42,11 @@ impl Path {
         name.contains(OR)
     }
 
+    /// Whether the value behind a name is computed from others, because no record has it under that name.
+    pub fn is_computed(name: &str) -> bool {
+        name.contains('[') || Path::several(name)
+    }
+
     /// The places that a name means, the first of which a record has is taken.
     pub fn places(name: &str) -> impl Iterator<Item = &str> {
         name.split(OR).map(str::trim)

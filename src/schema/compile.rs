@@ -75,8 +75,8 @@ impl Schemas {
         let mut selected = Vec::new();
         for text in extra_paths {
             // Filled one after another, so the place that is meant first comes last.
-            let mut places: Vec<&str> = Path::places(text).collect();
-            while let Some(place) = places.pop() {
+            let places: Vec<&str> = Path::places(text).collect();
+            for place in places.into_iter().rev() {
                 let path = Path::parse(place).map_err(|it| error("", it))?;
                 let root = path.root.strip_prefix('.').unwrap_or(&path.root);
                 let operand = Operand { field: fields.path(root), steps: path.steps };
