@@ -170,6 +170,8 @@ pub const GUESSES_PER_MINUTE_MAX: u32 = 1000;
 /// Journal bytes after which a snapshot is taken: bounds how long a restart takes. Some 160 MiB are told again in a second or
 /// two; a snapshot of a hundred thousand users writes a third of that.
 pub const JOURNAL_BYTES_MAX: usize = 160 << 20;
+/// Journal bytes that a start reads as quickly as a snapshot. Where it had to read more, that life writes a snapshot at its end.
+pub const JOURNAL_BYTES_UNPAID_MAX: usize = 1 << 20;
 /// Journal and notifications that wait for a commit, beyond which nothing more is read: senders wait. One such group is under
 /// way, one is next, one grows; each may be larger by what one batch of lines led to.
 pub const GROUP_BYTES_MAX: usize = 4 << 20;

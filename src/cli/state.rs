@@ -143,7 +143,7 @@ fn export(common: &Common, folder: &Path, to: &Path) -> Exit {
         Ok(it) => it,
         Err(refusal) => return common.refuse(&refusal),
     };
-    let (keys, lessons) = match learned(&setup, folder) {
+    let (keys, lessons) = match learned(setup, folder) {
         Ok(it) => it,
         Err(problem) => {
             eprintln!("tripline: {problem}");
@@ -163,7 +163,7 @@ fn export(common: &Common, folder: &Path, to: &Path) -> Exit {
 }
 
 /// What the rules of the configuration remember there, and the keys under which they do.
-fn learned(setup: &Setup, folder: &Path) -> Result<(HashKeys, Lessons), String> {
+fn learned(mut setup: Setup, folder: &Path) -> Result<(HashKeys, Lessons), String> {
     if !folder.join("state.redb").is_file() {
         return Err(format!("there is no state in {}", folder.display()));
     }
@@ -172,7 +172,9 @@ fn learned(setup: &Setup, folder: &Path) -> Result<(HashKeys, Lessons), String> 
     opened.set_aside.iter().for_each(|it| eprintln!("tripline: {it}"));
     let mut store = opened.store;
     let keys = store.hash_keys((setup.keys.0, setup.keys.1))?;
-    let (engine, recovered) = journal::recover(&store, &date, &|| live::empty(setup), &mut Vec::new())?;
+    // What the journal holds is told again, and hashed as the service hashed it.
+    setup.keys = HashKeys(keys.0, keys.1);
+    let (engine, recovered) = journal::recover(&store, &date, &|| live::empty(&setup), &mut Vec::new())?;
     recovered.complaints.iter().for_each(|it| eprintln!("tripline: {it}"));
-    Ok((HashKeys(keys.0, keys.1), engine.lessons()))
+    Ok((setup.keys, engine.lessons()))
 }

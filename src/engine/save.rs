@@ -27,18 +27,24 @@ const LAYOUT: u32 = 0x7269_0003;
 /// The one before, in which all memories had the form 0.
 const LAYOUT_WITHOUT_FORMS: u32 = 0x7269_0002;
 
-#[derive(Serialize, Deserialize)]
-struct Saved<R> {
+/// As it is read. [`Engine::save`] writes the same in pieces.
+#[derive(Deserialize)]
+struct Saved {
     rules: Vec<RuleName>,
     /// For each rule, what its detector wrote.
     detectors: Vec<ByteBuf>,
-    ring: R,
+    ring: EvidenceRing,
     waiting: Vec<HitBatch>,
     sources: Vec<(String, SavedClock, bool)>,
     desk: SavedDesk,
     now: Timestamp,
     told_time: Timestamp,
     watch: Watch,
+}
+
+/// As bytes, of which there are about so many: a list that doubles as it grows would take twice as much.
+fn written(it: &impl Serialize, bytes: usize) -> Vec<u8> {
+    postcard::to_extend(it, Vec::with_capacity(bytes)).expect("memories are plain data, and memory is there")
 }
 
 impl RuleSet {
@@ -97,30 +103,24 @@ impl Engine {
         Ok(())
     }
 
-    /// Everything it remembers. For engines of one shard, which services have.
-    pub fn save(&self) -> Vec<u8> {
+    /// Everything it remembers, in pieces that are to be written one after the other: what detectors wrote is large, and need
+    /// not be copied. For engines of one shard, which services have.
+    pub fn save(&self) -> Vec<Vec<u8>> {
         let shard = &self.shards[0];
         let (mut detectors, ring, waiting) = shard.save();
         for ledger in &self.ledgers {
             detectors[ledger.rule().index()] = ledger.save();
         }
-        let saved = Saved {
-            rules: self.set.names(),
-            detectors: detectors.into_iter().map(ByteBuf::from).collect(),
-            ring,
-            waiting,
-            sources: (0..self.sources.len())
-                .map(|it| (self.sources[it].to_string(), self.clocks[it].save(), self.closed[it]))
-                .collect(),
-            desk: self.desk.save(),
-            now: self.now,
-            told_time: self.told_time,
-            watch: self.watch.clone(),
-        };
-        // In one piece: a list that doubles would take the memory thrice.
-        let bytes = saved.detectors.iter().map(|it| it.len()).sum::<usize>() + ring.bytes() + (1 << 20);
-        postcard::to_extend(&(LAYOUT, self.forms(), saved), Vec::with_capacity(bytes))
-            .expect("memories are plain data, and memory is there")
+        let mut pieces = vec![written(&(LAYOUT, self.forms(), self.set.names(), detectors.len()), 1 << 12)];
+        for detector in detectors {
+            pieces.push(written(&detector.len(), 10));
+            pieces.push(detector);
+        }
+        let sources: Vec<_> =
+            (0..self.sources.len()).map(|it| (&*self.sources[it], self.clocks[it].save(), self.closed[it])).collect();
+        let rest = (ring, waiting, sources, self.desk.save(), self.now, self.told_time, &self.watch);
+        pieces.push(written(&rest, ring.bytes() + (1 << 16)));
+        pieces
     }
 
     /// The form of each rule's memory.
@@ -128,7 +128,7 @@ impl Engine {
         self.set.rules.iter().map(|it| it.rule.detect.form()).collect()
     }
 
-    /// Takes back what [`Engine::save`] wrote, into an engine that remembers nothing. Alerts of rules that are gone or say
+    /// Takes back what [`Engine::save`] wrote, in one piece, into an engine that remembers nothing. Alerts of rules that are gone or say
     /// something else now are resolved and appended to `told`. Gives a sentence for each rule whose memory has a form that this
     /// version cannot read: that rule begins anew, and no other does. The error says what about the bytes is wrong.
     pub fn restore(&mut self, bytes: &[u8], told: &mut Vec<Alert>) -> Result<Vec<String>, String> {
@@ -139,7 +139,7 @@ impl Engine {
             _ => return Err("it was written by another version of tripline".into()),
         };
         let mut complaints = Vec::new();
-        let saved: Saved<EvidenceRing> = postcard::from_bytes(bytes).map_err(|it| it.to_string())?;
+        let saved: Saved = postcard::from_bytes(bytes).map_err(|it| it.to_string())?;
         let numbers = self.set.numbers_of(&saved.rules);
         let shard = &mut self.shards[0];
         for (at, (bytes, number)) in saved.detectors.into_iter().zip(&numbers).enumerate() {
@@ -226,7 +226,7 @@ mod tests {
         front.judge(&batch, &reading, None, Timestamp::from_micros(0), &mut judged);
         engine.observe(&mut judged, &mut Vec::new());
 
-        let bytes = engine.save();
+        let bytes = engine.save().concat();
         let mut same = Engine::new(set.clone(), KEYS, 1);
         assert_eq!(same.restore(&bytes, &mut Vec::new()), Ok(vec![]));
         let ((_, forms), rest) = postcard::take_from_bytes::<(u32, Vec<u8>)>(&bytes).unwrap();

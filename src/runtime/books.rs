@@ -452,10 +452,10 @@ impl Books {
         }
     }
 
-    /// The store, for a snapshot of that size. None: there is no room for it, or no store.
-    pub fn lend_for_snapshot(&mut self, bytes: usize, date: &str) -> Option<Store> {
-        self.snapshot_bytes = bytes as u64;
-        if self.shortage(bytes as u64) > 0 {
+    /// The store, for a snapshot. None: there is no room for it, or no store.
+    pub fn lend_for_snapshot(&mut self, pieces: &[Vec<u8>], date: &str) -> Option<Store> {
+        self.snapshot_bytes = pieces.iter().map(|it| it.len() as u64).sum();
+        if self.shortage(self.snapshot_bytes) > 0 {
             self.snapshot_failed(NO_ROOM, true);
             return None;
         }

@@ -25,8 +25,8 @@ use crate::store::disk::owner_only;
 /// What the service sends.
 pub enum Message {
     Group(Group, Vec<Receipt>),
-    /// The engine's memory, as it is after all groups before.
-    Snapshot(Vec<u8>),
+    /// The engine's memory, in pieces, as it is after all groups before.
+    Snapshot(Vec<Vec<u8>>),
     /// The receivers in force, and their desks at the courier's.
     Desks(Vec<(String, usize)>),
     /// No more comes: answer when everything before is durable.
@@ -67,7 +67,7 @@ impl Keeper {
                 Some(report) = reports.recv() => self.books.report(report),
                 message = inbox.recv() => match message {
                     Some(Message::Group(group, receipts)) => self.commit(group, receipts, &mut reports).await,
-                    Some(Message::Snapshot(bytes)) => self.snapshot(bytes).await,
+                    Some(Message::Snapshot(pieces)) => self.snapshot(pieces).await,
                     Some(Message::Desks(desks)) => self.books.seat(&desks),
                     Some(Message::End(done)) => {
                         while let Ok(report) = reports.try_recv() {
@@ -155,10 +155,10 @@ impl Keeper {
         }
     }
 
-    async fn snapshot(&mut self, bytes: Vec<u8>) {
-        let Some(mut store) = self.books.lend_for_snapshot(bytes.len(), &date(clock::now())) else { return };
+    async fn snapshot(&mut self, pieces: Vec<Vec<u8>>) {
+        let Some(mut store) = self.books.lend_for_snapshot(&pieces, &date(clock::now())) else { return };
         let done = tokio::task::spawn_blocking(move || {
-            let result = store.keep_snapshot(&bytes);
+            let result = store.keep_snapshot(&pieces);
             (store, result)
         });
         match done.await {

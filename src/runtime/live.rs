@@ -473,6 +473,9 @@ pub struct Recorder {
     snapshots_known: (u64, u64),
     /// Receivers that the keeper does not know of yet.
     desks: Option<Vec<(String, usize)>>,
+    /// The start had to read journal, or what is known is in none: the next one is to be spared that, and a snapshot written at
+    /// the end. Where no start has paid yet, writing one might cost more than it ever saves.
+    owes: bool,
 }
 
 impl Recorder {
@@ -491,6 +494,7 @@ impl Recorder {
             begun_anew,
             snapshots_known: (0, 0),
             desks: None,
+            owes: false,
         }
     }
 
@@ -543,6 +547,12 @@ impl Recorder {
         }
     }
 
+    /// Whether one is to be written before a life ends in order.
+    fn wants_snapshot_at_end(&self) -> bool {
+        let has_new_database = self.status.borrow().begun_anew > self.begun_anew;
+        self.offered.is_none() && (self.owes || has_new_database || self.journaled >= self.snapshot_after)
+    }
+
     /// What became of the snapshot under way.
     fn hear_of_snapshots(&mut self) {
         let known = {
@@ -551,6 +561,7 @@ impl Recorder {
         };
         let before = std::mem::replace(&mut self.snapshots_known, known);
         if known.0 > before.0 {
+            self.owes = false;
             self.journaled -= self.offered.take().unwrap_or(0).min(self.journaled);
             self.due = self.snapshot_after;
         } else if known.1 > before.1 {
@@ -645,7 +656,7 @@ pub fn revive(
     let books = Books::open(store, wanted.disk, keys, ledger, wanted.receivers, status_to, say)?;
     let mut recorder = Recorder::new(to, status, wanted.snapshot_after);
     // Lives that all end before they have written much must not make the next start longer and longer.
-    recorder.journaled = recovered.bytes;
+    (recorder.journaled, recorder.owes) = (recovered.bytes, recovered.bytes > limits::JOURNAL_BYTES_UNPAID_MAX);
     recorder.entry(Entry::Rules(engine.rule_names()).encode());
     let (entries, complaints) = (recovered.entries, recovered.complaints);
     let begins = recovered.snapshot.is_none() && entries == 0;
@@ -696,7 +707,7 @@ impl Service {
                 if revived.begins && !live.learn_from.is_empty() {
                     revived.engine = educated(&setup, live, surroundings)?;
                     // What history taught is in no journal: a snapshot follows at the first chance.
-                    revived.recorder.journaled = revived.recorder.snapshot_after;
+                    (revived.recorder.journaled, revived.recorder.owes) = (revived.recorder.snapshot_after, true);
                 }
                 if !revived.begins {
                     surroundings.say(&format!("remembered: {} journal entries since the snapshot", revived.entries));
@@ -1012,14 +1023,15 @@ impl Service {
         self.engine.flush(&mut self.told);
     }
 
-    /// The end: everything is made durable, with a snapshot, so that the next start is quick.
+    /// The end: everything is made durable, with a snapshot if the next start would be slow too often without.
     async fn close(&mut self) {
         let Some(mut recorder) = self.recorder.take() else { return };
         let group = Message::Group(std::mem::take(&mut recorder.group), std::mem::take(&mut recorder.receipts));
         let (done, ended) = tokio::sync::oneshot::channel();
-        let messages = [group, Message::Snapshot(self.engine.save()), Message::End(done)];
+        recorder.hear_of_snapshots();
+        let snapshot = recorder.wants_snapshot_at_end().then(|| Message::Snapshot(self.engine.save()));
         let send = async {
-            for message in messages {
+            for message in [Some(group), snapshot, Some(Message::End(done))].into_iter().flatten() {
                 if recorder.to.send(message).await.is_err() {
                     return;
                 }

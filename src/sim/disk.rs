@@ -348,16 +348,17 @@ impl Disk for SimDisk {
         Ok(inner.files[number].seen.clone())
     }
 
-    fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+    fn write(&self, file: &Path, pieces: &[&[u8]]) -> io::Result<()> {
+        let bytes = pieces.concat();
         let mut inner = self.inner();
         inner.operate()?;
         inner.grow(bytes.len())?;
         let number = inner.open(file);
         let it = &mut inner.files[number];
-        it.seen = bytes.to_vec();
+        it.seen = bytes.clone();
         it.blocks = (0..bytes.len().div_ceil(BLOCK)).collect();
         it.pending.push(Op::Length(0));
-        it.pending.push(Op::Write(0, bytes.to_vec()));
+        it.pending.push(Op::Write(0, bytes));
         inner.sync_file(number)
     }
 

@@ -211,9 +211,9 @@ impl Life {
                     self.commit(pending, disk, now);
                 }
             }
-            Ok(Message::Snapshot(bytes)) => {
-                if let Some(mut store) = self.books.lend_for_snapshot(bytes.len(), &date(now.wall)) {
-                    let result = store.keep_snapshot(&bytes);
+            Ok(Message::Snapshot(pieces)) => {
+                if let Some(mut store) = self.books.lend_for_snapshot(&pieces, &date(now.wall)) {
+                    let result = store.keep_snapshot(&pieces);
                     trace(format!("snapshot {}", result.is_ok()));
                     self.wait(disk, now, Done::Snapshot(store, result));
                 }

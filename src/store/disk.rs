@@ -23,8 +23,8 @@ pub trait Disk: Send + Sync {
     /// The files of a folder, in any order.
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
     fn read(&self, file: &Path) -> io::Result<Vec<u8>>;
-    /// Writes a whole file, and makes its bytes durable, but not its name.
-    fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Writes a whole file, piece after piece, and makes its bytes durable, but not its name.
+    fn write(&self, file: &Path, pieces: &[&[u8]]) -> io::Result<()>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, file: &Path) -> io::Result<()>;
     /// Makes the names in a folder durable.
@@ -96,8 +96,9 @@ impl Disk for Real {
         fs::read(file)
     }
 
-    fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
-        let written = owner_only(file).and_then(|mut it| it.write_all(bytes).and_then(|()| it.sync_all()));
+    fn write(&self, file: &Path, pieces: &[&[u8]]) -> io::Result<()> {
+        let written = owner_only(file)
+            .and_then(|mut it| pieces.iter().try_for_each(|piece| it.write_all(piece)).and_then(|()| it.sync_all()));
         if written.is_err() {
             // Half a file helps nobody, and may be what fills the disk.
             let _ = fs::remove_file(file);

@@ -568,8 +568,8 @@ impl Store {
     }
 
     /// Keeps the engine's memory as it is after all entries, and forgets the journal that nobody needs then.
-    pub fn keep_snapshot(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        let needed = snapshot::write(&*self.disk, &self.folder, self.next_journal, bytes)?;
+    pub fn keep_snapshot(&mut self, pieces: &[Vec<u8>]) -> Result<(), Fault> {
+        let needed = snapshot::write(&*self.disk, &self.folder, self.next_journal, pieces)?;
         let done = guarded(|| self.forget_journal_before(needed));
         self.is_spoiled |= done.is_err();
         done
@@ -673,7 +673,7 @@ impl Store {
         }
         if beside != Some(keys) {
             let new = self.folder.join(format!("{META_KEYS}{}", snapshot::UNFINISHED));
-            self.disk.write(&new, &sealed)?;
+            self.disk.write(&new, &[&sealed])?;
             self.disk.rename(&new, &file)?;
             self.disk.sync_folder(&self.folder)?;
         }
@@ -869,7 +869,7 @@ mod tests {
         let folder = folder("reborn");
         let mut store = open(&folder).store;
         store.commit(&Group { entries: vec![vec![1]; 9], ..Group::default() }).unwrap();
-        store.keep_snapshot(b"memory").unwrap();
+        store.keep_snapshot(&[b"memory".to_vec()]).unwrap();
         drop(store);
         fs::write(folder.join(FILE), b"not a database").unwrap();
         let mut store = open(&folder).store;
@@ -910,7 +910,7 @@ mod tests {
         let old = fs::read(&path).unwrap();
         let mut store = open(&folder).store;
         store.commit(&group(2)).unwrap();
-        store.keep_snapshot(b"what is known").unwrap();
+        store.keep_snapshot(&[b"what is known".to_vec()]).unwrap();
         drop(store);
         let whole = fs::read(&path).unwrap();
         assert!(verify(&folder).unwrap().problems.is_empty());

@@ -20,10 +20,16 @@ const HEAD_BYTES: usize = 5;
 /// The value with its checksum, to be written under `key`.
 pub fn seal(key: &[u8], value: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEAD_BYTES + value.len());
-    out.push(VERSION);
-    out.extend_from_slice(&sum(key, value).to_le_bytes());
+    out.extend_from_slice(&head(key, &[value]));
     out.extend_from_slice(value);
     out
+}
+
+/// What stands before a value that is written in pieces.
+pub fn head<P: AsRef<[u8]>>(key: &[u8], pieces: &[P]) -> [u8; HEAD_BYTES] {
+    let mut head = [VERSION; HEAD_BYTES];
+    head[1..].copy_from_slice(&sum(key, pieces).to_le_bytes());
+    head
 }
 
 /// The value that was sealed under `key`.
@@ -32,18 +38,18 @@ pub fn open<'a>(key: &[u8], sealed: &'a [u8]) -> Result<&'a [u8], Damaged> {
     if head[0] != VERSION {
         return Err(Damaged::Version(head[0]));
     }
-    if head[1..] != sum(key, value).to_le_bytes() {
+    if head[1..] != sum(key, &[value]).to_le_bytes() {
         return Err(Damaged::Checksum);
     }
     Ok(value)
 }
 
-fn sum(key: &[u8], value: &[u8]) -> u32 {
+fn sum<P: AsRef<[u8]>>(key: &[u8], pieces: &[P]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&[VERSION]);
     hasher.update(&(key.len() as u64).to_le_bytes());
     hasher.update(key);
-    hasher.update(value);
+    pieces.iter().for_each(|it| hasher.update(it.as_ref()));
     hasher.finalize()
 }
 

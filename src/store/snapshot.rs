@@ -17,10 +17,12 @@ pub const KEPT: usize = 2;
 
 /// Writes a snapshot and makes it durable; removes the oldest beyond [`KEPT`]. The result is the first journal entry that
 /// is still needed.
-pub fn write(disk: &dyn Disk, folder: &Path, next_journal: u64, bytes: &[u8]) -> io::Result<u64> {
+pub fn write(disk: &dyn Disk, folder: &Path, next_journal: u64, pieces: &[Vec<u8>]) -> io::Result<u64> {
     let name = format!("{PREFIX}{next_journal:020}");
     let beside = folder.join(format!("{name}{UNFINISHED}"));
-    disk.write(&beside, &record::seal(name.as_bytes(), bytes))?;
+    let head = record::head(name.as_bytes(), pieces);
+    let whole: Vec<&[u8]> = std::iter::once(head.as_slice()).chain(pieces.iter().map(Vec::as_slice)).collect();
+    disk.write(&beside, &whole)?;
     disk.rename(&beside, &folder.join(&name))?;
     disk.sync_folder(folder)?;
     let all = list(disk, folder)?;
@@ -70,9 +72,9 @@ mod tests {
     fn the_last_two_are_kept() {
         let folder = std::env::temp_dir().join(format!("tripline-snapshot-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        assert_eq!(write(&Real, &folder, 5, b"five").unwrap(), 5);
-        assert_eq!(write(&Real, &folder, 9, b"nine").unwrap(), 5);
-        assert_eq!(write(&Real, &folder, 12, b"twelve").unwrap(), 9);
+        assert_eq!(write(&Real, &folder, 5, &[b"five".to_vec()]).unwrap(), 5);
+        assert_eq!(write(&Real, &folder, 9, &[b"ni".to_vec(), b"ne".to_vec()]).unwrap(), 5);
+        assert_eq!(write(&Real, &folder, 12, &[b"".to_vec(), b"twelve".to_vec()]).unwrap(), 9);
         let all = list(&Real, &folder).unwrap();
         assert_eq!(all.iter().map(|it| it.0).collect::<Vec<_>>(), [9, 12]);
         assert_eq!(read(&Real, &all[1].1).unwrap(), b"twelve");

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::program::{Folder, PATIENCE, PROGRAM, Running, tripline, wait_for};
+use crate::program::{Folder, PATIENCE, PROGRAM, Running, tripline, tripline_with, wait_for};
 
 const RULE: &str = "repeated-login-failures";
 
@@ -206,6 +206,36 @@ fn a_file_that_is_read_once_is_not_read_again_after_a_restart() {
 }
 
 /// Asks the listener for machines.
+/// Five rounds over a log whose failures begin in one life and end in the next: whatever each end leaves behind, snapshot or
+/// journal, the next start knows as much.
+#[test]
+fn a_stop_leaves_a_snapshot_only_where_a_start_had_to_pay_for_none() {
+    let folder = Folder::new();
+    let config = folder.write("tripline.ron", format!("(state: Dir({:?}))", folder.path("state")).as_bytes());
+    let snapshots = || {
+        let names = std::fs::read_dir(folder.path("state")).unwrap().map(|it| it.unwrap().file_name());
+        names.filter(|it| it.to_string_lossy().starts_with("snapshot-")).count()
+    };
+    let all = log();
+    let (mut told, mut kept) = (BTreeSet::new(), Vec::new());
+    for (life, lines) in all.chunks(all.len() / 5).enumerate() {
+        // What fills the journal: three failures each, of which nobody is told.
+        let busy = |it: u32| {
+            format!("2025-04-14 08:00:0{} | 203.0.113.7 | p{}@example.com | Brazil | Login failure\n", it % 3, it / 3)
+        };
+        let busy: String = (0..if life == 0 { 24_000 } else { 0 }).map(busy).collect();
+        let done = tripline_with(&["run", "--config", &config, "--rule", RULE], (busy + &lines.concat()).as_bytes())
+            .succeeds();
+        told.extend(done.stdout.lines().filter(|it| it.contains("firing")).map(String::from));
+        kept.push(snapshots());
+    }
+    let replayed =
+        tripline_with(&["replay", "--rule", RULE, "--output", "ndjson"], all.concat().as_bytes()).succeeds().stdout;
+    assert_eq!(told.len(), 40);
+    assert_eq!(ids(&told.into_iter().collect::<Vec<_>>().join("\n")), ids(&replayed));
+    assert_eq!(kept, [0, 1, 1, 1, 1]);
+}
+
 fn ask(address: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
