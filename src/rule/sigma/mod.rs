@@ -8,6 +8,7 @@
 mod aggregate;
 mod condition;
 mod correlation;
+mod portal;
 mod regex;
 mod source;
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! reshaped on its way, or a test of five fields, is judged by its fields alone, as every Sigma engine would. And a field becomes
 //! all the places where the usual shippers put it. Where a record has it in one of them, the others are absent and say nothing.
 
-use super::{vendor, windows};
+use super::{portal, vendor, windows};
 use crate::expr::{Expr, Literal};
 
 /// Where a rule's events come from, as it says.
@@ -29,12 +29,17 @@ const GENERIC: [&str; 9] = [
     "keyrunner.app",
 ];
 
+/// Sigma's name for Entra's log of sign-ins.
+const SIGNIN: &str = "signinlogs";
+
 const SYSMON_LINUX: &str = "Linux-Sysmon/Operational";
 
 /// Products (and services) whose records our schemas call something else: what their names begin with.
 const PROVIDERS: &[(&str, &[&str])] = &[
     ("aws", &["aws."]),
     ("azure", &["azure.", "entra.", "m365"]),
+    // Whoever asks what a sign-in is not must not get everything else that Microsoft logs.
+    (SIGNIN, &["entra.signin"]),
     ("m365", &["m365", "entra."]),
     ("microsoft365", &["m365", "entra."]),
     ("gcp", &["gcp.", "google."]),
@@ -46,6 +51,7 @@ const PROVIDERS: &[(&str, &[&str])] = &[
     ("kubernetes", &["kubernetes", "gcp.", "azure.", "aws."]),
     ("bitbucket", &["bitbucket", "atlassian"]),
     ("cisco", &["cisco", "duo."]),
+    ("cisco_duo", &["duo."]),
     ("1password", &["onepassword"]),
     ("azuread", &["entra.", "azure."]),
     ("modsecurity", &["web.", "access", "linux.", "appliances"]),
@@ -92,7 +98,11 @@ impl LogSource {
         if self.product == "generic" || self.product.is_empty() && self.service.is_empty() && !self.is_web() {
             return None;
         }
-        for product in self.families() {
+        let families: Vec<&str> = match self.is_signin() {
+            true => vec![SIGNIN],
+            false => self.families().collect(),
+        };
+        for product in families {
             match PROVIDERS.iter().find(|it| it.0 == product) {
                 Some((_, known)) => begins.extend(*known),
                 None if product == self.product => begins.push(product),
@@ -129,6 +139,9 @@ impl LogSource {
         if self.is_windows() {
             paths = windows::paths(&self.category, field);
         }
+        // Splunk's way to say that there is a list.
+        let listed = field.replace("{}", "[]");
+        paths.extend((listed != field).then_some(listed));
         if self.is_web() {
             paths.extend(vendor::access(field).map(str::to_string));
         }
@@ -174,25 +187,14 @@ impl LogSource {
         }
     }
 
-    /// What the record says in other words than the rule. Google's Reports API says `admin` where its cloud log says
-    /// `admin.googleapis.com`, and Entra gives a number of the error where its portal shows `Success`.
+    /// What the record says in other words than the rule: Google's Reports API says `admin` where its cloud log says
+    /// `admin.googleapis.com`, and Microsoft's portals show much that its records do not say.
     pub fn said_otherwise(&self, field: &str, values: &[String]) -> Option<Expr> {
-        let word = |it: &String| match it.to_lowercase().as_str() {
-            "success" => Some("success"),
-            "failure" | "failed" => Some("failure"),
-            _ => None,
-        };
-        let outcomes: Vec<Literal> = values.iter().filter_map(word).map(|it| Literal::Text(it.into())).collect();
-        if self.is_azure() && field.eq_ignore_ascii_case("status") && !outcomes.is_empty() {
-            return Some(Expr::OneOf("event.outcome".into(), outcomes));
+        if self.is_azure() {
+            return portal::azure(field, values);
         }
-        // The provider of a resource is what an operation's name begins with.
-        if self.is_azure() && field == "ResourceProviderValue" && !values.is_empty() {
-            let begins = |value: &String| {
-                let paths = ["operationName", "operationName.value"];
-                paths.map(|it| Expr::NoCase(Box::new(Expr::StartsWith(it.into(), format!("{value}/")))))
-            };
-            return Some(Expr::Any(values.iter().flat_map(begins).collect()));
+        if self.is_m365() && field == "status" {
+            return portal::outcome(values);
         }
         let is_service = matches!(field, "eventService" | "protoPayload.serviceName");
         let names: Option<Vec<Literal>> =
@@ -216,6 +218,14 @@ impl LogSource {
 
     fn is_azure(&self) -> bool {
         matches!(self.product.as_str(), "azure" | "azuread" | "entra")
+    }
+
+    fn is_signin(&self) -> bool {
+        self.is_azure() && self.service == SIGNIN
+    }
+
+    fn is_m365(&self) -> bool {
+        matches!(self.product.as_str(), "m365" | "microsoft365" | "o365" | "office365")
     }
 
     fn is_web(&self) -> bool {

@@ -1260,6 +1260,173 @@ fn what_entra_says_in_other_words() {
     );
 }
 
+/// What rules took off a screen of Microsoft's, and what the records say.
+#[test]
+fn words_of_microsofts_portals() {
+    let audit = |activity: &str, rest: &str| {
+        format!(
+            r#"{{"time":"2025-04-12T08:02:55Z","category":"AuditLogs","operationName":"{activity}","properties":{{"activityDisplayName":"{activity}",{rest}}}}}"#
+        )
+    };
+    let changed = |name: &str, old: &str, new: &str| {
+        let part = format!(r#"{{"displayName":"{name}","oldValue":"{old}","newValue":"{new}"}}"#);
+        format!(r#""targetResources":[{{"type":"User","modifiedProperties":[{{"displayName":"Other"}},{part}]}}]"#)
+    };
+    let off = changed("Second", "[]", r#"[{\"Step\":0}]"#);
+    let on = changed("Second", "[]", r#"[{\"Step\":1}]"#);
+    let up = changed("Kind", r#"[\"Visitor\"]"#, r#"[\"Owner\"]"#);
+    let down = changed("Kind", r#"[\"Owner\"]"#, r#"[\"Visitor\"]"#);
+    let machine = r#""targetResources":[{"type":"ServicePrincipal"}]"#;
+    let person = r#""targetResources":[{"type":"User"}]"#;
+    check_source(
+        "product: azure\n    service: auditlogs",
+        &[
+            (
+                "s:\n    TargetResources.ModifiedProperties.DisplayName: Second\n    TargetResources.ModifiedProperties.NewValue|contains: 'Step\":0'\ncondition: s",
+                &[(&audit("Update user", &off), true), (&audit("Update user", &on), false)],
+            ),
+            (
+                r#"s:
+    properties.message: '"displayName":"Kind","oldValue":"[\"Visitor\"]","newValue":"[\"Owner\"]"'
+condition: s"#,
+                &[(&audit("Update user", &up), true), (&audit("Update user", &down), false)],
+            ),
+            (
+                "s:\n    properties.message: Lend a key\n    properties.targetType: service principal\ncondition: s",
+                &[(&audit("Lend a key", machine), true), (&audit("Lend a key", person), false)],
+            ),
+            (
+                "s:\n    properties.message: Change Door-Keys and locks\ncondition: s",
+                &[
+                    (&audit("Change door – Keys and locks ", person), true),
+                    (&audit("Change door-Keys and locks", person), true),
+                    (&audit("Change door", person), false),
+                ],
+            ),
+            (
+                "s:\n    properties.message: Lend a key\n    Status: Lent for a day\ncondition: s",
+                &[
+                    (&audit("Lend a key", r#""result":"success","resultReason":"Lent for a day""#), true),
+                    (&audit("Lend a key", r#""result":"success","resultReason":"""#), false),
+                ],
+            ),
+            (
+                "s:\n    failure_status_reason: Too.Risky\ncondition: s",
+                &[
+                    (&audit("Consent", r#""result":"failure","resultReason":"Too.Risky""#), true),
+                    (&audit("Consent", r#""result":"failure","resultReason":"Other""#), false),
+                ],
+            ),
+            (
+                "s:\n    eventSource: AzureActiveDirectory\n    Operation: Lend key.\n    ModifiedProperties{}.NewValue|endswith: master\ncondition: s",
+                &[
+                    (
+                        r#"{"CreationTime":"2025-04-12T08:02:55","Operation":"Lend key.","Workload":"AzureActiveDirectory","UserId":"ann@example.com","ModifiedProperties":[{"Name":"a","NewValue":"x"},{"Name":"b","NewValue":"House master"}]}"#,
+                        true,
+                    ),
+                    (
+                        r#"{"CreationTime":"2025-04-12T08:02:55","Operation":"Lend key.","Workload":"AzureActiveDirectory","UserId":"ann@example.com","ModifiedProperties":[{"Name":"b","NewValue":"House"}]}"#,
+                        false,
+                    ),
+                    (
+                        r#"{"eventSource":"AzureActiveDirectory","Operation":"Lend key.","ModifiedProperties{}.NewValue":"master"}"#,
+                        true,
+                    ),
+                ],
+            ),
+        ],
+    );
+    let signin = |code: u32, rest: &str| {
+        format!(
+            r#"{{"time":"2025-04-12T08:02:55Z","category":"SignInLogs","operationName":"Sign-in activity","resultType":"{code}","resultDescription":"Words.","properties":{{"userPrincipalName":"ann@example.com","status":{{"errorCode":{code}{rest}}}}}"#
+        )
+    };
+    check_source(
+        "product: azure\n    service: signinlogs",
+        &[
+            (
+                "s:\n    properties.message: Device Code\ncondition: s",
+                &[
+                    (&signin(0, r#"},"authenticationProtocol":"deviceCode""#), true),
+                    (&signin(0, r#"},"authenticationProtocol":"ropc""#), false),
+                ],
+            ),
+            (
+                "s:\n    Status|contains: told no\ncondition: s",
+                &[
+                    (&signin(500121, r#","additionalDetails":"The phone told no"}"#), true),
+                    (&signin(500121, r#","additionalDetails":"No phone"}"#), false),
+                ],
+            ),
+            (
+                "s:\n    ResultType: 50057\n    ResultDescription: Failure\ncondition: s",
+                &[(&signin(50057, "}"), true), (&signin(50126, "}"), false)],
+            ),
+            // What is no sign-in at all is none that failed.
+            (
+                "s:\n    Status: Success\ncondition: not s",
+                &[
+                    (&signin(50126, "}"), true),
+                    (&signin(0, "}"), false),
+                    (&audit("Add user", r#""result":"failure""#), false),
+                ],
+            ),
+        ],
+    );
+    check_source(
+        "product: m365\n    service: threat_management",
+        &[(
+            "s:\n    eventSource: SecurityComplianceCenter\n    eventName: Odd door\n    status: success\ncondition: s",
+            &[
+                (
+                    r#"{"CreationTime":"2025-04-12T08:02:55","Operation":"AlertTriggered","Name":"Odd door","Workload":"SecurityComplianceCenter","UserId":"x","ResultStatus":"Succeeded","Status":"Active"}"#,
+                    true,
+                ),
+                (
+                    r#"{"CreationTime":"2025-04-12T08:02:55","Operation":"AlertTriggered","Name":"Odd door","Workload":"SecurityComplianceCenter","UserId":"x","ResultStatus":"Failed","Status":"Active"}"#,
+                    false,
+                ),
+            ],
+        )],
+    );
+}
+
+#[test]
+fn names_that_shippers_give_to_identity_records() {
+    check_source(
+        "product: okta\n    service: okta",
+        &[(
+            "s:\n    okta.event_type: user.session.start\n    okta.debugContext.debugData.behaviors|contains: Velocity=POSITIVE\ncondition: s",
+            &[
+                (
+                    r#"{"eventType":"user.session.start","published":"2025-04-12T08:02:55Z","debugContext":{"debugData":{"behaviors":"{Velocity=POSITIVE}"}}}"#,
+                    true,
+                ),
+                (
+                    r#"{"eventType":"user.session.end","published":"2025-04-12T08:02:55Z","debugContext":{"debugData":{"behaviors":"{Velocity=POSITIVE}"}}}"#,
+                    false,
+                ),
+            ],
+        )],
+    );
+    check_source(
+        "product: cisco_duo\n    service: cisco_duo",
+        &[(
+            "s:\n    reason: bypass_user\ncondition: s",
+            &[
+                (
+                    r#"{"isotimestamp":"2025-04-12T08:02:55+00:00","event_type":"authentication","factor":"x","result":"success","reason":"bypass_user","txid":"1","user":{"name":"ann"},"access_device":{"ip":"203.0.113.9"}}"#,
+                    true,
+                ),
+                (
+                    r#"{"eventType":"x","published":"2025-04-12T08:02:55Z","reason":"bypass_user","actor":{"id":"1"},"outcome":{"result":"SUCCESS"}}"#,
+                    false,
+                ),
+            ],
+        )],
+    );
+}
+
 #[test]
 fn lines_of_servers_and_kernels() {
     check_source(

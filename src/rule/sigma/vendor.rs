@@ -72,6 +72,10 @@ const AZURE: &[&str] = &[
     "deviceDetail.trustType",
     "homeTenantId",
     "initiatedBy",
+    "initiatedBy.app.displayName",
+    "initiatedBy.user.ipAddress",
+    "initiatedBy.user.userPrincipalName",
+    "ipAddress",
     "loggedByService",
     "networkLocationDetails",
     "operationName",
@@ -85,6 +89,13 @@ const AZURE: &[&str] = &[
     "riskLevelDuringSignIn",
     "riskState",
     "targetResources",
+    "targetResources.displayName",
+    "targetResources.modifiedProperties",
+    "targetResources.modifiedProperties.displayName",
+    "targetResources.modifiedProperties.newValue",
+    "targetResources.modifiedProperties.oldValue",
+    "targetResources.type",
+    "targetResources.userPrincipalName",
     "userAgent",
     "userPrincipalName",
 ];
@@ -118,6 +129,24 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("azure", "status", "status.value"),
     ("azure", "status", "ActivityStatusValue"),
     ("azure", "status", "resultType"),
+    ("azure", "status", "properties.resultReason"),
+    ("azure", "status", "resultReason"),
+    ("azure", "status", "ResultReason"),
+    ("azure", "status", "properties.status.additionalDetails"),
+    ("azure", "status", "status.additionalDetails"),
+    ("azure", "status", "Status.additionalDetails"),
+    ("azure", "failure_status_reason", "properties.resultReason"),
+    ("azure", "failure_status_reason", "resultReason"),
+    ("azure", "failure_status_reason", "ResultReason"),
+    ("azure", "eventsource", "Workload"),
+    ("azure", "eventname", "Operation"),
+    ("azure", "ipaddress", "IPAddress"),
+    ("azure", "ipaddress", "callerIpAddress"),
+    ("azure", "calleripaddress", "properties.initiatedBy.user.ipAddress"),
+    ("azure", "calleripaddress", "initiatedBy.user.ipAddress"),
+    ("azure", "calleripaddress", "InitiatedBy.user.ipAddress"),
+    ("azure", "calleripaddress", "ipAddress"),
+    ("azure", "calleripaddress", "IPAddress"),
     ("azure", "username", "properties.userPrincipalName"),
     ("azure", "username", "userPrincipalName"),
     ("azure", "clientapp", "properties.clientAppUsed"),
@@ -239,7 +268,11 @@ pub fn add(family: &str, field: &str, paths: &mut Vec<String>) {
     let known = paths.len();
     let mut push = |it: String| paths.push(it);
     match family {
-        "okta" => OKTA.iter().filter(|it| it.eq_ignore_ascii_case(field)).for_each(|it| push(it.to_string())),
+        "okta" => {
+            // Elastic spells `okta.event_type` what Okta calls `eventType`.
+            let field = field.strip_prefix("okta.").map_or_else(|| field.to_string(), camel);
+            OKTA.iter().filter(|it| it.eq_ignore_ascii_case(&field)).for_each(|it| push(it.to_string()));
+        }
         "azure" => azure(field, &mut push),
         "gcp" => gcp(field, &mut push),
         "m365" => field.strip_prefix("o365.audit.").into_iter().for_each(|it| push(it.to_string())),
@@ -283,9 +316,9 @@ fn below(field: &str) -> &str {
 /// The log tables spell `ResultType`, the event stream `resultType` or `properties.resultType`.
 fn azure(field: &str, push: &mut dyn FnMut(String)) {
     let below = below(field);
-    let cases = [char::to_ascii_lowercase, char::to_ascii_uppercase].map(|it| first_letter(below, it));
-    let known = AZURE.iter().filter(|it| it.eq_ignore_ascii_case(below)).map(|it| it.to_string());
-    for name in cases.into_iter().chain([below.to_string()]).chain(known) {
+    let known = AZURE.iter().find(|it| it.eq_ignore_ascii_case(below)).copied();
+    let cases = |name: &str| [char::to_ascii_lowercase, char::to_ascii_uppercase].map(|it| first_letter(name, it));
+    for name in cases(below).into_iter().chain([below.to_string()]).chain(known.into_iter().flat_map(cases)) {
         push(name.clone());
         push(format!("properties.{name}"));
     }
