@@ -20,11 +20,15 @@ struct Way {
     respell: fn(Object) -> Option<Object>,
 }
 
-const WAYS: [Way; 8] = [
+const WAYS: [Way; 12] = [
     Way { signs: &["eventname", "eventsource", "eventtime"], respell: from_athena },
     Way { signs: &["EventName", "EventSource", "TimeGenerated"], respell: |it| Some(moved(&it, &CLOUDTRAIL)) },
     Way { signs: &["OfficeWorkload", "Operation"], respell: from_office },
     Way { signs: &["OperationNameValue", "TimeGenerated"], respell: |it| Some(moved(&it, &AZURE)) },
+    Way { signs: &["ActivityDisplayName", "OperationName", "TimeGenerated"], respell: from_entra },
+    Way { signs: &["UserPrincipalName", "ResultType", "TimeGenerated"], respell: from_entra },
+    Way { signs: &["ServicePrincipalName", "ResultType", "TimeGenerated"], respell: from_entra },
+    Way { signs: &["RiskEventType", "TimeGenerated"], respell: from_entra },
     Way { signs: &["protopayload_auditlog"], respell: |it| Some(moved(&it, &BIGQUERY)) },
     Way { signs: &["query_text", "query_type", "user_name"], respell: from_small_columns },
     Way { signs: &["event", "@timestamp"], respell: from_elastic },
@@ -244,6 +248,30 @@ fn from_office(record: Object) -> Option<Object> {
     Some(found)
 }
 
+/// Entra's tables in Log Analytics have columns by the names of Microsoft Graph, written large; what is an object comes as a
+/// text where the table says so, or whoever fetched it.
+fn from_entra(record: Object) -> Option<Object> {
+    let mut found = Object::new();
+    for (key, value) in record.iter().filter(|it| !it.1.is_null() && it.1.as_str() != Some("")) {
+        let name = match key.as_str() {
+            "IPAddress" | "IpAddress" => "ipAddress".to_string(),
+            "LocationDetails" => "location".to_string(),
+            // A country's name where Graph has the place; and names that other tables have as well.
+            "Location" | "OperationName" | "TimeGenerated" | "Type" => key.clone(),
+            _ => key.chars().take(1).flat_map(char::to_lowercase).chain(key.chars().skip(1)).collect(),
+        };
+        found.insert(name, unpacked(value));
+    }
+    let time = at(&found, "TimeGenerated").cloned();
+    for name in ["activityDateTime", "createdDateTime"] {
+        found.entry(name).or_insert_with(|| time.clone().unwrap_or_default());
+    }
+    if let Some(code) = at(&found, "resultType").filter(|_| at(&found, "status.errorCode").is_none()).cloned() {
+        put(&mut found, "status.errorCode", code);
+    }
+    Some(found)
+}
+
 fn from_small_columns(record: Object) -> Option<Object> {
     Some(record.into_iter().map(|(key, value)| (key.to_ascii_uppercase(), value)).collect())
 }
@@ -311,7 +339,7 @@ fn from_elastic(record: Object) -> Option<Object> {
 }
 
 /// What the modules took out of a record because ECS has a name for it; the first that is there goes back.
-const MOVED_BY_ECS: [(&str, &str, &str); 37] = [
+const MOVED_BY_ECS: [(&str, &str, &str); 38] = [
     ("okta", "@timestamp", "published"),
     ("okta", "event.action", "eventType"),
     ("okta", "source.ip", "client.ipAddress"),
@@ -330,6 +358,7 @@ const MOVED_BY_ECS: [(&str, &str, &str); 37] = [
     ("azure", "@timestamp", "time"),
     ("azure", "event.action", "operationName"),
     ("azure", "source.ip", "callerIpAddress"),
+    ("azure", "azure.resource.id", "resourceId"),
     ("azure", "azure.activitylogs.identity.claims_initiated_by_user.name", "caller"),
     ("azure", "user.name", "caller"),
     ("o365", "@timestamp", "CreationTime"),

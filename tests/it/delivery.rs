@@ -145,6 +145,32 @@ fn what_pipelines_renamed_is_understood() {
             ["azure.activity", "audit.disabled", "ann"],
         ),
         (
+            json!({"TimeGenerated": AT, "ActivityDisplayName": "Add member to role", "OperationName": "Add member to role", "Result": "success",
+                "InitiatedBy": r#"{"user":{"userPrincipalName":"ann"}}"#,
+                "TargetResources": r#"[{"type":"User","modifiedProperties":[{"displayName":"Role.DisplayName","newValue":"\"Global Administrator\""}]}]"#}),
+            ["entra.audit", "role.admin_assigned", "ann"],
+        ),
+        // A role that only reads.
+        (
+            json!({"TimeGenerated": AT, "ActivityDisplayName": "Add member to role", "OperationName": "Add member to role", "Result": "success",
+                "InitiatedBy": {"user": {"userPrincipalName": "ann"}}, "TargetResources": [{"type": "User",
+                    "modifiedProperties": [{"displayName": "Role.DisplayName", "newValue": "\"Directory Readers\""}]}]}),
+            ["entra.audit", "role.assigned", "ann"],
+        ),
+        (
+            json!({"TimeGenerated": AT, "OperationName": "Sign-in activity", "ResultType": "50126", "UserPrincipalName": "ann",
+                "IPAddress": "203.0.113.9", "Status": r#"{"errorCode":50126}"#, "LocationDetails": r#"{"countryOrRegion":"FR"}"#}),
+            ["entra.signin", "login.failure", "ann"],
+        ),
+        (
+            json!({"TimeGenerated": AT, "OperationName": "Sign-in activity", "ResultType": "0", "ServicePrincipalName": "builder"}),
+            ["entra.signin", "login.success", "builder"],
+        ),
+        (
+            json!({"TimeGenerated": AT, "RiskEventType": "leakedCredentials", "RiskLevel": "high", "UserPrincipalName": "ann"}),
+            ["entra.signin", "other", "ann"],
+        ),
+        (
             json!({"query_text": "CREATE USER bob", "query_type": "CREATE_USER", "user_name": "ann", "execution_status": "SUCCESS"}),
             ["snowflake", "user.created", "ann"],
         ),
@@ -165,6 +191,11 @@ fn what_pipelines_renamed_is_understood() {
                     "initiated_by": {"user": {"user_principal_name": "ann"}}, "target_resources": {"0": {"type": "User",
                         "modified_properties": {"0": {"display_name": "Role.DisplayName", "new_value": "\"Global Administrator\""}}}}}}}}),
             ["entra.audit", "role.admin_assigned", "ann"],
+        ),
+        (
+            json!({"@timestamp": AT, "event": {"action": "MICROSOFT.INSIGHTS/DIAGNOSTICSETTINGS/DELETE"}, "user": {"name": "ann"},
+                "azure": {"resource": {"id": "/subscriptions/s"}, "activitylogs": {"result_type": "Success"}}}),
+            ["azure.activity", "audit.disabled", "ann"],
         ),
         (
             json!({"@timestamp": AT, "event": {"action": "Add member to role."}, "user": {"id": "ann"},
