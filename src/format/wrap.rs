@@ -44,10 +44,12 @@ const LISTS: [&str; 22] = [
     "activity_logs",
 ];
 /// Texts that hold the line as it was written.
-const TEXTS: [&str; 31] = [
+const TEXTS: [&str; 32] = [
     "event.original",
     // What Microsoft's search for audit records prints.
     "AuditData",
+    // What Defender's table of cloud activities has of a record.
+    "RawEventData",
     "message",
     "log",
     "msg",

@@ -16,7 +16,7 @@ const AT: &str = "2025-04-12T08:03:00.000Z";
 type Wrapper = (&'static str, fn(&str) -> String);
 
 /// Around any line, as text.
-const TEXTS: [Wrapper; 17] = [
+const TEXTS: [Wrapper; 18] = [
     ("filebeat", |it| {
         json!({"@timestamp": AT, "message": it, "event": {"dataset": "x"}, "ecs": {"version": "8.0.0"}}).to_string()
     }),
@@ -36,6 +36,7 @@ const TEXTS: [Wrapper; 17] = [
     ("textPayload", |it| json!({"insertId": "i", "logName": "projects/p/logs/x", "textPayload": it}).to_string()),
     ("graylog", |it| json!({"version": "1.1", "host": "h", "short_message": it}).to_string()),
     ("RawData", |it| json!({"TimeGenerated": AT, "Type": "X_CL", "RawData": it}).to_string()),
+    ("RawEventData", |it| json!({"Timestamp": AT, "ActionType": "x", "RawEventData": it}).to_string()),
     ("loki", |it| json!({"line": it, "labels": {"job": "x"}}).to_string()),
     ("opentelemetry", |it| {
         json!({"resourceLogs": [{"resource": {}, "scopeLogs": [{"scope": {}, "logRecords": [{"body": {"stringValue": it}}]}]}]}).to_string()

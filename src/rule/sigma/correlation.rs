@@ -73,6 +73,7 @@ pub fn turn(turner: &Turner<'_>, document: &Document<'_>) -> Result<Draft, Strin
         }
         other => return Err(format!("`{other}` is not a correlation of the specification")),
     };
+    notes.dedup();
     Ok(Draft { when, by: it.by, detect, tail, notes })
 }
 

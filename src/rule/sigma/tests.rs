@@ -1188,6 +1188,7 @@ fn a_list_of_nothing() {
         &[
             (r#"{"a":[]}"#, true),
             (r#"{"a":"[]"}"#, true),
+            (r#"{"a":""}"#, false),
             (r#"{"a":["x"]}"#, false),
             (r#"{"a":[{"b":1}]}"#, false),
             (r#"{"a":"x"}"#, false),
@@ -1308,6 +1309,19 @@ condition: s"#,
                 &[
                     (&audit("Lend a key", r#""result":"success","resultReason":"Lent for a day""#), true),
                     (&audit("Lend a key", r#""result":"success","resultReason":"""#), false),
+                ],
+            ),
+            (
+                "s:\n    LoggedByService: Doors\n    OperationName: Lend a key\ncondition: s",
+                &[
+                    (
+                        r#"{"Date (UTC)":"2025-04-12T08:02:55Z","Service":"Doors","Activity":"Lend a key","Category":"Keys","Result":"success"}"#,
+                        true,
+                    ),
+                    (
+                        r#"{"Date (UTC)":"2025-04-12T08:02:55Z","Service":"Doors","Activity":"Return a key","Category":"Keys","Result":"success"}"#,
+                        false,
+                    ),
                 ],
             ),
             (

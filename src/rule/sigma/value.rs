@@ -144,6 +144,7 @@ pub fn no_element(path: &str) -> Expr {
         Expr::Exists(path.into()),
         not(Expr::Exists(format!("{path}[]"))),
         not(Expr::Glob(path.into(), "?*".into())),
+        not(Expr::Eq(path.into(), Literal::Text(String::new()))),
     ])
 }
 
