@@ -56,7 +56,7 @@ pub(super) fn is_sign(key: &str) -> bool {
 }
 
 /// Where each part of a CloudTrail record stands in Log Analytics, and where it belongs.
-const CLOUDTRAIL: [(&str, &str); 24] = [
+const CLOUDTRAIL: [(&str, &str); 31] = [
     ("TimeGenerated", "eventTime"),
     ("EventVersion", "eventVersion"),
     ("EventName", "eventName"),
@@ -78,9 +78,16 @@ const CLOUDTRAIL: [(&str, &str); 24] = [
     ("UserIdentityArn", "userIdentity.arn"),
     ("UserIdentityPrincipalid", "userIdentity.principalId"),
     ("UserIdentityAccountId", "userIdentity.accountId"),
+    ("UserIdentityAccessKeyId", "userIdentity.accessKeyId"),
     ("UserIdentityInvokedBy", "userIdentity.invokedBy"),
     ("SessionIssuerUserName", "userIdentity.sessionContext.sessionIssuer.userName"),
     ("SessionIssuerArn", "userIdentity.sessionContext.sessionIssuer.arn"),
+    ("SessionIssuerType", "userIdentity.sessionContext.sessionIssuer.type"),
+    ("SessionIssuerAccountId", "userIdentity.sessionContext.sessionIssuer.accountId"),
+    ("SessionIssuerPrincipalId", "userIdentity.sessionContext.sessionIssuer.principalId"),
+    ("SessionMfaAuthenticated", "userIdentity.sessionContext.attributes.mfaAuthenticated"),
+    ("SessionCreationDate", "userIdentity.sessionContext.attributes.creationDate"),
+    ("AwsEventId", "eventID"),
 ];
 const OFFICE: [(&str, &str); 5] = [
     ("TimeGenerated", "CreationTime"),
@@ -339,7 +346,7 @@ fn from_elastic(record: Object) -> Option<Object> {
 }
 
 /// What the modules took out of a record because ECS has a name for it; the first that is there goes back.
-const MOVED_BY_ECS: [(&str, &str, &str); 38] = [
+const MOVED_BY_ECS: [(&str, &str, &str); 42] = [
     ("okta", "@timestamp", "published"),
     ("okta", "event.action", "eventType"),
     ("okta", "source.ip", "client.ipAddress"),
@@ -355,6 +362,7 @@ const MOVED_BY_ECS: [(&str, &str, &str); 38] = [
     ("aws", "cloud.region", "awsRegion"),
     ("aws", "cloud.account.id", "userIdentity.accountId"),
     ("aws", "user.name", "userIdentity.userName"),
+    ("aws", "user.id", "userIdentity.principalId"),
     ("azure", "@timestamp", "time"),
     ("azure", "event.action", "operationName"),
     ("azure", "source.ip", "callerIpAddress"),
@@ -376,6 +384,9 @@ const MOVED_BY_ECS: [(&str, &str, &str); 38] = [
     ("github", "organization.name", "org"),
     ("gcp", "@timestamp", "timestamp"),
     ("gcp", "log.logger", "logName"),
+    ("gcp", "event.action", "protoPayload.methodName"),
+    ("gcp", "service.name", "protoPayload.serviceName"),
+    ("gcp", "user_agent.original", "protoPayload.requestMetadata.callerSuppliedUserAgent"),
     ("gcp", "client.user.email", "protoPayload.authenticationInfo.principalEmail"),
     ("gcp", "source.ip", "protoPayload.requestMetadata.callerIp"),
 ];

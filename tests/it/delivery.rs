@@ -218,6 +218,12 @@ fn what_pipelines_renamed_is_understood() {
                 "service_name": "iam.googleapis.com", "authentication_info": {"principal_email": "ann"}}}}),
             ["gcp.audit", "credential.created", "ann"],
         ),
+        // Newer modules keep what is done and by which service in the fields of ECS alone.
+        (
+            json!({"@timestamp": AT, "event": {"action": "google.iam.admin.v1.CreateServiceAccountKey"}, "service": {"name": "iam.googleapis.com"},
+                "client": {"user": {"email": "ann"}}, "gcp": {"audit": {"resource_name": "projects/p1"}}}),
+            ["gcp.audit", "credential.created", "ann"],
+        ),
         // Nobody's, although one key is somebody's.
         (json!({"@timestamp": AT, "event": {"action": "x"}, "okta": "yes"}), ["ecs", "other", ""]),
     ];

@@ -23,7 +23,8 @@ pub fn of(document: &Document<'_>) -> Option<String> {
 
 pub fn turn(turner: &Turner<'_>, document: &Document<'_>, text: &str) -> Result<Draft, String> {
     let mut notes = Vec::new();
-    let timeframe = get(&document.map, "detection").and_then(Yaml::as_mapping).and_then(|it| get(it, "timeframe"));
+    let detection = get(&document.map, "detection").and_then(Yaml::as_mapping);
+    let timeframe = detection.and_then(|it| get(it, "timeframe")).or_else(|| get(&document.map, "timeframe"));
     let within = match timeframe.and_then(text_of) {
         Some(text) => correlation::span(&text).ok_or_else(|| format!("`{text}` is no timeframe"))?,
         None => {

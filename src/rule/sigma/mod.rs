@@ -459,7 +459,7 @@ impl Turner<'_> {
             ));
         }
         let condition = |paths: Option<Vec<String>>, values: &[&Yaml<'_>]| {
-            let field = Field { paths, resolve: &resolve, lists: self.lists };
+            let field = Field { paths, resolve: &resolve, lists: self.lists, may_be_list: source.has_lists() };
             let expr = value::condition(&field, &modifiers, values);
             expr.map_err(|it| if name.is_empty() { it } else { format!("`{key}`: {it}") })
         };

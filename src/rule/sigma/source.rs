@@ -112,7 +112,13 @@ impl LogSource {
         if self.is_web() {
             begins.extend(["access", "web."]);
         }
-        begins.dedup();
+        let mut seen: Vec<&str> = Vec::new();
+        begins.retain(|it| {
+            !seen.contains(it) && {
+                seen.push(it);
+                true
+            }
+        });
         // A service that we do not know, of a product that is not named.
         if begins.is_empty() {
             return None;
@@ -135,7 +141,10 @@ impl LogSource {
 
     /// The paths of records that a field's name means; the plain one first.
     pub fn paths(&self, field: &str) -> Vec<String> {
-        let mut paths = vec![field.to_string()];
+        // Collections spell "each of the list" also as search languages do.
+        let written = field.replace("[*]", "[]").replace("..", "[].");
+        let field = written.as_str();
+        let mut paths = vec![written.clone()];
         if self.is_windows() {
             paths = windows::paths(&self.category, field);
         }
@@ -154,7 +163,7 @@ impl LogSource {
         let through: Vec<String> = paths.iter().filter_map(|it| vendor::through_lists(it)).collect();
         paths.extend(through);
         // Whose lists we do not know may keep one where we see an object.
-        if !self.is_windows() && !self.families().any(vendor::is_known) {
+        if !self.is_windows() && !self.has_lists() {
             paths.extend(vendor::through_last(field));
         }
         let mut seen: Vec<String> = Vec::new();
@@ -176,6 +185,11 @@ impl LogSource {
         paths
     }
 
+    /// Whether its records are a known vendor's, whose fields may be lists.
+    pub fn has_lists(&self) -> bool {
+        self.families().any(vendor::is_known)
+    }
+
     /// The one path where records of this source have a field; where shippers differ, all of them.
     pub fn main_paths(&self, field: &str) -> Vec<String> {
         let access = vendor::access(field).filter(|_| self.is_web());
@@ -188,10 +202,21 @@ impl LogSource {
     }
 
     /// What the record says in other words than the rule: Google's Reports API says `admin` where its cloud log says
-    /// `admin.googleapis.com`, and Microsoft's portals show much that its records do not say.
+    /// `admin.googleapis.com`, and the name of a log begins with whose it is there; CloudTrail has an error or none where Splunk
+    /// shows a `status`, and Microsoft's portals show much that its records do not say.
     pub fn said_otherwise(&self, field: &str, values: &[String]) -> Option<Expr> {
         if self.is_azure() {
             return portal::azure(field, values);
+        }
+        if field == "status" && self.families().any(|it| it == "cloudtrail") {
+            let is_said = Expr::Exists(field.into());
+            return portal::outcome(values).map(|it| Expr::All(vec![Expr::Not(Box::new(is_said)), it]));
+        }
+        if self.families().any(|it| it == "gcp") && field.rsplit('.').next() == Some("logName") {
+            let names = values.iter().filter(|it| !it.contains("/logs/") && !it.contains(['*', '?']));
+            let ends = names.map(|it| Expr::EndsWith("logName".into(), format!("/logs/{it}")));
+            let ends: Vec<Expr> = ends.map(|it| Expr::NoCase(Box::new(it))).collect();
+            return (!ends.is_empty()).then_some(Expr::Any(ends));
         }
         if self.is_m365() && field == "status" {
             return portal::outcome(values);

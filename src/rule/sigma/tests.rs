@@ -698,6 +698,9 @@ fn aggregations_of_the_first_generation() {
         ("a b".into(), Detect::Distinct { field: "user".into(), at_least: 3, within })
     );
     assert_eq!(one("sum(bytes) by b > 9"), ("b".into(), Detect::Sum { field: "bytes".into(), at_least: 10.0, within }));
+    // Some rules have the timeframe beside the detection instead of in it.
+    let beside = "title: T\ntimeframe: 7m\nlogsource:\n    product: okta\ndetection:\n    s:\n        a: 1\n    condition: s | count() > 1\n";
+    assert_eq!(turned(beside)[0].detect, Detect::Count { at_least: 2, within: Span::from_secs(420) });
 }
 
 #[test]
@@ -1038,6 +1041,51 @@ fn vendors_records_as_delivered() {
                 "s:\n    requestParameters|contains: '\"s3:GetObject\"'\ncondition: s",
                 &[(r#"{"requestParameters":{"policyDocument":"{\"Action\":[\"s3:GetObject\"]}"}}"#, true)],
             ),
+            // CloudTrail has an error or none where Splunk shows a status.
+            (
+                "s:\n    eventName: CreateUser\n    status: success\ncondition: s",
+                &[
+                    (
+                        r#"{"eventSource":"iam.amazonaws.com","eventName":"CreateUser","eventTime":"2025-04-12T08:02:55Z"}"#,
+                        true,
+                    ),
+                    (
+                        r#"{"eventSource":"iam.amazonaws.com","eventName":"CreateUser","eventTime":"2025-04-12T08:02:55Z","errorCode":"AccessDenied"}"#,
+                        false,
+                    ),
+                    (r#"{"eventName":"CreateUser","status":"Success"}"#, true),
+                    (r#"{"eventName":"CreateUser","eventTime":"2025-04-12T08:02:55Z","status":"x"}"#, false),
+                ],
+            ),
+            // The same record as Log Analytics and Elastic keep it.
+            (
+                "s:\n    userIdentity.accessKeyId|startswith: AKIA\n    userIdentity.principalId: AIDA1\ncondition: s",
+                &[
+                    (
+                        r#"{"TimeGenerated":"2025-04-12T08:02:55Z","EventName":"GetUser","EventSource":"iam.amazonaws.com","UserIdentityAccessKeyId":"AKIA1","UserIdentityPrincipalid":"AIDA1"}"#,
+                        true,
+                    ),
+                    (
+                        r#"{"@timestamp":"2025-04-12T08:02:55Z","event":{"action":"GetUser","provider":"iam.amazonaws.com"},"user":{"id":"AIDA1"},"aws":{"cloudtrail":{"user_identity":{"access_key_id":"AKIA1"}}}}"#,
+                        true,
+                    ),
+                    (
+                        r#"{"@timestamp":"2025-04-12T08:02:55Z","event":{"action":"GetUser","provider":"iam.amazonaws.com"},"user":{"id":"AIDA1"},"aws":{"cloudtrail":{"user_identity":{"access_key_id":"ASIA1"}}}}"#,
+                        false,
+                    ),
+                ],
+            ),
+            // A list of nothing is there, and nothing is in it.
+            (
+                "s:\n    requestParameters.securityGroups|contains: '*'\ncondition: s",
+                &[
+                    (r#"{"requestParameters":{"securityGroups":["sg-1"]}}"#, true),
+                    (r#"{"requestParameters":{"securityGroups":"sg-1"}}"#, true),
+                    (r#"{"requestParameters":{"securityGroups":{"id":"sg-1"}}}"#, true),
+                    (r#"{"requestParameters":{"securityGroups":[]}}"#, false),
+                    (r#"{"requestParameters":{"securityGroups":null}}"#, false),
+                ],
+            ),
         ],
     );
     check_source(
@@ -1056,6 +1104,29 @@ fn vendors_records_as_delivered() {
                     r#"{"resource":{"type":"k8s_cluster"},"protoPayload":{"methodName":"io.k8s.core.v1.pods.create"}}"#,
                     true,
                 )],
+            ),
+            // A log's name begins with whose it is.
+            (
+                "s:\n    data.protoPayload.logName: cloudaudit.googleapis.com%2Fsystem_event\ncondition: s",
+                &[
+                    (r#"{"logName":"projects/p1/logs/cloudaudit.googleapis.com%2Fsystem_event"}"#, true),
+                    (r#"{"logName":"projects/p1/logs/cloudaudit.googleapis.com%2Factivity"}"#, false),
+                    (r#"{"logName":"projects/p1/logs/x-cloudaudit.googleapis.com%2Fsystem_event"}"#, false),
+                ],
+            ),
+            // Each of a list, as search languages spell it.
+            (
+                "s:\n    protoPayload.serviceData.policyDelta.bindingDeltas[*].action: ADD\n    protoPayload.serviceData.policyDelta.bindingDeltas..role: roles/owner\ncondition: s",
+                &[
+                    (
+                        r#"{"protoPayload":{"serviceData":{"policyDelta":{"bindingDeltas":[{"action":"ADD","role":"roles/owner"}]}}}}"#,
+                        true,
+                    ),
+                    (
+                        r#"{"protoPayload":{"serviceData":{"policyDelta":{"bindingDeltas":[{"action":"REMOVE","role":"roles/owner"}]}}}}"#,
+                        false,
+                    ),
+                ],
             ),
         ],
     );

@@ -87,6 +87,8 @@ pub struct Field<'a> {
     pub paths: Option<Vec<String>>,
     pub resolve: &'a dyn Fn(&str) -> Vec<String>,
     pub lists: &'a Lists,
+    /// Whether its vendor delivers lists, which are there and say nothing when they are empty.
+    pub may_be_list: bool,
 }
 
 /// The name behind which rules find every value of a record.
@@ -350,6 +352,10 @@ impl Chain {
             return part.leaf(field, value, &self.kind);
         }
         match (&self.kind, value) {
+            (Kind::Equal, Value::Text(pieces)) if of.may_be_list && is_anything(pieces) && !field.contains('[') => {
+                let inside = Expr::Exists(format!("{field}[..]"));
+                Ok(no_case(Expr::Any(vec![Expr::Glob(field, "*".into()), inside])))
+            }
             (Kind::Equal, Value::Text(pieces)) => Ok(text_leaf(field, pieces, self.cased)),
             (Kind::Equal, Value::Other(it)) => Ok(match it {
                 Literal::Bool(_) => Expr::NoCase(Box::new(Expr::Eq(field, it.clone()))),
@@ -491,9 +497,13 @@ fn windash(pieces: &[Piece], out: &mut Vec<Value>) -> Result<(), String> {
     Ok(())
 }
 
+fn is_anything(pieces: &[Piece]) -> bool {
+    !pieces.is_empty() && pieces.iter().all(|it| *it == Piece::Any)
+}
+
 /// A text test of one field.
 fn text_leaf(field: String, pieces: &[Piece], cased: bool) -> Expr {
-    if !pieces.is_empty() && pieces.iter().all(|it| *it == Piece::Any) {
+    if is_anything(pieces) {
         return Expr::Exists(field);
     }
     let before = pieces.iter().take_while(|it| **it == Piece::Any).count();
