@@ -349,8 +349,8 @@ impl EventBuf {
         mark.time = self.time;
     }
 
-    /// Forgets what was set after the mark was taken. Only for marks of this buffer and this record, and only when no field
-    /// that was present then was set to another value.
+    /// Forgets what was set after the mark was taken. Only for marks of this buffer and this record. A field that was present
+    /// then and was set to another value must be set again.
     pub fn rewind(&mut self, mark: &Mark) {
         self.present.clone_from(&mark.present);
         self.scratch.truncate(mark.scratch_len);

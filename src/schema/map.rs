@@ -10,6 +10,19 @@ use crate::expr::plain::{Given, fold};
 use crate::limits::{ACTIONS_KNOWN_MAX, EVENTS_BEFORE_IDLE, RECORDS_PER_LINE_MAX, REPEAT_MAX, VALUE_BYTES_MAX};
 use crate::model::{Event, EventBuf, FieldId, List, Outline, Place, Slot, Value, json};
 
+/// A list of that element alone: rules that name the split list mean what the event was made of, not the record's other events.
+fn list_of(element: Slot, record: &str, buf: &mut EventBuf) -> Option<Slot> {
+    let raw = match buf.value(record, element) {
+        Value::Json(it) | Value::Text(it) | Value::Number(it) => it.to_string(),
+        Value::Bool(_) | Value::Null | Value::List(_) => return None,
+    };
+    let start = buf.scratch.len();
+    buf.scratch.push('[');
+    buf.scratch.push_str(&raw);
+    buf.scratch.push(']');
+    Some(Slot::json(Place::Scratch, start, raw.len() + 2))
+}
+
 impl Schemas {
     /// How many events the record is: the elements of the schema's `split`, otherwise one. To be asked once a record, before
     /// [`Schemas::understand`].
@@ -77,6 +90,12 @@ impl Schemas {
         let schema = self.schema(index);
         if let Some(split) = &schema.split {
             buf.rewind(&memo.mark);
+            if memo.elements.len() > 1
+                && split.array.steps.is_empty()
+                && let Some(of_one) = memo.elements.get(element).and_then(|it| list_of(*it, record, buf))
+            {
+                buf.set(split.array.field, of_one);
+            }
             let slot = memo.elements.get(element).and_then(|it| from_json(*it, record, buf, &mut memo.take));
             if let Some(slot) = slot {
                 buf.set(split.element, slot);

@@ -1143,6 +1143,15 @@ fn vendors_records_as_delivered() {
                     r#"{"id":{"applicationName":"admin"},"events":[{"name":"CHANGE_APPLICATION_SETTING","parameters":[{"name":"SETTING_NAME","value":"ContextAwareAccess"}]}]}"#,
                     true,
                 ),
+                // Each event of a record by itself.
+                (
+                    r#"{"id":{"applicationName":"admin"},"events":[{"name":"X"},{"name":"CHANGE_APPLICATION_SETTING","parameters":[{"name":"SETTING_NAME","value":"ContextAwareAccess"}]}]}"#,
+                    true,
+                ),
+                (
+                    r#"{"id":{"applicationName":"admin"},"events":[{"name":"CHANGE_APPLICATION_SETTING","parameters":[{"name":"SETTING_NAME","value":"x"}]},{"name":"X","parameters":[{"name":"SETTING_NAME","value":"ContextAwareAccess"}]}]}"#,
+                    false,
+                ),
                 (
                     r#"{"id":{"applicationName":"login"},"events":[{"name":"CHANGE_APPLICATION_SETTING","parameters":[{"name":"SETTING_NAME","value":"ContextAwareAccess"}]}]}"#,
                     false,
