@@ -1456,6 +1456,20 @@ condition: s"#,
                 "s:\n    ResultType: 50057\n    ResultDescription: Failure\ncondition: s",
                 &[(&signin(50057, "}"), true), (&signin(50126, "}"), false)],
             ),
+            // Graph has the number and the words below `status`.
+            (
+                "s:\n    ResultType: 50057\n    ResultDescription|contains: locked out\ncondition: s",
+                &[
+                    (
+                        r#"{"createdDateTime":"2025-04-12T08:02:55Z","userPrincipalName":"ann@example.com","status":{"errorCode":50057,"failureReason":"Ann is locked out."}}"#,
+                        true,
+                    ),
+                    (
+                        r#"{"createdDateTime":"2025-04-12T08:02:55Z","userPrincipalName":"ann@example.com","status":{"errorCode":50056,"failureReason":"Ann is locked out."}}"#,
+                        false,
+                    ),
+                ],
+            ),
             // What is no sign-in at all is none that failed.
             (
                 "s:\n    Status: Success\ncondition: not s",
