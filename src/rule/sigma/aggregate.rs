@@ -21,11 +21,15 @@ pub fn of(document: &Document<'_>) -> Option<String> {
     text.split_once('|').map(|it| it.1.trim().to_string())
 }
 
+/// A rule's timeframe, which some have beside the detection instead of in it.
+pub fn timeframe(document: &Document<'_>) -> Option<String> {
+    let detection = get(&document.map, "detection").and_then(Yaml::as_mapping);
+    detection.and_then(|it| get(it, "timeframe")).or_else(|| get(&document.map, "timeframe")).and_then(text_of)
+}
+
 pub fn turn(turner: &Turner<'_>, document: &Document<'_>, text: &str) -> Result<Draft, String> {
     let mut notes = Vec::new();
-    let detection = get(&document.map, "detection").and_then(Yaml::as_mapping);
-    let timeframe = detection.and_then(|it| get(it, "timeframe")).or_else(|| get(&document.map, "timeframe"));
-    let within = match timeframe.and_then(text_of) {
+    let within = match timeframe(document) {
         Some(text) => correlation::span(&text).ok_or_else(|| format!("`{text}` is no timeframe"))?,
         None => {
             notes.push(format!("the rule names no timeframe; {TIMEFRAME} was taken"));

@@ -361,12 +361,16 @@ impl Turner<'_> {
         }
         let when = self.condition(document)?;
         let by = self.by.clone();
-        let notes = document.idle().into_iter().map(|it| {
+        let mut notes: Vec<String> = Vec::new();
+        if aggregate::timeframe(document).is_some() {
+            notes.push("its timeframe says nothing: all of the condition must hold of one event".into());
+        }
+        notes.extend(document.idle().into_iter().map(|it| {
             format!(
                 "the condition keeps away `{it}`, and no part of the detection is called so: is it a slip of the pen?"
             )
-        });
-        Ok(Draft { when: Some(when), by, detect: "Each".into(), tail: "", notes: notes.collect() })
+        }));
+        Ok(Draft { when: Some(when), by, detect: "Each".into(), tail: "", notes })
     }
 
     /// What an event must satisfy for a rule of single events.

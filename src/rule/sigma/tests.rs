@@ -701,6 +701,12 @@ fn aggregations_of_the_first_generation() {
     // Some rules have the timeframe beside the detection instead of in it.
     let beside = "title: T\ntimeframe: 7m\nlogsource:\n    product: okta\ndetection:\n    s:\n        a: 1\n    condition: s | count() > 1\n";
     assert_eq!(turned(beside)[0].detect, Detect::Count { at_least: 2, within: Span::from_secs(420) });
+    // And some have one where nothing is counted.
+    for (condition, is_idle) in [("s", true), ("s | count() > 1", false)] {
+        let text = beside.replace("s | count() > 1", condition);
+        let notes = &import(&[file("a.yml", text)], &[]).turned[0].notes;
+        assert_eq!(notes.iter().any(|it| it.starts_with("its timeframe says nothing")), is_idle, "{notes:?}");
+    }
 }
 
 #[test]
