@@ -276,6 +276,7 @@ fn number_alike(rules: &mut [Compiled]) -> [usize; 3] {
 
 fn compare(by: &By) -> Compare {
     match by {
+        By::Prefix(_, bits) => Compare::Prefix(*bits),
         By::Default(field) if field.ends_with(".ip") => Compare::Address,
         _ if by.folds() => Compare::Folded,
         _ => Compare::Exact,

@@ -75,24 +75,31 @@ pub enum Compare {
     Folded,
     /// Addresses: IPv4 and IPv4-mapped as one, IPv6 by its /64.
     Address,
+    /// The same, IPv6 by that many leading bits, at most 64.
+    Prefix(u8),
 }
 
 /// The form of a value that is compared. Borrowed when the value is in that form already.
 pub fn canonical(value: &str, compare: Compare) -> Cow<'_, str> {
     let value = text::cut(value, limits::VALUE_BYTES_MAX);
-    match compare {
-        Compare::Exact => Cow::Borrowed(value),
-        Compare::Folded => fold(value),
+    let bits = match compare {
+        Compare::Exact => return Cow::Borrowed(value),
+        Compare::Folded => return fold(value),
+        Compare::Address => 64,
+        Compare::Prefix(bits) => bits.clamp(1, 64),
+    };
+    if address::ipv4(value).is_some() {
         // As std writes it, already.
-        Compare::Address if address::ipv4(value).is_some() => Cow::Borrowed(value),
-        Compare::Address => match address::parse(value) {
-            Some(IpAddr::V4(it)) => Cow::Owned(it.to_string()),
-            Some(IpAddr::V6(it)) => {
-                let network = u128::from(it) >> 64 << 64;
-                Cow::Owned(format!("{}/64", std::net::Ipv6Addr::from(network)))
-            }
-            None => fold(value),
-        },
+        return Cow::Borrowed(value);
+    }
+    match address::parse(value) {
+        Some(IpAddr::V4(it)) => Cow::Owned(it.to_string()),
+        Some(IpAddr::V6(it)) => {
+            let rest = 128 - u32::from(bits);
+            let network = u128::from(it) >> rest << rest;
+            Cow::Owned(format!("{}/{bits}", std::net::Ipv6Addr::from(network)))
+        }
+        None => fold(value),
     }
 }
 
@@ -153,12 +160,15 @@ mod tests {
         assert_eq!(canonical("::ffff:192.0.2.7", Compare::Address), "192.0.2.7");
         assert_eq!(canonical("2001:DB8::1", Compare::Address), canonical("2001:db8:0:0:ffff::2", Compare::Address));
         assert_ne!(canonical("2001:db8:0:1::1", Compare::Address), canonical("2001:db8::1", Compare::Address));
+        assert_eq!(canonical("2001:db8:7:8::9", Compare::Prefix(48)), "2001:db8:7::/48");
+        assert_eq!(canonical("2001:db8:7:8::9", Compare::Prefix(32)), "2001:db8::/32");
+        assert_eq!(canonical("::ffff:192.0.2.7", Compare::Prefix(48)), "192.0.2.7");
     }
 
     proptest::proptest! {
         #[test]
         fn appending_gives_the_same(value in " {0,2}([A-Za-z0-9@. _-]{0,12}|\\PC{0,6}|[0-9.]{7,15}|[A-Za-z ]{186,196}) {0,2}") {
-            for compare in [Compare::Exact, Compare::Folded, Compare::Address] {
+            for compare in [Compare::Exact, Compare::Folded, Compare::Address, Compare::Prefix(48)] {
                 let mut appended = Vec::new();
                 canonical_into(&value, compare, &mut appended);
                 let whole = canonical(&value, compare);

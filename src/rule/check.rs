@@ -6,7 +6,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
-use super::file::{By, Rule};
+use super::file::{By, PREFIX_BITS, Rule};
 use super::load::Sourced;
 use super::problem::Problem;
 use super::story::Story;
@@ -267,6 +267,14 @@ impl<'a> Checker<'a, '_> {
                 self.report(Place::Text("by", field), format!("`{field}` is given twice"), |it| it);
             }
             self.field("by", field);
+            if let By::Prefix(_, bits) = by
+                && !PREFIX_BITS.contains(bits)
+            {
+                let (least, most) = (PREFIX_BITS.start(), PREFIX_BITS.end());
+                self.report(Place::Text("by", field), format!("a prefix of {bits} bits"), |it| {
+                    it.expected(format!("the leading bits of an IPv6 address, {least} to {most}"))
+                });
+            }
             if let Detect::Distinct { field: counted, .. } | Detect::Changed { field: counted } = &rule.detect
                 && counted == by.field()
             {

@@ -14,7 +14,7 @@ use crate::model::Severity;
 use crate::model::text::nearest;
 
 /// How matchers and kinds are written: shown as help, and in `docs/rules.md`.
-pub const WRITTEN: [(&str, &str); 42] = [
+pub const WRITTEN: [(&str, &str); 43] = [
     ("All", "All([Eq(\"activity\", \"login.failure\"), Exists(\"user.name\")])"),
     ("Any", "Any([Eq(\"user.name\", \"root\"), Eq(\"user.name\", \"admin\")])"),
     ("Not", "Not(Eq(\"event.provider\", \"okta\"))"),
@@ -65,6 +65,7 @@ pub const WRITTEN: [(&str, &str); 42] = [
     ("Travel", "Travel()"),
     ("Fold", "Fold(\"user.name\")"),
     ("Exact", "Exact(\"user.name\")"),
+    ("Prefix", "Prefix(\"source.ip\", 48)"),
     ("Rule", "Rule(id: \"…\", title: \"…\", severity: High, when: …, detect: …)"),
 ];
 

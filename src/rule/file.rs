@@ -1,5 +1,8 @@
 //! A rule as it is written: one RON file each.
 
+use std::ops::RangeInclusive;
+
+use serde::ser::SerializeTupleVariant;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::detect::Detect;
@@ -67,12 +70,17 @@ pub enum By {
     Fold(String),
     /// Byte for byte.
     Exact(String),
+    /// IPv6 addresses by that many leading bits, [`PREFIX_BITS`]; IPv4 ones whole.
+    Prefix(String, u8),
 }
+
+/// What a prefix may have: no provider has less than the fewest, and the most is what addresses are compared by anyway.
+pub const PREFIX_BITS: RangeInclusive<u8> = 16..=64;
 
 impl By {
     pub fn field(&self) -> &str {
         match self {
-            By::Default(it) | By::Fold(it) | By::Exact(it) => it,
+            By::Default(it) | By::Fold(it) | By::Exact(it) | By::Prefix(it, _) => it,
         }
     }
 
@@ -80,7 +88,7 @@ impl By {
     pub fn folds(&self) -> bool {
         match self {
             By::Fold(_) => true,
-            By::Exact(_) => false,
+            By::Exact(_) | By::Prefix(..) => false,
             By::Default(field) => {
                 ["user.", "entity.", "source.ip", "host."].iter().any(|it| field.starts_with(it))
                     && !field.ends_with(".id")
@@ -95,6 +103,12 @@ impl Serialize for By {
             By::Default(it) => serializer.serialize_str(it),
             By::Fold(it) => serializer.serialize_newtype_variant("By", 0, "Fold", it),
             By::Exact(it) => serializer.serialize_newtype_variant("By", 1, "Exact", it),
+            By::Prefix(it, bits) => {
+                let mut tuple = serializer.serialize_tuple_variant("By", 2, "Prefix", 2)?;
+                tuple.serialize_field(it)?;
+                tuple.serialize_field(bits)?;
+                tuple.end()
+            }
         }
     }
 }
@@ -116,10 +130,12 @@ impl TextOrName for By {
         enum Named {
             Fold(String),
             Exact(String),
+            Prefix(String, u8),
         }
         Ok(match Named::deserialize(deserializer)? {
             Named::Fold(it) => By::Fold(it),
             Named::Exact(it) => By::Exact(it),
+            Named::Prefix(it, bits) => By::Prefix(it, bits),
         })
     }
 }

@@ -848,7 +848,7 @@ mod tests {
                 "Each" | "Count" | "Distinct" | "Sequence" | "Travel" | "Sum" | "Changed" | "Absence" | "Silence"
                 | "FirstSeen" | "Rare" | "Spike" | "Drop" | "OffHours" | "Unfamiliar" | "FanOut" | "Beacon"
                 | "Growth" | "Overdue" | "Risk" => ("All([])", "\"source.ip\"", *written),
-                "Fold" | "Exact" => ("All([])", *written, "Each"),
+                "Fold" | "Exact" | "Prefix" => ("All([])", *written, "Each"),
                 _ => (*written, "\"source.ip\"", "Each"),
             };
             let text =
