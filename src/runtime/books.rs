@@ -20,7 +20,7 @@ use crate::source::follow::Position;
 use crate::source::receipt::Receipt;
 use crate::source::tcp::Ledger;
 use crate::store::disk::Disk;
-use crate::store::{Fault, Group, OutboxRow, Store, StoreError, Tally, ballast};
+use crate::store::{Fault, Group, OutboxRow, Store, StoreError, Tally, ballast, reserve};
 
 /// What was committed for clients that say who they are.
 #[derive(Default)]
@@ -142,10 +142,6 @@ impl Word {
     }
 }
 
-/// Of the database's file, this part is kept for forgetting.
-const SPARE_SHARE: u64 = 16;
-/// And at least so much.
-const SPARE_BYTES_MIN: u64 = 512 << 10;
 /// Why a group waits.
 const NO_ROOM: &str = "there is too little room on its disk";
 /// Files of which the status tells.
@@ -206,6 +202,8 @@ pub struct Books {
     has_taken: bool,
     /// Of the last snapshot.
     snapshot_bytes: u64,
+    /// Something left the database since its file was last made small.
+    has_holes: bool,
     status: watch::Sender<Status>,
     say: mpsc::UnboundedSender<Word>,
 }
@@ -287,6 +285,7 @@ impl Books {
             spare: 0,
             has_taken: true,
             snapshot_bytes: 0,
+            has_holes: true,
             status,
             say,
             store: None,
@@ -466,6 +465,24 @@ impl Books {
         store
     }
 
+    /// The store, to be made smaller, where a snapshot finds no room: what was delivered has left holes in its file, which nothing
+    /// but a database can use.
+    pub fn lend_to_compact(&mut self, pieces: &[Vec<u8>]) -> Option<Store> {
+        let bytes = pieces.iter().map(|it| it.len() as u64).sum();
+        let is_small = self.store.as_ref().is_some_and(|it| it.bytes() <= limits::COMPACTED_BYTES_MAX);
+        let helps = is_small && self.has_holes && self.shortage(bytes) > 0;
+        if helps { self.store.take() } else { None }
+    }
+
+    /// It was made smaller, or not.
+    pub fn compacted(&mut self, store: Store, result: Result<(), Fault>) {
+        (self.has_holes, self.spare) = (false, 0);
+        match result {
+            Ok(()) => self.give_back(store),
+            Err(why) => self.status.send_modify(|it| it.trouble = Some(why.to_string())),
+        }
+    }
+
     /// Nothing became of it, and the reason is told elsewhere.
     pub fn snapshot_lost(&self) {
         self.status.send_modify(|it| it.snapshots_failed += 1);
@@ -477,11 +494,14 @@ impl Books {
             self.give_back(store);
         }
         match result {
-            Ok(()) => self.status.send_modify(|it| {
-                it.snapshots_kept += 1;
-                // Where something waits for room, it says so again.
-                (it.trouble, it.is_full) = (None, false);
-            }),
+            Ok(()) => {
+                self.has_holes = true;
+                self.status.send_modify(|it| {
+                    it.snapshots_kept += 1;
+                    // Where something waits for room, it says so again.
+                    (it.trouble, it.is_full) = (None, false);
+                });
+            }
             Err(why) => self.snapshot_failed(&why.to_string(), matches!(why, Fault::Full(_))),
         }
     }
@@ -508,7 +528,7 @@ impl Books {
         self.has_taken = false;
         match spare {
             Ok(spare) => {
-                self.spare = spare.saturating_sub((store.bytes() / SPARE_SHARE).max(SPARE_BYTES_MIN));
+                self.spare = spare.saturating_sub(reserve(store.bytes()));
                 self.store = Some(store);
             }
             Err(why) => {
@@ -610,6 +630,7 @@ impl Books {
         };
         self.store = Some(store);
         self.last_group = group.number;
+        self.has_holes |= !group.ended.is_empty();
         self.spare = self.spare.saturating_sub(takes(&group));
         self.has_taken = true;
         self.status.send_modify(|it| {
@@ -742,18 +763,20 @@ fn turn(row: &OutboxRow, number: u64) -> Turn {
     struct Head {
         rule: Rule,
     }
-    let severity = row.severity.or_else(|| Some(serde_json::from_str::<Head>(&row.alert).ok()?.rule.severity));
+    let severity =
+        row.severity.or_else(|| Some(serde_json::from_str::<Head>(&row.content.open()?.1).ok()?.rule.severity));
     (Reverse(severity.unwrap_or(Severity::Info)), number)
 }
 
 /// A stored notification as the courier takes it; None when its alert cannot be read.
 fn note(row: OutboxRow, now: Timestamp) -> Option<Note> {
-    let alert: Alert = serde_json::from_str(&row.alert).ok()?;
+    let (body, alert) = row.content.open()?;
+    let alert: Alert = serde_json::from_str(&alert).ok()?;
     Some(Note {
         key: row.key,
         lane: alert.id.clone(),
         severity: alert.rule.severity.max(Severity::Info),
-        body: row.body.into(),
+        body: body.into(),
         alert: Arc::new(alert),
         waited: now.since(Timestamp::from_micros(row.since)).min(Span::from_secs(limits::DELIVERY_SECONDS_MAX as i64)),
     })
@@ -763,14 +786,17 @@ fn note(row: OutboxRow, now: Timestamp) -> Option<Note> {
 mod tests {
     use super::*;
     use crate::sim::disk::{Lie, Mood, SimDisk};
+    use crate::store::Content;
 
     const DAY: &str = "2026-01-01";
 
     fn note(key: &str) -> OutboxRow {
         let alert = crate::engine::own::alert(key, Severity::High, "x", Timestamp::from_micros(0));
         let alert = serde_json::to_string(&alert).unwrap();
-        let key = key.to_string();
-        OutboxRow { receiver: "hook".into(), key, body: vec![b'x'; 4000], alert, since: 0, severity: None }
+        // Nothing in it comes twice.
+        let body: Vec<u8> = (0..2000u16).flat_map(|it| it.wrapping_mul(40503).to_le_bytes()).collect();
+        let (receiver, key) = ("hook".into(), key.to_string());
+        OutboxRow { receiver, key, content: Content::pack(&body, &alert), since: 0, severity: None }
     }
 
     fn group(number: u64) -> Group {
@@ -858,6 +884,38 @@ mod tests {
         assert!(status.delivered > 0, "{status:?}");
     }
 
+    /// The database of a storm that was delivered is one hole, and would keep the snapshot out after which its journal may go.
+    #[test]
+    fn a_snapshot_finds_the_room_that_holes_take_up() {
+        let disk = SimDisk::new(7, Lie::None);
+        let (mut books, status, _) = books(&disk);
+        disk.set_mood(Mood { room: 40 << 20, ..Mood::default() });
+        let (mut waits, _) = fill(&mut books, &mut 0);
+        let mut again = 0;
+        while let Err(mut pending) = attempt(&mut books, waits) {
+            forget_and_deliver(&mut books, &mut pending);
+            (waits, again) = (pending, again + 1);
+            assert!(again < 60);
+        }
+        while books.status().unwrap().pending > 0 {
+            let mut last = books.begin(Group { suppressed: 1, ..Group::default() }, Vec::new()).unwrap();
+            forget_and_deliver(&mut books, &mut last);
+            assert!(attempt(&mut books, last).is_ok());
+        }
+        let pieces = [vec![1; 8 << 20]];
+        assert!(books.lend_for_snapshot(&pieces, DAY).is_none() && status.borrow().is_full);
+        let before = disk.bytes();
+        let mut store = books.lend_to_compact(&pieces).unwrap();
+        let result = store.compact();
+        books.compacted(store, result);
+        assert!(disk.bytes() < before / 2, "{} of {before}", disk.bytes());
+        let mut store = books.lend_for_snapshot(&pieces, DAY).unwrap();
+        let result = store.keep_snapshot(&pieces);
+        assert_eq!(result.as_ref().map_err(ToString::to_string), Ok(&()));
+        books.snapshot_tried(store, result);
+        assert!(!status.borrow().is_full && books.lend_to_compact(&pieces).is_none());
+    }
+
     /// Somebody else fills the disk and frees it again, who sends fast takes all the room there is, and every third time the
     /// process dies while it is full. Intake is refused before the database is: it is opened once a life.
     #[test]
@@ -908,7 +966,8 @@ mod tests {
         };
         let mut books = open();
         let mut worst = note("worst");
-        worst.alert = worst.alert.replace(r#""severity":"high""#, r#""severity":"critical""#);
+        let (body, alert) = worst.content.open().unwrap();
+        worst.content = Content::pack(&body, &alert.replace(r#""severity":"high""#, r#""severity":"critical""#));
         let mut notes: Vec<OutboxRow> = (0..2 * LOADED_MAX).map(|it| note(&it.to_string())).collect();
         let first = Group { notes: notes.clone(), ..Group::default() };
         let pending = books.begin(first, Vec::new()).unwrap();

@@ -45,7 +45,7 @@ use crate::source::receipt::Receipt;
 use crate::source::tcp::{Acknowledge, Ledger, Listener, NoLedger, TcpSettings};
 use crate::source::{self, SourceConfig, SourceError};
 use crate::store::disk::{Disk, Real};
-use crate::store::{Group, OutboxRow, Position, Store, StoreError};
+use crate::store::{Content, Group, OutboxRow, Position, Store, StoreError};
 use crate::web::{self, Published};
 
 /// Which files a setup was read from.
@@ -993,8 +993,7 @@ impl Service {
                 recorder.group.notes.push(OutboxRow {
                     receiver: receiver.name.clone(),
                     key: deliver::key(&alert),
-                    body,
-                    alert: json.clone(),
+                    content: Content::pack(&body, &json),
                     since: now.micros(),
                     severity: Some(alert.rule.severity),
                 });

@@ -47,6 +47,13 @@ const META_TALLY: &str = "tally";
 const META_NEXT_JOURNAL: &str = "next-journal";
 /// The number of the last group.
 const META_GROUP: &str = "group";
+/// How rows begin that hold the place of the reserve while the file is made smaller.
+const META_RESERVE: &str = "reserve-";
+const RESERVE_ROW_BYTES: usize = 200 << 10;
+/// Of the database's file, this part is kept for forgetting.
+const SPARE_SHARE: u64 = 16;
+/// And at least so much.
+const SPARE_BYTES_MIN: u64 = 512 << 10;
 /// How often it was opened.
 const META_OPENED: &str = "opened";
 /// The database, in its folder.
@@ -86,22 +93,79 @@ pub struct Tally {
     pub expired: u64,
 }
 
+/// What a notification says, packed: the body holds most of what the alert does, and storms are all alike.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Content(#[serde(with = "serde_bytes")] Vec<u8>);
+
+impl Content {
+    /// `body`: rendered once; empty: when it is sent. `alert`: as JSON, for a smaller body where the receiver refuses this one.
+    pub fn pack(body: &[u8], alert: &str) -> Content {
+        let mut whole = Vec::with_capacity(4 + body.len() + alert.len());
+        whole.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
+        whole.extend_from_slice(body);
+        whole.extend_from_slice(alert.as_bytes());
+        Content(lz4_flex::block::compress_prepend_size(&whole))
+    }
+
+    /// The body and the alert. None: it was never packed.
+    pub fn open(&self) -> Option<(Vec<u8>, String)> {
+        // What came through the disk has a checksum; still nobody is to be talked into giving it all memory.
+        let bytes = u32::from_le_bytes(*self.0.first_chunk()?) as usize;
+        let mut whole =
+            (bytes / 255 <= self.0.len()).then(|| lz4_flex::block::decompress_size_prepended(&self.0).ok())??;
+        let body_bytes = u32::from_le_bytes(*whole.first_chunk()?) as usize;
+        let alert = String::from_utf8(whole.get(4 + body_bytes..)?.to_vec()).ok()?;
+        whole.truncate(4 + body_bytes);
+        whole.drain(..4);
+        Some((whole, alert))
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// How rows begin whose content is packed. Those of earlier versions begin with the length of a name, which is not 0.
+const PACKED: u8 = 0;
+
+/// A notification as earlier versions wrote it.
+#[derive(Deserialize)]
+struct PlainRow {
+    receiver: String,
+    key: String,
+    #[serde(with = "serde_bytes")]
+    body: Vec<u8>,
+    alert: String,
+    since: i64,
+}
+
 /// A notification on its way to one receiver.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct OutboxRow {
     pub receiver: String,
     /// The idempotency key, the same for all tries.
     pub key: String,
-    /// Rendered once. Empty: when it is sent.
-    #[serde(with = "serde_bytes")]
-    pub body: Vec<u8>,
-    /// The alert as JSON, for a smaller body where the receiver refuses this one.
-    pub alert: String,
+    pub content: Content,
     /// When it was told, in microseconds.
     pub since: i64,
     /// Of its alert, which says it, too: so that nobody has to read that to know whose turn it is. Not stored.
     #[serde(skip)]
     pub severity: Option<Severity>,
+}
+
+impl OutboxRow {
+    fn encode(&self) -> Result<Vec<u8>, Fault> {
+        let capacity = self.content.bytes() + self.receiver.len() + self.key.len() + 32;
+        Ok(postcard::to_extend(&(PACKED, self), Vec::with_capacity(capacity))?)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<OutboxRow, Fault> {
+        if let Some((&PACKED, row)) = bytes.split_first() {
+            return Ok(postcard::from_bytes(row)?);
+        }
+        let PlainRow { receiver, key, body, alert, since } = postcard::from_bytes(bytes)?;
+        Ok(OutboxRow { receiver, key, content: Content::pack(&body, &alert), since, severity: None })
+    }
 }
 
 /// Everything that becomes durable together.
@@ -134,7 +198,7 @@ impl Group {
 
     /// About how much will be written.
     pub fn bytes(&self) -> usize {
-        let notes: usize = self.notes.iter().map(|it| it.body.len() + it.alert.len() + 100).sum();
+        let notes: usize = self.notes.iter().map(|it| it.content.bytes() + 100).sum();
         let positions: usize = self.positions.iter().map(|it| it.0.len() + it.1.as_ref().map_or(0, Vec::len)).sum();
         let rest = self.clients.len() * 64 + self.ended.len() * 16;
         self.entries.iter().map(Vec::len).sum::<usize>() + notes + positions + rest
@@ -204,7 +268,14 @@ macro_rules! faults {
     )*};
 }
 
-faults!(redb::StorageError, redb::TableError, redb::TransactionError, redb::CommitError, redb::DatabaseError);
+faults!(
+    redb::StorageError,
+    redb::TableError,
+    redb::TransactionError,
+    redb::CommitError,
+    redb::CompactionError,
+    redb::DatabaseError
+);
 
 impl From<Damaged> for Fault {
     fn from(damaged: Damaged) -> Fault {
@@ -376,6 +447,9 @@ impl Store {
             put_number(&mut meta, META_OPENED, opened + 1)?;
             transaction.open_table(CLIENTS)?;
             transaction.open_table(POSITIONS)?;
+            drop(meta);
+            // A crash may have left it.
+            forget_reserve(&transaction)?;
             let journal = transaction.open_table(JOURNAL)?;
             self.next_journal = journal.last()?.map_or(1, |it| it.0.value() + 1);
             let outbox = transaction.open_table(OUTBOX)?;
@@ -460,6 +534,38 @@ impl Store {
         done
     }
 
+    /// Makes its file as small as what is in it and a reserve: without pages to spare, it would have to double to be opened. Moves
+    /// what stands behind holes, so not often, and only where room is short.
+    pub fn compact(&mut self) -> Result<(), Fault> {
+        let done = match self.spare() {
+            Ok(spare) => {
+                let reserve = reserve(self.bytes().saturating_sub(spare)) * 2;
+                let is_worth_it = spare > 4 * reserve;
+                guarded(|| if is_worth_it { self.compact_to(reserve) } else { Ok(()) })
+            }
+            Err(why) => Err(why),
+        };
+        self.has_forgotten = true;
+        self.is_spoiled |= done.is_err();
+        done
+    }
+
+    /// Rows that hold the place of the reserve go when everything else has moved.
+    fn compact_to(&mut self, reserve: u64) -> Result<(), Fault> {
+        let transaction = self.begin()?;
+        for number in 0..reserve.div_ceil(RESERVE_ROW_BYTES as u64) {
+            let name = format!("{META_RESERVE}{number}");
+            let row = seal(name.as_bytes(), &[0; RESERVE_ROW_BYTES]);
+            transaction.open_table(META)?.insert(name.as_str(), row.as_slice())?;
+        }
+        transaction.commit()?;
+        self.database.compact()?;
+        let transaction = self.begin()?;
+        forget_reserve(&transaction)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
     /// The number of the last group that was written.
     pub fn last_group(&self) -> u64 {
         self.last_group
@@ -488,7 +594,7 @@ impl Store {
             let mut tally = self.tally_in(&transaction.open_table(META)?)?;
             let mut outbox = transaction.open_table(OUTBOX)?;
             for note in &group.notes {
-                let bytes = postcard::to_allocvec(note)?;
+                let bytes = note.encode()?;
                 outbox.insert(next_outbox, seal(&next_outbox.to_le_bytes(), &bytes).as_slice())?;
                 numbers.push(next_outbox);
                 next_outbox += 1;
@@ -595,7 +701,7 @@ impl Store {
         for row in table.range(first..)?.take(most) {
             let (key, value) = row?;
             let bytes = open_record(&key.value().to_le_bytes(), value.value())?;
-            rows.push((key.value(), postcard::from_bytes(bytes)?));
+            rows.push((key.value(), OutboxRow::decode(bytes)?));
         }
         Ok(rows)
     }
@@ -691,6 +797,17 @@ impl Store {
         transaction.set_two_phase_commit(true);
         Ok(transaction)
     }
+}
+
+/// What a database of that size keeps free, in bytes: to forget something, it needs pages before it gives some back.
+pub fn reserve(bytes: u64) -> u64 {
+    (bytes / SPARE_SHARE).max(SPARE_BYTES_MIN)
+}
+
+fn forget_reserve(transaction: &redb::WriteTransaction) -> Result<(), Fault> {
+    let mut meta = transaction.open_table(META)?;
+    meta.retain_in(META_RESERVE.., |name, _| !name.starts_with(META_RESERVE))?;
+    Ok(())
 }
 
 /// redb panics on some damaged pages; a panic there is damage, not our end.
@@ -803,11 +920,34 @@ mod tests {
         OutboxRow {
             receiver: "hook".into(),
             key: key.into(),
-            body: b"{}".to_vec(),
-            alert: "{}".into(),
+            content: Content::pack(b"{}", "{}"),
             since: 1,
             severity: None,
         }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn content_comes_back_and_what_is_none_is_refused(
+            body in proptest::collection::vec(0u8.., 0..300),
+            alert in ".{0,200}",
+            noise in proptest::collection::vec(0u8.., 0..60),
+        ) {
+            proptest::prop_assert_eq!(Content::pack(&body, &alert).open(), Some((body, alert)));
+            // Whatever it makes of it, it is no panic and no more than the bytes can mean.
+            if let Some((body, alert)) = Content(noise.clone()).open() {
+                proptest::prop_assert!(body.len() + alert.len() <= 256 * noise.len());
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_earlier_versions_are_read() {
+        // Receiver, key, body, alert and when, as they were written side by side.
+        let written = postcard::to_allocvec(&("hook", "a", serde_bytes::Bytes::new(b"{}"), "{}", 1i64)).unwrap();
+        assert_eq!(OutboxRow::decode(&written).unwrap(), note("a"));
+        assert_eq!(OutboxRow::decode(&note("a").encode().unwrap()).unwrap(), note("a"));
+        assert!(OutboxRow::decode(&[PACKED, 1]).is_err());
     }
 
     #[test]
