@@ -180,8 +180,6 @@ pub const GROUP_BYTES_MAX: usize = 4 << 20;
 pub const BALLAST_BYTES_MAX: u64 = 64 << 20;
 /// It takes at most this part of the disk, and nothing where that is less than 1 MiB.
 pub const BALLAST_SHARE: u64 = 16;
-/// A database is made smaller where a snapshot finds no room; not a larger one, whose pages would take seconds to move.
-pub const COMPACTED_BYTES_MAX: u64 = 1 << 30;
 /// Of a small disk the journal before a snapshot takes at most this part.
 pub const JOURNAL_SHARE: u64 = 16;
 /// Alerts that come at once and whose messages are all written before they are sent. More: those for receivers with a tempo, which

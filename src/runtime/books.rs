@@ -20,7 +20,7 @@ use crate::source::follow::Position;
 use crate::source::receipt::Receipt;
 use crate::source::tcp::Ledger;
 use crate::store::disk::Disk;
-use crate::store::{Fault, Group, OutboxRow, Store, StoreError, Tally, ballast, reserve};
+use crate::store::{Fault, Group, OutboxRow, Store, StoreError, Tally, ballast};
 
 /// What was committed for clients that say who they are.
 #[derive(Default)]
@@ -142,6 +142,10 @@ impl Word {
     }
 }
 
+/// Of the database's file, this part is kept for forgetting.
+const SPARE_SHARE: u64 = 16;
+/// And at least so much.
+const SPARE_BYTES_MIN: u64 = 512 << 10;
 /// Why a group waits.
 const NO_ROOM: &str = "there is too little room on its disk";
 /// Files of which the status tells.
@@ -202,8 +206,6 @@ pub struct Books {
     has_taken: bool,
     /// Of the last snapshot.
     snapshot_bytes: u64,
-    /// Something left the database since its file was last made small.
-    has_holes: bool,
     status: watch::Sender<Status>,
     say: mpsc::UnboundedSender<Word>,
 }
@@ -285,7 +287,6 @@ impl Books {
             spare: 0,
             has_taken: true,
             snapshot_bytes: 0,
-            has_holes: true,
             status,
             say,
             store: None,
@@ -465,24 +466,6 @@ impl Books {
         store
     }
 
-    /// The store, to be made smaller, where a snapshot finds no room: what was delivered has left holes in its file, which nothing
-    /// but a database can use.
-    pub fn lend_to_compact(&mut self, pieces: &[Vec<u8>]) -> Option<Store> {
-        let bytes = pieces.iter().map(|it| it.len() as u64).sum();
-        let is_small = self.store.as_ref().is_some_and(|it| it.bytes() <= limits::COMPACTED_BYTES_MAX);
-        let helps = is_small && self.has_holes && self.shortage(bytes) > 0;
-        if helps { self.store.take() } else { None }
-    }
-
-    /// It was made smaller, or not.
-    pub fn compacted(&mut self, store: Store, result: Result<(), Fault>) {
-        (self.has_holes, self.spare) = (false, 0);
-        match result {
-            Ok(()) => self.give_back(store),
-            Err(why) => self.status.send_modify(|it| it.trouble = Some(why.to_string())),
-        }
-    }
-
     /// Nothing became of it, and the reason is told elsewhere.
     pub fn snapshot_lost(&self) {
         self.status.send_modify(|it| it.snapshots_failed += 1);
@@ -494,14 +477,11 @@ impl Books {
             self.give_back(store);
         }
         match result {
-            Ok(()) => {
-                self.has_holes = true;
-                self.status.send_modify(|it| {
-                    it.snapshots_kept += 1;
-                    // Where something waits for room, it says so again.
-                    (it.trouble, it.is_full) = (None, false);
-                });
-            }
+            Ok(()) => self.status.send_modify(|it| {
+                it.snapshots_kept += 1;
+                // Where something waits for room, it says so again.
+                (it.trouble, it.is_full) = (None, false);
+            }),
             Err(why) => self.snapshot_failed(&why.to_string(), matches!(why, Fault::Full(_))),
         }
     }
@@ -528,7 +508,7 @@ impl Books {
         self.has_taken = false;
         match spare {
             Ok(spare) => {
-                self.spare = spare.saturating_sub(reserve(store.bytes()));
+                self.spare = spare.saturating_sub((store.bytes() / SPARE_SHARE).max(SPARE_BYTES_MIN));
                 self.store = Some(store);
             }
             Err(why) => {
@@ -630,7 +610,6 @@ impl Books {
         };
         self.store = Some(store);
         self.last_group = group.number;
-        self.has_holes |= !group.ended.is_empty();
         self.spare = self.spare.saturating_sub(takes(&group));
         self.has_taken = true;
         self.status.send_modify(|it| {
@@ -882,38 +861,6 @@ mod tests {
         assert_eq!(status.fired, (written + 1) * 100);
         assert_eq!(status.fired, status.delivered + status.pending);
         assert!(status.delivered > 0, "{status:?}");
-    }
-
-    /// The database of a storm that was delivered is one hole, and would keep the snapshot out after which its journal may go.
-    #[test]
-    fn a_snapshot_finds_the_room_that_holes_take_up() {
-        let disk = SimDisk::new(7, Lie::None);
-        let (mut books, status, _) = books(&disk);
-        disk.set_mood(Mood { room: 40 << 20, ..Mood::default() });
-        let (mut waits, _) = fill(&mut books, &mut 0);
-        let mut again = 0;
-        while let Err(mut pending) = attempt(&mut books, waits) {
-            forget_and_deliver(&mut books, &mut pending);
-            (waits, again) = (pending, again + 1);
-            assert!(again < 60);
-        }
-        while books.status().unwrap().pending > 0 {
-            let mut last = books.begin(Group { suppressed: 1, ..Group::default() }, Vec::new()).unwrap();
-            forget_and_deliver(&mut books, &mut last);
-            assert!(attempt(&mut books, last).is_ok());
-        }
-        let pieces = [vec![1; 8 << 20]];
-        assert!(books.lend_for_snapshot(&pieces, DAY).is_none() && status.borrow().is_full);
-        let before = disk.bytes();
-        let mut store = books.lend_to_compact(&pieces).unwrap();
-        let result = store.compact();
-        books.compacted(store, result);
-        assert!(disk.bytes() < before / 2, "{} of {before}", disk.bytes());
-        let mut store = books.lend_for_snapshot(&pieces, DAY).unwrap();
-        let result = store.keep_snapshot(&pieces);
-        assert_eq!(result.as_ref().map_err(ToString::to_string), Ok(&()));
-        books.snapshot_tried(store, result);
-        assert!(!status.borrow().is_full && books.lend_to_compact(&pieces).is_none());
     }
 
     /// Somebody else fills the disk and frees it again, who sends fast takes all the room there is, and every third time the

@@ -156,15 +156,6 @@ impl Keeper {
     }
 
     async fn snapshot(&mut self, pieces: Vec<Vec<u8>>) {
-        if let Some(mut store) = self.books.lend_to_compact(&pieces) {
-            let done = tokio::task::spawn_blocking(move || {
-                let result = store.compact();
-                (store, result)
-            });
-            if let Ok((store, result)) = done.await {
-                self.books.compacted(store, result);
-            }
-        }
         let Some(mut store) = self.books.lend_for_snapshot(&pieces, &date(clock::now())) else { return };
         let done = tokio::task::spawn_blocking(move || {
             let result = store.keep_snapshot(&pieces);

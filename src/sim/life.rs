@@ -212,11 +212,6 @@ impl Life {
                 }
             }
             Ok(Message::Snapshot(pieces)) => {
-                if let Some(mut store) = self.books.lend_to_compact(&pieces) {
-                    let result = store.compact();
-                    trace(format!("compacted {}", result.is_ok()));
-                    self.books.compacted(store, result);
-                }
                 if let Some(mut store) = self.books.lend_for_snapshot(&pieces, &date(now.wall)) {
                     let result = store.keep_snapshot(&pieces);
                     trace(format!("snapshot {}", result.is_ok()));

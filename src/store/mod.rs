@@ -47,13 +47,6 @@ const META_TALLY: &str = "tally";
 const META_NEXT_JOURNAL: &str = "next-journal";
 /// The number of the last group.
 const META_GROUP: &str = "group";
-/// How rows begin that hold the place of the reserve while the file is made smaller.
-const META_RESERVE: &str = "reserve-";
-const RESERVE_ROW_BYTES: usize = 200 << 10;
-/// Of the database's file, this part is kept for forgetting.
-const SPARE_SHARE: u64 = 16;
-/// And at least so much.
-const SPARE_BYTES_MIN: u64 = 512 << 10;
 /// How often it was opened.
 const META_OPENED: &str = "opened";
 /// The database, in its folder.
@@ -447,9 +440,6 @@ impl Store {
             put_number(&mut meta, META_OPENED, opened + 1)?;
             transaction.open_table(CLIENTS)?;
             transaction.open_table(POSITIONS)?;
-            drop(meta);
-            // A crash may have left it.
-            forget_reserve(&transaction)?;
             let journal = transaction.open_table(JOURNAL)?;
             self.next_journal = journal.last()?.map_or(1, |it| it.0.value() + 1);
             let outbox = transaction.open_table(OUTBOX)?;
@@ -532,38 +522,6 @@ impl Store {
         self.has_forgotten = false;
         self.is_spoiled |= done.is_err();
         done
-    }
-
-    /// Makes its file as small as what is in it and a reserve: without pages to spare, it would have to double to be opened. Moves
-    /// what stands behind holes, so not often, and only where room is short.
-    pub fn compact(&mut self) -> Result<(), Fault> {
-        let done = match self.spare() {
-            Ok(spare) => {
-                let reserve = reserve(self.bytes().saturating_sub(spare)) * 2;
-                let is_worth_it = spare > 4 * reserve;
-                guarded(|| if is_worth_it { self.compact_to(reserve) } else { Ok(()) })
-            }
-            Err(why) => Err(why),
-        };
-        self.has_forgotten = true;
-        self.is_spoiled |= done.is_err();
-        done
-    }
-
-    /// Rows that hold the place of the reserve go when everything else has moved.
-    fn compact_to(&mut self, reserve: u64) -> Result<(), Fault> {
-        let transaction = self.begin()?;
-        for number in 0..reserve.div_ceil(RESERVE_ROW_BYTES as u64) {
-            let name = format!("{META_RESERVE}{number}");
-            let row = seal(name.as_bytes(), &[0; RESERVE_ROW_BYTES]);
-            transaction.open_table(META)?.insert(name.as_str(), row.as_slice())?;
-        }
-        transaction.commit()?;
-        self.database.compact()?;
-        let transaction = self.begin()?;
-        forget_reserve(&transaction)?;
-        transaction.commit()?;
-        Ok(())
     }
 
     /// The number of the last group that was written.
@@ -797,17 +755,6 @@ impl Store {
         transaction.set_two_phase_commit(true);
         Ok(transaction)
     }
-}
-
-/// What a database of that size keeps free, in bytes: to forget something, it needs pages before it gives some back.
-pub fn reserve(bytes: u64) -> u64 {
-    (bytes / SPARE_SHARE).max(SPARE_BYTES_MIN)
-}
-
-fn forget_reserve(transaction: &redb::WriteTransaction) -> Result<(), Fault> {
-    let mut meta = transaction.open_table(META)?;
-    meta.retain_in(META_RESERVE.., |name, _| !name.starts_with(META_RESERVE))?;
-    Ok(())
 }
 
 /// redb panics on some damaged pages; a panic there is damage, not our end.
