@@ -128,9 +128,9 @@ impl Engine {
         self.set.rules.iter().map(|it| it.rule.detect.form()).collect()
     }
 
-    /// Takes back what [`Engine::save`] wrote, in one piece, into an engine that remembers nothing. Alerts of rules that are gone or say
-    /// something else now are resolved and appended to `told`. Gives a sentence for each rule whose memory has a form that this
-    /// version cannot read: that rule begins anew, and no other does. The error says what about the bytes is wrong.
+    /// Takes back what [`Engine::save`] wrote, in one piece, into an engine that remembers nothing. Alerts of rules that are gone
+    /// or say something else now are resolved and appended to `told`. Gives a sentence for each rule whose memory has a form that
+    /// this version cannot read: that rule begins anew, and no other does. The error says what about the bytes is wrong.
     pub fn restore(&mut self, bytes: &[u8], told: &mut Vec<Alert>) -> Result<Vec<String>, String> {
         let (layout, bytes) = postcard::take_from_bytes::<u32>(bytes).map_err(|it| it.to_string())?;
         let (forms, bytes) = match layout {

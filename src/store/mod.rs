@@ -261,14 +261,7 @@ macro_rules! faults {
     )*};
 }
 
-faults!(
-    redb::StorageError,
-    redb::TableError,
-    redb::TransactionError,
-    redb::CommitError,
-    redb::CompactionError,
-    redb::DatabaseError
-);
+faults!(redb::StorageError, redb::TableError, redb::TransactionError, redb::CommitError, redb::DatabaseError);
 
 impl From<Damaged> for Fault {
     fn from(damaged: Damaged) -> Fault {
