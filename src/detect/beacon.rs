@@ -12,8 +12,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::door::{Door, Room};
-use super::gate::{Gate, Map, day, owner, round};
+use super::gate::{Gate, day, owner, round};
 use super::promise::{Budget, PER_DEVIATION, Rate};
+use super::slots::Slots;
 use super::{Detector, Lapse, Mark, Pressure, Seen, Trip, keep_mark};
 use crate::limits;
 use crate::model::{HashKeys, Span, Timestamp};
@@ -29,8 +30,8 @@ pub struct Beacon {
 
 #[derive(Default, Serialize, Deserialize)]
 struct State {
-    pairs: Map<Pair>,
-    owners: Map<Owner>,
+    pairs: Slots<Pair>,
+    owners: Slots<Owner>,
     /// Marks of all pairs.
     marks: usize,
     swept: i64,
@@ -173,7 +174,7 @@ impl Detector for Beacon {
         let Beacon { gate, state, bytes_max, .. } = self;
         let State { pairs, owners, marks, door, owners_door, .. } = state;
         let eighth = *bytes_max / 8;
-        if !pairs.contains_key(&key) {
+        if pairs.get(key).is_none() {
             let people_max = limits::BEACONS_MAX.min(3 * eighth / PAIR_BYTES).max(1);
             let room = Room { people_max, sketch_bytes: eighth };
             let leave = |it: (u64, Pair)| *marks -= it.1.marks();
@@ -181,18 +182,18 @@ impl Detector for Beacon {
                 return;
             }
         }
-        if !owners.contains_key(&whose) {
+        if owners.get(whose).is_none() {
             let people_max = limits::HABITS_MAX.min(2 * eighth / OWNER_BYTES).max(1);
             let room = Room { people_max, sketch_bytes: eighth };
             if !owners_door.admits(seen.from(), whose, owners, room, |it| it.hits, drop) {
                 return;
             }
         }
-        let owner = owners.entry(whose).or_insert(Owner::new(time));
+        let owner = owners.get_or_insert_with(whose, || Owner::new(time));
         owner.last = owner.last.max(time);
         owner.hits = owner.hits.saturating_add(1);
         gate.begin(0, release);
-        let Some(pair) = pairs.get_mut(&key) else {
+        let Some(pair) = pairs.get_mut(key) else {
             pairs.insert(key, Pair::new(time));
             return;
         };

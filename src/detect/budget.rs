@@ -9,14 +9,13 @@
 //!
 //! Prices are functions of what a memory holds, never of what the allocator gave for it: a restart must not change who stays.
 
-use hashbrown::HashMap;
 use std::collections::BTreeSet;
-use std::hash::BuildHasherDefault;
 
 use serde::{Deserialize, Serialize};
 
 use super::sketch::{Sketch, part};
-use super::table::{AlreadyHashed, Kind};
+use super::slots::Slots;
+use super::table::Kind;
 use super::{Detect, Pressure, Seen, Trip};
 use crate::limits;
 use crate::model::{Span, Timestamp};
@@ -79,13 +78,12 @@ pub trait Spill: Kind {
 /// Units of each counter of a key.
 pub type Counts = [u32; limits::STEPS_MAX];
 
-pub type Map<M> = HashMap<u64, M, BuildHasherDefault<AlreadyHashed>>;
 pub type Deadlines = BTreeSet<(Timestamp, u8, u64)>;
 
 /// What one rule remembers of one partition.
 pub struct Lane<M> {
     pub partition: u8,
-    pub memories: Map<M>,
+    pub memories: Slots<M>,
     /// Bytes beyond the slots.
     pub heap: usize,
     pub strain: Option<Box<Strain>>,
@@ -112,7 +110,7 @@ impl<M: Default> Lane<M> {
     const SLOT: usize = 2 * (size_of::<(u64, M)>() + 1);
 
     pub fn new(partition: u8) -> Lane<M> {
-        Lane { partition, memories: Map::default(), heap: 0, strain: None }
+        Lane { partition, memories: Slots::default(), heap: 0, strain: None }
     }
 
     /// What the memories take.
@@ -172,14 +170,14 @@ impl<M: Default> Lane<M> {
         let Some(strain) = &mut self.strain else {
             let memory = M::default();
             self.heap += kind.heap(&memory);
-            return Some(self.memories.entry(key).or_insert(memory));
+            return Some(self.memories.get_or_insert_with(key, || memory));
         };
         let (before, after) = strain.count(kind, seen);
         let claim = kind.claim(&after, seen);
         if claim >= kind.door() && self.has_room(kind, quota, claim, now, deadlines) {
             let memory = kind.revive(&before, now);
             self.heap += kind.heap(&memory);
-            return Some(self.memories.entry(key).or_insert(memory));
+            return Some(self.memories.get_or_insert_with(key, || memory));
         }
         found.extend(kind.guess(&after, seen));
         None
@@ -267,14 +265,14 @@ impl<M: Default> Lane<M> {
         strain.floor = than;
         // By key among equals: hashes under a secret, so nobody knows how to be the one that stays.
         let mut all: Vec<(u32, u64)> =
-            self.memories.iter().map(|(key, memory)| (kind.strength(memory, now), *key)).collect();
+            self.memories.iter().map(|(key, memory)| (kind.strength(memory, now), key)).collect();
         all.sort_unstable();
         for (strength, key) in all {
             if self.used() <= most - most / 8 || strength >= than {
                 strain.floor = strength;
                 break;
             }
-            let Some(memory) = self.memories.remove(&key) else { continue };
+            let Some(memory) = self.memories.remove(key) else { continue };
             self.heap -= kind.heap(&memory);
             if let Some(due) = kind.deadline(&memory) {
                 deadlines.remove(&(due, self.partition, key));

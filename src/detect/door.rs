@@ -5,13 +5,11 @@
 //! known, or keeps it for months. So a newcomer is counted in a [`Sketch`], and gets a place only when he came more often than
 //! somebody who has one. Strangers seen once or twice wait outside; whoever comes back gets in.
 
-use std::collections::HashMap;
-use std::hash::BuildHasher;
-
 use serde::{Deserialize, Serialize};
 
 use super::Pressure;
 use super::sketch::Sketch;
+use super::slots::Slots;
 use crate::model::{Span, Timestamp};
 
 /// At the door of a rule whose places are taken; nothing before that.
@@ -64,21 +62,21 @@ impl Door {
     /// Whether a newcomer gets a place among `people`. `visits`: how often somebody who has one came. `leaves` takes leave of
     /// those, all weaker than he is, who make room for him.
     /// `from`: when he came, and of which source.
-    pub fn admits<P, S: BuildHasher>(
+    pub fn admits<P>(
         &mut self,
         from: (Timestamp, u16),
         key: u64,
-        people: &mut HashMap<u64, P, S>,
+        people: &mut Slots<P>,
         room: Room,
         visits: impl Fn(&P) -> u32,
         leaves: impl FnMut((u64, P)),
     ) -> bool {
-        let all = || people.iter().map(|(key, it)| (visits(it).min(VISITS_MAX), *key)).collect();
+        let all = || people.iter().map(|(key, it)| (visits(it).min(VISITS_MAX), key)).collect();
         match self.knock(from, key, people.len(), room, all) {
             Place::Free => true,
             Place::None => false,
             Place::Of(leaving) => {
-                leaving.iter().filter_map(|it| people.remove_entry(it)).for_each(leaves);
+                leaving.iter().filter_map(|it| Some((*it, people.remove(*it)?))).for_each(leaves);
                 true
             }
         }
@@ -149,17 +147,17 @@ mod tests {
 
     /// Strangers who come so often each; how many of 64 who came twenty times keep their places.
     fn check(strangers: u64, times: u32, expected: usize) {
-        let (mut door, mut people) = (Door::default(), HashMap::<u64, u32>::new());
-        people.extend((0..64).map(|it| (it, 20)));
+        let (mut door, mut people) = (Door::default(), Slots::<u32>::default());
+        (0..64).for_each(|it| _ = people.insert(it, 20));
         for number in 0..u64::from(times) * strangers {
             let key = 1000 + number % strangers;
-            let known = people.contains_key(&key);
+            let known = people.get(key).is_some();
             if known || door.admits((time(number as i64), 3), key, &mut people, ROOM, |it| *it, drop) {
-                *people.entry(key).or_default() += 1;
+                *people.get_or_insert_with(key, u32::default) += 1;
             }
             assert!(people.len() <= 64);
         }
-        assert_eq!(people.keys().filter(|it| **it < 64).count(), expected, "{strangers} strangers, {times} times");
+        assert_eq!(people.keys().filter(|it| *it < 64).count(), expected, "{strangers} strangers, {times} times");
         assert!(door.is_strained() && door.pressure(time(0)).is_none());
         assert_eq!(door.pressure(time(5)).unwrap().sources, [(3, 1)]);
         assert!(door.pressure(time(6)).is_none());

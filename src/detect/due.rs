@@ -44,6 +44,9 @@ pub enum Said<'a> {
 /// So many memories are asked for at once: more than a processor has misses under way, few enough to stay in its cache.
 pub const WARM_AT_ONCE: usize = 64;
 
+/// Whose hits come soon: partition and entity of each, at most [`WARM_AT_ONCE`].
+pub type Soon = [(u8, u64)];
+
 /// What is the same for a rule and an entity in every process. Each half is a hash by itself, so mixing them is enough.
 pub fn stable(rule: u64, entity: u64) -> u64 {
     let mixed = (rule ^ entity.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -57,15 +60,17 @@ pub const PLANTED: &str = "no detector can judge this";
 /// Gives a detector its hits, and lets time pass before each.
 pub(super) fn take<D: Detector + ?Sized>(detector: &mut D, due: &Due<'_>, say: &mut dyn FnMut(Said<'_>)) {
     let (mut trips, mut lapses) = (Vec::new(), Vec::new());
+    let mut soon = [(0, 0); WARM_AT_ONCE];
     for (chunk, few) in due.hits.chunks(WARM_AT_ONCE).enumerate() {
         // Each memory is a miss of the caches. Asked for one after the other, without a look at the answer, they come
         // at the same time.
-        for it in few {
+        for (it, whose) in few.iter().zip(&mut soon) {
             let batch = &due.batches[it.batch as usize];
             let hit = &batch.hits[it.index as usize];
-            detector.warm(hit.partition, batch.owner_of(hit).hash);
+            *whose = (hit.partition, batch.owner_of(hit).hash);
             black_box(batch.warm(hit));
         }
+        detector.warm(&soon[..few.len()]);
         for (number, it) in few.iter().enumerate() {
             due.at.set(chunk * WARM_AT_ONCE + number);
             let batch = &due.batches[it.batch as usize];

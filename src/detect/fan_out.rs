@@ -9,14 +9,14 @@
 //! What fails within the same ten minutes counts once. Fast guessing has rules of its own, with thresholds; a thousand addresses
 //! that guess fast would use up the promise, and the slow one among them would not be told.
 
-use std::hint::black_box;
-
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::door::{Door, Room};
-use super::gate::{Gate, Map, day, round};
+use super::due::Soon;
+use super::gate::{Gate, day, round};
 use super::promise::{Budget, Rate};
+use super::slots::{self, Slots};
 use super::{Detector, Lapse, Mark, Pressure, Seen, Trip, keep_mark};
 use crate::limits;
 use crate::model::canonical::Compare;
@@ -40,7 +40,7 @@ pub struct FanOut {
 
 #[derive(Default, Serialize, Deserialize)]
 struct State {
-    people: Map<Person>,
+    people: Slots<Person>,
     /// What they take beyond their places.
     heap: usize,
     swept: i64,
@@ -181,7 +181,7 @@ impl Detector for FanOut {
         let key = seen.hit.entity_hash;
         let FanOut { settings, gate, state, bytes_max } = self;
         let State { people, heap, door, .. } = state;
-        let person = match people.get_mut(&key) {
+        let person = match people.get_mut(key) {
             Some(person) => person,
             None => {
                 // Half of what people take may be beyond their places.
@@ -190,7 +190,7 @@ impl Detector for FanOut {
                 if !door.admits(seen.from(), key, people, room, visits, |it| *heap -= it.1.heap()) {
                     return;
                 }
-                people.entry(key).or_default()
+                people.get_or_insert_with(key, Person::default)
             }
         };
         let group = gate.group(seen, (!settings.peers.is_empty()).then_some(1));
@@ -253,10 +253,12 @@ impl Detector for FanOut {
         Ok(())
     }
 
-    fn warm(&self, _partition: u8, entity: u64) {
-        black_box(self.state.people.get(&entity).is_some_and(|it| {
-            it.values.first().is_some_and(|it| it.at == 0) || it.marks.as_ref().is_some_and(|it| it.is_empty())
-        }));
+    fn warm(&self, soon: &Soon) {
+        let beyond = |it: &Person| {
+            let values = it.values.first().map_or(0, |it| u64::from(it.at));
+            values ^ it.marks.as_ref().map_or(0, |it| it.len() as u64)
+        };
+        slots::warm(soon, |_| &self.state.people, |it| u64::from(it.visits), beyond);
     }
 
     fn entities(&self) -> usize {

@@ -11,14 +11,14 @@
 //! Peers are the entities that share all values of `by` but the last: `by: ["organization.name", "user.name"]` compares users
 //! within their organisation. One owner sees all hits of the rule.
 
-use std::hint::black_box;
-
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::door::{Door, Room};
-use super::gate::{Map, owner};
+use super::due::Soon;
+use super::gate::owner;
 use super::promise::{Budget, Rate, STEP};
+use super::slots::{self, Slots};
 use super::{Detector, Pressure, SCORE_MAX, Seen, Trip, brief, restored, saved};
 use crate::limits;
 use crate::model::canonical::Compare;
@@ -46,8 +46,8 @@ pub struct Firsts {
 
 #[derive(Default, Serialize, Deserialize)]
 struct State {
-    people: Map<Person>,
-    groups: Map<Group>,
+    people: Slots<Person>,
+    groups: Slots<Group>,
     /// Values of all people.
     values: usize,
     /// The last day on which the old was swept out: at fixed times, so that nothing depends on when somebody looked.
@@ -82,7 +82,7 @@ struct Value {
 struct Group {
     people: u32,
     /// How many people have shown each value.
-    values: Map<u32>,
+    values: Slots<u32>,
     budget: Budget,
 }
 
@@ -140,9 +140,9 @@ impl Firsts {
         let State { people, groups, values, door, .. } = &mut self.state;
         let rate = self.settings.promise;
         let sink = |it: &mut Group| rate.map(|rate| it.budget.threshold(rate, seen.hit.release, STEP));
-        let person = match people.get_mut(&seen.hit.entity_hash) {
+        let person = match people.get_mut(seen.hit.entity_hash) {
             Some(person) => {
-                rate.and_then(|_| groups.get_mut(&person.group).and_then(sink));
+                rate.and_then(|_| groups.get_mut(person.group).and_then(sink));
                 person
             }
             None => {
@@ -153,9 +153,9 @@ impl Firsts {
                     return None;
                 }
                 let group = owner(seen.entity(), self.settings.keys);
-                groups.get_mut(&group).and_then(sink);
-                groups.entry(group).or_default().people += 1;
-                people.entry(key).or_insert(Person::new(group, time))
+                groups.get_mut(group).and_then(sink);
+                groups.get_or_insert_with(group, Group::default).people += 1;
+                people.get_or_insert_with(key, || Person::new(group, time))
             }
         };
         person.first = person.first.min(time);
@@ -174,7 +174,7 @@ impl Firsts {
             person.events += 1.0;
             return Some(Shown { standing, ..Shown::default() });
         }
-        let group = groups.entry(person.group).or_default();
+        let group = groups.get_or_insert_with(person.group, Group::default);
         let shown = Shown {
             standing,
             group: person.group,
@@ -184,7 +184,7 @@ impl Firsts {
             events: person.events.round() as u64,
             chance_own: f64::from((person.firsts + 0.5) / (person.events + 1.0)),
             peers: group.people - 1,
-            peers_with: group.values.get(&value).map_or(0, |it| *it - u32::from(place.is_ok())),
+            peers_with: group.values.get(value).map_or(0, |it| *it - u32::from(place.is_ok())),
         };
         if person.events > 0.0 {
             person.firsts += 1.0;
@@ -199,7 +199,7 @@ impl Firsts {
             }
             Err(place) => {
                 person.values.insert(place, Value { hash: value, first: at, last: at });
-                *group.values.entry(value).or_default() += 1;
+                *group.values.get_or_insert_with(value, u32::default) += 1;
                 *values += 1;
                 let values_max = limits::FIRSTS_VALUES_MAX.min(self.bytes_max / 8 * 3 / VALUE_BYTES);
                 let most = if *values > values_max { 1 } else { limits::FIRSTS_VALUES_EACH_MAX };
@@ -265,9 +265,9 @@ impl Person {
         Person { group, first: time, last, events: 0.0, firsts: 0.0, faded, values: SmallVec::new() }
     }
 
-    fn leave(&self, groups: &mut Map<Group>, values: &mut usize) {
+    fn leave(&self, groups: &mut Slots<Group>, values: &mut usize) {
         *values -= self.values.len();
-        if let Some(group) = groups.get_mut(&self.group) {
+        if let Some(group) = groups.get_mut(self.group) {
             self.values.iter().for_each(|it| group.lose(it.hash));
             group.people = group.people.saturating_sub(1);
         }
@@ -300,10 +300,10 @@ impl Person {
 
 impl Group {
     fn lose(&mut self, value: u64) {
-        if let Some(count) = self.values.get_mut(&value) {
+        if let Some(count) = self.values.get_mut(value) {
             *count -= 1;
             if *count == 0 {
-                self.values.remove(&value);
+                self.values.remove(value);
             }
         }
     }
@@ -326,7 +326,7 @@ impl Detector for Firsts {
             return;
         }
         if let Some(rate) = settings.promise {
-            let Some(group) = self.state.groups.get_mut(&shown.group) else { return };
+            let Some(group) = self.state.groups.get_mut(shown.group) else { return };
             if !group.budget.admits(score, rate, seen.hit.release) {
                 return;
             }
@@ -334,8 +334,9 @@ impl Detector for Firsts {
         found.push(tell(settings, &shown, &value, score, seen));
     }
 
-    fn warm(&self, _partition: u8, entity: u64) {
-        black_box(self.state.people.get(&entity).and_then(|it| it.values.first()).map(|it| it.last));
+    fn warm(&self, soon: &Soon) {
+        let last = |it: &Person| it.values.first().map_or(0, |it| u64::from(it.last));
+        slots::warm(soon, |_| &self.state.people, |it| u64::from(it.faded), last);
     }
 
     fn save(&self) -> Vec<u8> {

@@ -9,20 +9,17 @@
 //!
 //! The promise is for all entities together; groups (organisations in one log) share it, as [`promise`](super::promise) says.
 
-use std::collections::{BTreeSet, HashMap};
-use std::hash::BuildHasherDefault;
+use std::collections::BTreeSet;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::promise::{Budget, Chances, Rate, STEP};
-use super::table::AlreadyHashed;
+use super::slots::Slots;
 use super::{Lapse, Mark, Seen, Trip, restored, saved};
 use crate::limits;
 use crate::model::canonical::Compare;
 use crate::model::{HashKeys, List, Span, Timestamp};
-
-pub type Map<T> = HashMap<u64, T, BuildHasherDefault<AlreadyHashed>>;
 
 /// A score that needs no waiting: one in a hundred million.
 const SURE: f64 = 8.0;
@@ -46,9 +43,9 @@ pub struct Gate {
 struct State {
     chances: Chances,
     all: Budget,
-    groups: Map<Budget>,
-    held: Map<Held>,
-    told: Map<Timestamp>,
+    groups: Slots<Budget>,
+    held: Slots<Held>,
+    told: Slots<Timestamp>,
     /// Refused at once, to be handed on.
     refused: Vec<Held>,
     /// The day, and how many high raw scores it has taught.
@@ -118,16 +115,16 @@ impl Gate {
         if self.begun.replace(group) == Some(group) {
             return;
         }
-        if self.state.groups.len() < limits::GROUPS_MAX && !self.state.groups.contains_key(&group) {
+        if self.state.groups.len() < limits::GROUPS_MAX && !self.state.groups.get(group).is_some() {
             let rate = self.promise.share(self.state.groups.len() as f64 + 1.0);
-            self.state.groups.entry(group).or_default().threshold(rate, now, STEP);
+            self.state.groups.get_or_insert_with(group, Budget::default).threshold(rate, now, STEP);
             self.state.all.threshold(self.promise, now, STEP);
         }
     }
 
     /// Whether the entity's alert is open for sure: whatever it does now belongs to that.
     pub fn is_told(&self, key: u64, now: Timestamp) -> bool {
-        self.state.told.get(&key).is_some_and(|it| now.since(*it) < self.quiet)
+        self.state.told.get(key).is_some_and(|it| now.since(*it) < self.quiet)
     }
 
     /// Tells at once or keeps back.
@@ -151,7 +148,7 @@ impl Gate {
         }
         let key = seen.hit.entity_hash;
         let now = seen.hit.release;
-        let before = self.state.held.remove(&key);
+        let before = self.state.held.remove(key);
         if let Some(before) = &before {
             self.due.remove(&(before.due, before.entity.clone(), key));
             let mut marks: Vec<Mark> = before.marks.iter().chain(&trip.marks).copied().collect();
@@ -177,7 +174,7 @@ impl Gate {
         while self.due.first().is_some_and(|it| it.0 <= now)
             && let Some((due, _, key)) = self.due.pop_first()
         {
-            let Some(held) = self.state.held.remove(&key) else { continue };
+            let Some(held) = self.state.held.remove(key) else { continue };
             let admitted = self.admits(held.group, held.score, due);
             if admitted {
                 self.state.told.insert(key, due);
@@ -220,7 +217,7 @@ impl Gate {
         let (memory, state): (T, Vec<u8>) = restored(bytes)?;
         self.state = restored(&state)?;
         self.begun = None;
-        self.due = self.state.held.iter().map(|(key, it)| (it.due, it.entity.clone(), *key)).collect();
+        self.due = self.state.held.iter().map(|(key, it)| (it.due, it.entity.clone(), key)).collect();
         Ok(memory)
     }
 
@@ -237,11 +234,11 @@ impl Gate {
         let groups = self.state.groups.len().max(1) as f64;
         let (share, step) = (self.promise.share(groups), STEP / groups.sqrt());
         let all = self.state.all.threshold(self.promise, now, step);
-        let own = self.state.groups.get_mut(&group).map_or(all, |it| it.threshold(share, now, STEP));
+        let own = self.state.groups.get_mut(group).map_or(all, |it| it.threshold(share, now, STEP));
         let admitted = score > own.max(all);
         if admitted {
             self.state.all.pay(step);
-            if let Some(own) = self.state.groups.get_mut(&group) {
+            if let Some(own) = self.state.groups.get_mut(group) {
                 own.pay(STEP);
             }
         }

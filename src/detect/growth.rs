@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::door::{Door, Room};
-use super::gate::{Gate, Map, alone, day, round, with_rarity};
+use super::gate::{Gate, alone, day, round, with_rarity};
 use super::promise::{Budget, Rate};
+use super::slots::Slots;
 use super::sum::number;
 use super::{Detector, Lapse, Pressure, Seen, Trip, shown};
 use crate::limits;
@@ -34,7 +35,7 @@ pub struct Growth {
 
 #[derive(Default, Serialize, Deserialize)]
 struct State {
-    people: Map<Person>,
+    people: Slots<Person>,
     /// The day that is being filled.
     day: i64,
     swept: i64,
@@ -108,23 +109,23 @@ impl Growth {
     fn close(&mut self, today: i64, found: &mut Vec<Lapse>) {
         let due = Timestamp::from_micros(today.saturating_mul(86_400_000_000));
         let mut closed: Vec<(Box<str>, u64, f64)> = Vec::new();
-        for (key, person) in &mut self.state.people {
+        for (key, person) in self.state.people.iter_mut() {
             if person.day < today && person.amount > 0.0 {
                 let amount = person.amount;
                 person.close(&self.settings);
-                closed.push((person.entity.clone(), *key, amount));
+                closed.push((person.entity.clone(), key, amount));
             }
         }
         closed.sort_by(|a, b| a.0.cmp(&b.0));
         let mut growing: BTreeMap<u64, (u32, u32)> = BTreeMap::new();
         for (_, key, _) in &closed {
-            let person = &self.state.people[key];
+            let person = &self.state.people[*key];
             let group = growing.entry(person.group).or_default();
             group.0 += u32::from(person.excess > FROZEN);
             group.1 += 1;
         }
         for (_, key, amount) in closed {
-            let Some(person) = self.state.people.get_mut(&key) else { continue };
+            let Some(person) = self.state.people.get_mut(key) else { continue };
             if person.days <= DAYS_MIN {
                 continue;
             }
@@ -239,7 +240,7 @@ impl Detector for Growth {
         if self.state.day == 0 {
             self.state.day = today;
         }
-        if !self.state.people.contains_key(&key) {
+        if self.state.people.get(key).is_none() {
             let room = Room::of(self.bytes_max, 0, PERSON_BYTES, limits::HABITS_MAX);
             if !self.state.door.admits(seen.from(), key, &mut self.state.people, room, |it| it.hits, drop) {
                 return;
@@ -266,7 +267,7 @@ impl Detector for Growth {
             };
             self.state.people.insert(key, person);
         }
-        let Some(person) = self.state.people.get_mut(&key) else { return };
+        let Some(person) = self.state.people.get_mut(key) else { return };
         // A late event counts on the day on which it came: what was closed stays closed.
         person.day = today;
         person.amount += amount;

@@ -13,13 +13,13 @@
 //! hour) is judged together: each further action multiplies the chance by the share of active hours of this entity, and of its
 //! peers, that have one action more. The sitting is told when it is over.
 
-use std::hint::black_box;
-
 use serde::{Deserialize, Serialize};
 
 use super::door::{Door, Room};
-use super::gate::{Gate, Map, day, round};
+use super::due::Soon;
+use super::gate::{Gate, day, round};
 use super::promise::{Budget, PER_DEVIATION, Rate};
+use super::slots::{self, Slots};
 use super::{Detector, Lapse, Pressure, Seen, Trip};
 use crate::limits;
 use crate::model::{HashKeys, Span, Timestamp};
@@ -43,8 +43,8 @@ pub struct Hours {
 
 #[derive(Default, Serialize, Deserialize)]
 struct State {
-    people: Map<Person>,
-    groups: Map<Group>,
+    people: Slots<Person>,
+    groups: Slots<Group>,
     swept: i64,
     door: Door,
 }
@@ -162,7 +162,7 @@ impl Detector for Hours {
         let of_day = hour.rem_euclid(24) as usize;
         let key = seen.hit.entity_hash;
         let State { people, groups, door, .. } = &mut self.state;
-        if !people.contains_key(&key) {
+        if people.get(key).is_none() {
             let room = Room::of(self.bytes_max, 0, PERSON_BYTES, limits::HABITS_MAX);
             if !door.admits(seen.from(), key, people, room, Person::visits, drop) {
                 return;
@@ -171,11 +171,11 @@ impl Detector for Hours {
             self.gate.begin(group, seen.hit.release);
             people.insert(key, Person::new(group, time));
         }
-        let Some(person) = people.get_mut(&key) else { return };
+        let Some(person) = people.get_mut(key) else { return };
         if time < person.last && hour < person.hour {
             return; // so late that it was judged with its day
         }
-        let group = groups.entry(person.group).or_default();
+        let group = groups.get_or_insert_with(person.group, Group::default);
         person.settle(hour, group);
         if self.settings.told_apart && seen.hit.steps & 1 == 0 {
             return person.show(hour, of_day);
@@ -230,8 +230,8 @@ impl Detector for Hours {
         self.gate.hold(seen, group, time.plus(PAUSE), trip, found);
     }
 
-    fn warm(&self, _partition: u8, entity: u64) {
-        black_box(self.state.people.get(&entity).is_some_and(|it| it.hour == 0 || it.last == Timestamp::MIN));
+    fn warm(&self, soon: &Soon) {
+        slots::warm(soon, |_| &self.state.people, |it| it.hour as u64, |it| it.last.micros() as u64);
     }
 
     fn lapse(&mut self, now: Timestamp, found: &mut Vec<Lapse>) {

@@ -25,6 +25,7 @@ pub mod risk;
 pub mod sequence;
 pub mod silence;
 mod sketch;
+mod slots;
 pub mod spike;
 pub mod sum;
 mod table;
@@ -39,7 +40,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use self::due::{Due, Said};
+use self::due::{Due, Said, Soon};
 use self::promise::Rate;
 use crate::expr::Expr;
 use crate::limits;
@@ -736,8 +737,8 @@ pub trait Detector: Send {
     fn forget(&mut self, _now: Timestamp) {}
     /// How many entities are remembered.
     fn entities(&self) -> usize;
-    /// Asks the caches for what is remembered of an entity, because a hit of it comes soon. Changes nothing.
-    fn warm(&self, _partition: u8, _entity: u64) {}
+    /// Asks the caches for what is remembered of those whose hits come soon. Changes nothing.
+    fn warm(&self, _soon: &Soon) {}
     /// Whether lines of past hits are asked for again; then they are kept for a while.
     fn looks_back(&self) -> bool;
     /// How many bytes it may remember, over all partitions.

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::count::seconds;
 use super::door::{Door, Room};
-use super::gate::{Gate, Map, day, round};
+use super::gate::{Gate, day, round};
 use super::promise::Rate;
+use super::slots::Slots;
 use super::{Detector, Lapse, Pressure, Seen, Trip};
 use crate::limits;
 use crate::model::{HashKeys, Span, Timestamp};
@@ -29,7 +30,7 @@ type Deadline = (Timestamp, Box<str>, u64);
 
 #[derive(Default, Serialize, Deserialize)]
 struct State {
-    feeds: Map<Feed>,
+    feeds: Slots<Feed>,
     swept: i64,
     door: Door,
 }
@@ -163,7 +164,7 @@ impl Detector for Overdue {
     fn observe(&mut self, seen: &Seen<'_>, _found: &mut Vec<Trip>) {
         self.sweep(seen.hit.release);
         let (key, time, release) = (seen.hit.entity_hash, seen.time(), seen.hit.release);
-        if let Some(feed) = self.state.feeds.get_mut(&key) {
+        if let Some(feed) = self.state.feeds.get_mut(key) {
             if time < feed.last {
                 return;
             }
@@ -220,7 +221,7 @@ impl Detector for Overdue {
         while self.deadlines.first().is_some_and(|it| it.0 <= now)
             && let Some((due, entity, key)) = self.deadlines.pop_first()
         {
-            let Some(feed) = self.state.feeds.get_mut(&key) else { continue };
+            let Some(feed) = self.state.feeds.get_mut(key) else { continue };
             let lapse = Overdue::due(feed, key, &mut self.gate, self.promise, due);
             // A feed whose refusal was not told is not over either.
             found.extend(lapse);
@@ -239,7 +240,7 @@ impl Detector for Overdue {
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.state = self.gate.restore_with(bytes)?;
         let feeds = self.state.feeds.iter();
-        self.deadlines = feeds.flat_map(|(key, it)| it.deadlines(*key)).collect();
+        self.deadlines = feeds.flat_map(|(key, it)| it.deadlines(key)).collect();
         Ok(())
     }
 

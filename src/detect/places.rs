@@ -3,7 +3,8 @@
 use twox_hash::XxHash3_64;
 
 use super::door::{Door, Room};
-use super::gate::Map;
+use super::due::Soon;
+use super::slots::{self, Slots};
 use super::travel::{Found, Memory, NetworkClass, Organisation, Sighting, Travel};
 use super::{Detector, Pressure, Seen, Trip, restored, saved};
 use crate::limits;
@@ -28,7 +29,7 @@ pub struct Places {
     /// The rule's: how long after a finding the alert is open for sure.
     quiet: Span,
     travel: Travel,
-    people: Map<(Timestamp, Memory)>,
+    people: Slots<(Timestamp, Memory)>,
     organisation: Organisation,
     next_sweep: Timestamp,
     door: Door,
@@ -45,7 +46,7 @@ impl Places {
         Places {
             quiet,
             travel: Travel::default(),
-            people: Map::default(),
+            people: Slots::default(),
             organisation: Organisation::default(),
             next_sweep: Timestamp::MIN,
             door: Door::default(),
@@ -76,7 +77,7 @@ impl Detector for Places {
             device: text(9).map(|it| XxHash3_64::oneshot_with_seed(seen.hit.entity_hash, it.as_bytes())),
             evidence: seen.mark.evidence,
         };
-        if !self.people.contains_key(&seen.hit.entity_hash) {
+        if self.people.get(seen.hit.entity_hash).is_none() {
             let people_max = limits::TRAVEL_PEOPLE_MAX.min(self.bytes_max / 8 * 5 / PERSON_BYTES).max(1);
             let room = Room { people_max, sketch_bytes: self.bytes_max / 8 };
             let key = seen.hit.entity_hash;
@@ -84,7 +85,7 @@ impl Detector for Places {
                 return;
             }
         }
-        let (last, memory) = self.people.entry(seen.hit.entity_hash).or_default();
+        let (last, memory) = self.people.get_or_insert_with(seen.hit.entity_hash, Default::default);
         *last = seen.time().max(*last);
         let user = seen.hit.entity_stable;
         let release = seen.hit.release;
@@ -117,8 +118,8 @@ impl Detector for Places {
         });
     }
 
-    fn warm(&self, _partition: u8, entity: u64) {
-        std::hint::black_box(self.people.get(&entity).is_some_and(|it| it.1.warm()));
+    fn warm(&self, soon: &Soon) {
+        slots::warm(soon, |_| &self.people, |it| u64::from(it.1.sightings()), |it| it.1.warm());
     }
 
     fn forget(&mut self, now: Timestamp) {

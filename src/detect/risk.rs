@@ -12,7 +12,7 @@
 //! rule has no chance, only a severity, and counts with what that is worth. What is extraordinary, the pooled risks of all
 //! entities say, and the promise holds the rate.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,7 @@ use twox_hash::XxHash3_64;
 use super::door::{Door, Room};
 use super::gate::{day, round};
 use super::promise::{Budget, PER_DEVIATION, Rate, Tail};
+use super::slots::Slots;
 use super::{Detector, Pressure, SCORE_MAX, Seen, Trip, restored, saved};
 use crate::limits;
 use crate::model::canonical::Compare;
@@ -55,7 +56,7 @@ pub struct Ledger {
 #[derive(Default, Serialize, Deserialize)]
 struct State {
     /// By the hash of the name. Names are chosen by strangers, so the table hashes once more, with a secret.
-    people: HashMap<u64, Person>,
+    people: Slots<Person>,
     /// What they take beyond their places.
     heap: usize,
     /// Who was told of, and when.
@@ -129,7 +130,7 @@ impl Ledger {
         let value = finding.entity().split(List::SEPARATOR).nth(place)?;
         let key = self.keys.hash(value, *origin.compare.get(place)?);
         let State { people, heap, told, rules, door, tail, budget, .. } = &mut self.state;
-        if !people.contains_key(&key) {
+        if people.get(key).is_none() {
             let from = (now, source(finding));
             let room = Room::of(self.bytes_max, self.bytes_max / 4, PERSON_BYTES, limits::HABITS_MAX);
             // Whoever showed two things is nearer to an alert than who showed one a hundred times.
@@ -138,7 +139,7 @@ impl Ledger {
                 return None;
             }
         }
-        let person = people.entry(key).or_default();
+        let person = people.get_or_insert_with(key, Person::default);
         let rule = XxHash3_64::oneshot(origin.id.as_bytes()) as u32;
         rules.entry(rule).or_insert_with(|| origin.id.into());
         *heap -= person.heap();
@@ -220,14 +221,14 @@ impl Ledger {
         people.retain(|key, person| {
             *heap -= person.heap();
             let high = std::mem::take(&mut person.most);
-            if !told.contains_key(key) && high > 0.0 {
+            if !told.contains_key(&key) && high > 0.0 {
                 most.push(high);
             }
             person.traces.retain(|it| it.now(now, half_life) >= DECADES_MIN);
             person.traces.shrink_to_fit();
             left.extend(person.traces.iter().map(|it| it.rule));
             *heap += person.heap();
-            told.contains_key(key) || !person.traces.is_empty()
+            told.contains_key(&key) || !person.traces.is_empty()
         });
         rules.retain(|it, _| left.contains(it));
         // Whose they were must not matter, for they come in the order of their hashes.

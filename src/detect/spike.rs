@@ -17,9 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use super::count::seconds;
 use super::door::{Door, Room};
-use super::gate::{self, Gate, Map, alone, day};
+use super::gate::{self, Gate, alone, day};
 use super::habit::{Expected, Habit, WARM_UP};
 use super::promise::{Budget, PER_DEVIATION, Rate, Tail};
+use super::slots::Slots;
 use super::sum::number;
 use super::{Detector, Lapse, Pressure, Seen, Trip, shown};
 use crate::limits;
@@ -49,8 +50,8 @@ pub struct Rates {
 
 #[derive(Default, Serialize, Deserialize)]
 struct State {
-    people: Map<Person>,
-    groups: Map<Group>,
+    people: Slots<Person>,
+    groups: Slots<Group>,
     profiles: usize,
     swept: i64,
     /// `Drop`: whose bucket of that number is to be closed when it is over.
@@ -206,7 +207,7 @@ impl Rates {
     }
 
     /// `left`: how much of what is usual the rest of the group does.
-    fn judge(settings: &Settings, groups: &Map<Group>, person: &Person, left: f64) -> Option<Judged> {
+    fn judge(settings: &Settings, groups: &Slots<Group>, person: &Person, left: f64) -> Option<Judged> {
         if person.habit.buckets < settings.warm_up() || person.amount < settings.at_least {
             return None;
         }
@@ -227,7 +228,7 @@ impl Rates {
                 // Of n buckets one is the largest, and few peers ever have so much.
                 let record = value - person.most;
                 let own = f64::from(person.habit.buckets).log10() + RECORD_WEIGHT * record;
-                let peers = groups.get(&person.group).map_or(0.0, |it| it.volumes.score(value));
+                let peers = groups.get(person.group).map_or(0.0, |it| it.volumes.score(value));
                 if record > 0.0 { (own + peers) / PER_DEVIATION } else { 0.0 }
             }
         };
@@ -238,7 +239,7 @@ impl Rates {
     fn close(
         settings: &Settings,
         gate: &mut Gate,
-        groups: &mut Map<Group>,
+        groups: &mut Slots<Group>,
         (profiles, profiles_max): (&mut usize, usize),
         (key, person, judged): (u64, &mut Person, Option<Judged>),
         next: i64,
@@ -256,7 +257,7 @@ impl Rates {
         if !settings.field.is_empty()
             && person.amount > 0.0
             && !told
-            && let Some(group) = groups.get_mut(&person.group)
+            && let Some(group) = groups.get_mut(person.group)
         {
             group.volumes.learn(value);
         }
@@ -291,7 +292,7 @@ impl Rates {
         people.retain(|_, person| {
             let stays = now.since(settings.start(person.bucket)) < FORGET;
             *profiles -= usize::from(!stays && person.habit.has_profile());
-            if !stays && let Some(group) = groups.get_mut(&person.group) {
+            if !stays && let Some(group) = groups.get_mut(person.group) {
                 group.people = group.people.saturating_sub(1);
             }
             stays
@@ -304,13 +305,13 @@ impl Rates {
         let number = self.settings.number(seen.time());
         let Rates { settings, state, gate, bytes_max } = self;
         let key = seen.hit.entity_hash;
-        if !state.people.contains_key(&key) {
+        if state.people.get(key).is_none() {
             let State { people, groups, door, profiles, .. } = &mut *state;
             let people_max = limits::HABITS_MAX.min(*bytes_max / 2 / settings.person_bytes()).max(1);
             let room = Room { people_max, sketch_bytes: *bytes_max / 4 };
             let leave = |(_, left): (u64, Person)| {
                 *profiles -= usize::from(left.habit.has_profile());
-                if let Some(group) = groups.get_mut(&left.group) {
+                if let Some(group) = groups.get_mut(left.group) {
                     group.people = group.people.saturating_sub(1);
                 }
             };
@@ -320,17 +321,17 @@ impl Rates {
             let peers = (!settings.peers.is_empty()).then_some(usize::from(!settings.field.is_empty()));
             let group = gate.group(seen, peers);
             gate.begin(group, seen.hit.release);
-            state.groups.entry(group).or_default().people += 1;
+            state.groups.get_or_insert_with(group, Group::default).people += 1;
             let feed = settings.down.then(|| Box::new(Feed::new(seen)));
             let habit = Habit::default();
             let person = Person { group, habit, bucket: number, amount: 0.0, most: 0.0, feed };
             state.people.insert(key, person);
         }
-        let person = state.people.get_mut(&key)?;
+        let person = state.people.get_mut(key)?;
         if number > person.bucket {
             let profiles = (&mut state.profiles, profiles_max(*bytes_max));
             let mut judged = Rates::judge(settings, &state.groups, person, 1.0);
-            if let (Some(judged), Some(group), false) = (&mut judged, state.groups.get(&person.group), settings.down) {
+            if let (Some(judged), Some(group), false) = (&mut judged, state.groups.get(person.group), settings.down) {
                 judged.raw *= group.weight(key, judged.raw, settings.start(number));
             }
             Rates::close(settings, gate, &mut state.groups, profiles, (key, person, judged), number);
@@ -351,13 +352,13 @@ impl Rates {
         // The order decides who may spend the budget, so it must not depend on how keys are hashed.
         let mut keys: Vec<(Box<str>, u64)> = keys
             .into_iter()
-            .filter_map(|it| Some((self.state.people.get(&it)?.feed.as_ref()?.entity.clone(), it)))
+            .filter_map(|it| Some((self.state.people.get(it)?.feed.as_ref()?.entity.clone(), it)))
             .collect();
         keys.sort();
         let left = self.left(bucket, &keys);
         for (_, key) in keys {
             let Rates { settings, state, gate, bytes_max } = self;
-            let Some(person) = state.people.get_mut(&key) else { continue };
+            let Some(person) = state.people.get_mut(key) else { continue };
             if person.bucket == bucket {
                 let judged = Rates::judge(settings, &state.groups, person, left.get(&key).copied().unwrap_or(1.0));
                 let run = judged.as_ref().map_or(Run::default(), |it| person.run().with(it.deviations));
@@ -382,7 +383,7 @@ impl Rates {
     fn left(&self, bucket: i64, keys: &[(Box<str>, u64)]) -> BTreeMap<u64, f64> {
         let mut lost: BTreeMap<u64, Vec<(f64, u64)>> = BTreeMap::new();
         for (_, key) in keys {
-            let Some(person) = self.state.people.get(key).filter(|it| it.bucket == bucket) else { continue };
+            let Some(person) = self.state.people.get(*key).filter(|it| it.bucket == bucket) else { continue };
             let second = self.settings.second(bucket);
             let expected = self.settings.amount(person.habit.usual(second, self.settings.floor()).value);
             if expected >= DROP_EVENTS_MIN {
@@ -524,7 +525,7 @@ impl Detector for Rates {
         self.sweep(seen.hit.release);
         let Some(key) = self.add(seen, amount) else { return };
         let Rates { settings, state, gate, .. } = self;
-        let Some(person) = state.people.get_mut(&key).filter(|_| !settings.down) else { return };
+        let Some(person) = state.people.get_mut(key).filter(|_| !settings.down) else { return };
         let Some(mut judged) = Rates::judge(settings, &state.groups, person, 1.0).filter(|it| it.raw >= DEVIATIONS_MIN)
         else {
             return;
@@ -536,7 +537,7 @@ impl Detector for Rates {
         if !large {
             return;
         }
-        if let Some(group) = state.groups.get_mut(&person.group) {
+        if let Some(group) = state.groups.get_mut(person.group) {
             group.note(key, judged.raw, seen.time());
             judged.raw *= group.weight(key, judged.raw, seen.time());
         }

@@ -4,13 +4,13 @@
 //! once a window, so a sweep costs each hit a constant share. What does not fit is the business of [`budget`](super::budget).
 
 use std::collections::BTreeSet;
-use std::hash::Hasher;
-use std::hint::black_box;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::budget::{Deadlines, Lane, Spill, Strain};
+use super::due::Soon;
+use super::slots;
 use super::{Detector, Lapse, Pressure, Seen, Trip, restored};
 use crate::limits;
 use crate::model::{Span, Timestamp};
@@ -93,12 +93,12 @@ impl<K: Spill> Detector for Table<K> {
         let lane = &mut lanes[usize::from(seen.hit.partition) % limits::PARTITIONS];
         // What the sketch knows may have begun there.
         if lane.strain.is_none() && !kind.begins(seen) {
-            let known = lane.memories.get(&key);
+            let known = lane.memories.get(key);
             if known.is_none_or(|it| kind.matters_until(it) <= now) {
                 return;
             }
         }
-        let (memory, before, heap_before) = match lane.memories.get_mut(&key) {
+        let (memory, before, heap_before) = match lane.memories.get_mut(key) {
             Some(memory) => {
                 let before = (kind.deadline(memory), kind.heap(memory));
                 // A late hit must not depend on whether a sweep has come by already.
@@ -131,16 +131,16 @@ impl<K: Spill> Detector for Table<K> {
         }
     }
 
-    fn warm(&self, partition: u8, entity: u64) {
-        let lane = &self.lanes[usize::from(partition) % limits::PARTITIONS];
-        black_box(lane.memories.get(&entity).is_some_and(|it| self.kind.warm(it)));
+    fn warm(&self, soon: &Soon) {
+        let of = |partition: u8| &self.lanes[usize::from(partition) % limits::PARTITIONS].memories;
+        slots::warm(soon, of, |_| 0, |it| u64::from(self.kind.warm(it)));
     }
 
     fn lapse(&mut self, now: Timestamp, found: &mut Vec<Lapse>) {
         while let Some((due, partition, entity)) = self.deadlines.first().copied().filter(|it| it.0 <= now) {
             self.deadlines.pop_first();
             let lane = &mut self.lanes[usize::from(partition)];
-            let Some(memory) = lane.memories.get_mut(&entity) else { continue };
+            let Some(memory) = lane.memories.get_mut(entity) else { continue };
             let before = self.kind.heap(memory);
             found.extend(self.kind.lapse(memory, due));
             lane.heap = lane.heap - before + self.kind.heap(memory);
@@ -179,7 +179,7 @@ impl<K: Spill> Detector for Table<K> {
             lane.strain = strain;
             lane.appraise(&self.kind);
             self.strained |= lane.strain.is_some();
-            let timed = lane.memories.iter().filter_map(|(key, it)| Some((self.kind.deadline(it)?, partition, *key)));
+            let timed = lane.memories.iter().filter_map(|(key, it)| Some((self.kind.deadline(it)?, partition, key)));
             self.deadlines.extend(timed);
         }
         Ok(())
@@ -209,27 +209,5 @@ impl<K: Spill> Detector for Table<K> {
         if self.strained {
             self.lanes.iter_mut().filter_map(|it| it.pressure(now)).for_each(each);
         }
-    }
-}
-
-/// Passes a 64-bit key through.
-#[derive(Default)]
-pub struct AlreadyHashed(u64);
-
-impl Hasher for AlreadyHashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.0 = self.0.rotate_left(5) ^ u64::from_le_bytes(word);
-        }
-    }
-
-    fn write_u64(&mut self, it: u64) {
-        self.0 = it;
     }
 }

@@ -15,15 +15,15 @@
 //!
 //! `whose` lets an alert be about more than whose habits are learned: a user *and* the address that used his name.
 
-use std::collections::BTreeSet;
-use std::hint::black_box;
-
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
+use std::collections::BTreeSet;
 
 use super::door::{Door, Room};
-use super::gate::{Gate, Map, day, round};
+use super::due::Soon;
+use super::gate::{Gate, day, round};
 use super::promise::{Budget, PER_DEVIATION, Rate};
+use super::slots::{self, Slots};
 use super::{Detector, Lapse, Number, Pressure, Seen, Trip, brief, called};
 use crate::limits;
 use crate::model::canonical::Compare;
@@ -57,8 +57,8 @@ pub struct Unfamiliar {
 
 #[derive(Default, Serialize, Deserialize)]
 struct State {
-    people: Map<Person>,
-    groups: Map<Group>,
+    people: Slots<Person>,
+    groups: Slots<Group>,
     /// What they take beyond their places.
     heap: usize,
     swept: i64,
@@ -91,7 +91,7 @@ struct Value {
 struct Group {
     people: u32,
     /// How many people have shown each value.
-    values: Map<u32>,
+    values: Slots<u32>,
 }
 
 /// Nobody is judged before so many events, however long ago the first was.
@@ -178,7 +178,7 @@ impl Unfamiliar {
         let time = seen.time();
         let today = u16::try_from(day(time).clamp(0, i64::from(u16::MAX))).unwrap_or(u16::MAX);
         let State { people, groups, heap, door, .. } = &mut self.state;
-        let person = match people.get_mut(&key) {
+        let person = match people.get_mut(key) {
             Some(person) => person,
             None => {
                 let room = Room::of(self.bytes_max, self.bytes_max / 4, PERSON_BYTES, limits::FIRSTS_PEOPLE_MAX);
@@ -186,9 +186,9 @@ impl Unfamiliar {
                 if !door.admits(seen.from(), key, people, room, visits, |it| it.1.leave(groups, heap)) {
                     return None;
                 }
-                groups.entry(group).or_default().people += 1;
+                groups.get_or_insert_with(group, Group::default).people += 1;
                 self.gate.begin(group, seen.hit.release);
-                people.entry(key).or_insert(Person::new(group, time, today))
+                people.get_or_insert_with(key, || Person::new(group, time, today))
             }
         };
         person.first = person.first.min(time);
@@ -211,7 +211,7 @@ impl Unfamiliar {
             person.events += 1.0;
             return learned.then_some(shown);
         }
-        let known_by = groups.entry(person.group).or_default();
+        let known_by = groups.get_or_insert_with(person.group, Group::default);
         shown.peers = known_by.people - 1;
         let alike = match self.settings.fields.len() {
             1 => known_by.fewest(&person.values).min(known_by.people),
@@ -226,7 +226,7 @@ impl Unfamiliar {
             let place = person.values.binary_search_by_key(&hash, |it| it.hash);
             let is_known = place.is_ok_and(|it| person.values[it].is_known(today, learned_at));
             if !is_known {
-                let with = known_by.values.get(&u64::from(hash)).copied().unwrap_or_default();
+                let with = known_by.values.get(u64::from(hash)).copied().unwrap_or_default();
                 shown.new.push(New { field, peers_with: with - u32::from(place.is_ok()) });
             }
             match place {
@@ -262,7 +262,7 @@ impl Unfamiliar {
 
     fn tell(&self, seen: &Seen<'_>, shown: &Shown, score: f64) -> Trip {
         let Shown { new, chance, peers, alike } = shown;
-        let person = &self.state.people[&self.key(seen)];
+        let person = &self.state.people[self.key(seen)];
         let days = seen.time().since(person.first).micros() / 86_400_000_000;
         let named = |it: &New| {
             let value = seen.text(it.field).unwrap_or_default().into_owned();
@@ -321,9 +321,9 @@ impl Person {
         if len > VALUES_INLINE { len * VALUE_BYTES } else { 0 }
     }
 
-    fn leave(&self, groups: &mut Map<Group>, heap: &mut usize) {
+    fn leave(&self, groups: &mut Slots<Group>, heap: &mut usize) {
         *heap -= self.heap();
-        if let Some(group) = groups.get_mut(&self.group) {
+        if let Some(group) = groups.get_mut(self.group) {
             self.values.iter().for_each(|it| group.lose(it.hash));
             group.people = group.people.saturating_sub(1);
         }
@@ -356,7 +356,7 @@ impl Person {
     fn add(&mut self, value: Value, group: &mut Group) {
         let place = self.values.partition_point(|it| it.hash < value.hash);
         self.values.insert(place, value);
-        *group.values.entry(u64::from(value.hash)).or_default() += 1;
+        *group.values.get_or_insert_with(u64::from(value.hash), u32::default) += 1;
         if self.values.len() > limits::UNFAMILIAR_VALUES_EACH_MAX {
             let oldest = self.values.iter().map(|it| it.last).min().unwrap_or(0);
             self.values.iter().filter(|it| it.last == oldest).for_each(|it| group.lose(it.hash));
@@ -377,15 +377,15 @@ impl Person {
 impl Group {
     /// How many people share the rarest of these values.
     fn fewest(&self, values: &[Value]) -> u32 {
-        let with = |it: &Value| self.values.get(&u64::from(it.hash)).copied().unwrap_or_default();
+        let with = |it: &Value| self.values.get(u64::from(it.hash)).copied().unwrap_or_default();
         values.iter().map(with).min().unwrap_or(self.people).max(1)
     }
 
     fn lose(&mut self, hash: u32) {
-        if let Some(count) = self.values.get_mut(&u64::from(hash)) {
+        if let Some(count) = self.values.get_mut(u64::from(hash)) {
             *count -= 1;
             if *count == 0 {
-                self.values.remove(&u64::from(hash));
+                self.values.remove(u64::from(hash));
             }
         }
     }
@@ -406,10 +406,11 @@ impl Detector for Unfamiliar {
         }
     }
 
-    fn warm(&self, _partition: u8, entity: u64) {
+    fn warm(&self, soon: &Soon) {
         // Of whose habits are learned by another key, that key is known when his hit is looked at.
         if self.settings.whose.is_empty() {
-            black_box(self.state.people.get(&entity).and_then(|it| it.values.first()).map(|it| it.last));
+            let last = |it: &Person| it.values.last().map_or(0, |it| u64::from(it.last));
+            slots::warm(soon, |_| &self.state.people, |it| u64::from(it.faded), last);
         }
     }
 
@@ -509,7 +510,7 @@ mod tests {
             let mut detector = Unfamiliar::new(settings);
             let event = Event::of(0, "ann 192.0.2.1", &format!("DE|3320|laptop|{whose}"));
             crate::detect::testing::feed(&mut detector, &event, 0, &mut vec![], &mut vec![]);
-            *detector.state.people.keys().next().unwrap()
+            detector.state.people.keys().next().unwrap()
         };
         let ann = of(HashKeys(1, 2), "ann");
         assert_eq!(ann, of(HashKeys(1, 2), " ANN"));

@@ -187,10 +187,10 @@ impl Memory {
     }
 
     /// Reads something of each piece of it, so that all is in the caches; what it says means nothing.
-    pub fn warm(&self) -> bool {
+    pub fn warm(&self) -> u64 {
         let stays = self.stays.iter().filter(|it| it.told == Told::Nothing).count();
         let places = self.places.iter().filter(|it| it.torn).count();
-        stays + places + self.addresses.first().map_or(0, |it| usize::from(it.days)) + self.reports.len() > 0
+        (stays + places + self.addresses.first().map_or(0, |it| usize::from(it.days)) + self.reports.len()) as u64
     }
 
     /// How often the person was seen.
