@@ -17,6 +17,7 @@ use smallvec::SmallVec;
 use super::door::{Door, Room};
 use super::due::Soon;
 use super::gate::owner;
+use super::hashes::Hashes;
 use super::promise::{Budget, Rate, STEP};
 use super::slots::{self, Slots};
 use super::{Detector, Pressure, SCORE_MAX, Seen, Trip, brief, restored, saved};
@@ -40,6 +41,7 @@ pub struct Settings {
 
 pub struct Firsts {
     settings: Settings,
+    hashes: Hashes,
     state: State,
     bytes_max: usize,
 }
@@ -114,7 +116,7 @@ const RARE_SHARE: f64 = 0.05;
 
 impl Firsts {
     pub fn new(settings: Settings) -> Firsts {
-        Firsts { settings, state: State::default(), bytes_max: usize::MAX }
+        Firsts { settings, hashes: Hashes::default(), state: State::default(), bytes_max: usize::MAX }
     }
 
     fn sweep(&mut self, now: Timestamp) {
@@ -313,7 +315,7 @@ impl Detector for Firsts {
     fn observe(&mut self, seen: &Seen<'_>, found: &mut Vec<Trip>) {
         let Some(value) = seen.text(0) else { return };
         self.sweep(seen.hit.release);
-        let hash = self.settings.keys.hash(&value, Compare::Exact);
+        let hash = self.hashes.of(0, &value, || self.settings.keys.hash(&value, Compare::Exact));
         let Some(shown) = self.show(seen, hash) else { return };
         let settings = &self.settings;
         let told = settings.only.is_empty() || settings.only.iter().any(|it| **it == *value);

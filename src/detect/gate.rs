@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::hashes::Hashes;
 use super::promise::{Budget, Chances, Rate, STEP};
 use super::slots::Slots;
 use super::{Lapse, Mark, Seen, Trip, restored, saved};
@@ -32,6 +33,7 @@ pub struct Gate {
     promise: Rate,
     quiet: Span,
     keys: HashKeys,
+    hashes: Hashes,
     state: State,
     /// The group that began last: nearly always the next one's.
     begun: Option<u64>,
@@ -72,7 +74,15 @@ struct Held {
 
 impl Gate {
     pub fn new(promise: Rate, quiet: Span, keys: HashKeys) -> Gate {
-        Gate { promise, quiet, keys, state: State::default(), begun: None, due: BTreeSet::new() }
+        Gate {
+            promise,
+            quiet,
+            keys,
+            hashes: Hashes::default(),
+            state: State::default(),
+            begun: None,
+            due: BTreeSet::new(),
+        }
     }
 
     /// With a threshold for all that begins there; those of groups begin where they always do.
@@ -103,9 +113,9 @@ impl Gate {
     }
 
     /// What is compared with what: the value of a field, or all parts of the entity but its last.
-    pub fn group(&self, seen: &Seen<'_>, field: Option<usize>) -> u64 {
+    pub fn group(&mut self, seen: &Seen<'_>, field: Option<usize>) -> u64 {
         match field.map(|it| seen.text(it)) {
-            Some(value) => value.map_or(0, |it| self.keys.hash(&it, Compare::Exact)),
+            Some(value) => value.map_or(0, |it| self.hashes.of(0, &it, || self.keys.hash(&it, Compare::Exact))),
             None => owner(seen.entity(), self.keys),
         }
     }
@@ -115,7 +125,7 @@ impl Gate {
         if self.begun.replace(group) == Some(group) {
             return;
         }
-        if self.state.groups.len() < limits::GROUPS_MAX && !self.state.groups.get(group).is_some() {
+        if self.state.groups.len() < limits::GROUPS_MAX && self.state.groups.get(group).is_none() {
             let rate = self.promise.share(self.state.groups.len() as f64 + 1.0);
             self.state.groups.get_or_insert_with(group, Budget::default).threshold(rate, now, STEP);
             self.state.all.threshold(self.promise, now, STEP);

@@ -13,6 +13,7 @@ mod fan_out;
 pub mod firsts;
 mod gate;
 mod growth;
+mod hashes;
 pub mod habit;
 mod hours;
 mod door;

@@ -22,6 +22,7 @@ use std::collections::BTreeSet;
 use super::door::{Door, Room};
 use super::due::Soon;
 use super::gate::{Gate, day, round};
+use super::hashes::Hashes;
 use super::promise::{Budget, PER_DEVIATION, Rate};
 use super::slots::{self, Slots};
 use super::{Detector, Lapse, Number, Pressure, Seen, Trip, brief, called};
@@ -48,6 +49,7 @@ pub struct Unfamiliar {
     /// So many aspects must be new.
     aspects_min: usize,
     gate: Gate,
+    hashes: Hashes,
     state: State,
     bytes_max: usize,
     /// Everything is looked at as if something might be new.
@@ -138,6 +140,7 @@ impl Unfamiliar {
             aspects,
             gate,
             settings,
+            hashes: Hashes::default(),
             state: State::default(),
             bytes_max: usize::MAX,
             #[cfg(test)]
@@ -198,9 +201,10 @@ impl Unfamiliar {
         let learned = time >= learned_at && person.events >= EVENTS_MIN;
         let learned_at = day(learned_at);
         let chance = f64::from((person.firsts + 0.5) / (person.events + 1.0)).min(1.0);
-        let values: SmallVec<[(usize, u32); VALUES_INLINE]> = (0..self.settings.fields.len())
-            .filter_map(|it| Some((it, self.settings.keys.hash_one(it, &seen.text(it)?) as u32)))
-            .collect();
+        let (settings, hashes) = (&self.settings, &mut self.hashes);
+        let mut hash = |field: usize, value: &str| hashes.of(field, value, || settings.keys.hash_one(field, value));
+        let values: SmallVec<[(usize, u32); VALUES_INLINE]> =
+            (0..settings.fields.len()).filter_map(|it| Some((it, hash(it, &seen.text(it)?) as u32))).collect();
         let mut shown = Shown { new: SmallVec::new(), chance, peers: 0, alike: 0 };
         #[cfg(test)]
         let is_short = !self.plain;

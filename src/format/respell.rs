@@ -9,7 +9,6 @@
 use serde_json::{Map, Value, json};
 
 use crate::limits::{RESPELL_DEPTH_MAX, RESPELL_GROWTH_MAX};
-use crate::model::json;
 
 type Object = Map<String, Value>;
 
@@ -35,14 +34,15 @@ const WAYS: [Way; 12] = [
     Way { signs: &["TimeGenerated"], respell: from_custom_table },
 ];
 
-/// The record that an object was, if its keys say that a known pipeline renamed them.
-pub(super) fn respelled(object: &str) -> Option<String> {
-    let has = |sign: &&str| json::entries(object).any(|it| it.0 == *sign);
+/// The record that an object with these members was, if their keys say that a known pipeline renamed them.
+pub(super) fn respelled(object: &str, members: &[(&str, &str)]) -> Option<String> {
+    let keys = || members.iter().map(|it| it.0);
+    let has = |sign: &&str| keys().any(|it| it == *sign);
     let way = WAYS.iter().find(|it| it.signs.iter().all(has))?;
-    if way.signs == ["TimeGenerated"] && !json::entries(object).any(|it| it.0.ends_with(TEXT_COLUMN)) {
+    if way.signs == ["TimeGenerated"] && !keys().any(|it| it.ends_with(TEXT_COLUMN)) {
         return None;
     }
-    if way.signs[0] == "event" && !json::entries(object).any(|it| MODULES.contains(&it.0)) {
+    if way.signs[0] == "event" && !keys().any(|it| MODULES.contains(&it)) {
         return None;
     }
     let found = (way.respell)(serde_json::from_str(object).ok()?)?;
@@ -50,9 +50,9 @@ pub(super) fn respelled(object: &str) -> Option<String> {
     (text.len() <= object.len() * RESPELL_GROWTH_MAX).then_some(text)
 }
 
-/// Whether a member of this name may mean that [`respelled`] finds something.
-pub(super) fn is_sign(key: &str) -> bool {
-    WAYS.iter().any(|it| it.signs[0] == key)
+/// Names of members one of which must be there for [`respelled`] to find something.
+pub(super) fn signs() -> impl Iterator<Item = &'static str> {
+    WAYS.iter().map(|it| it.signs[0])
 }
 
 /// Where each part of a CloudTrail record stands in Log Analytics, and where it belongs.
@@ -472,13 +472,15 @@ fn named(value: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::json;
 
     #[test]
     fn a_name_of_many_lines_is_one_name() {
         for lines in [3, RESPELL_DEPTH_MAX, 400_000] {
             let name = format!("a{}_s", "_b".repeat(lines));
             let record = format!(r#"{{"TimeGenerated":"2025-04-12T08:02:55Z","{name}":"x"}}"#);
-            let found = respelled(&record);
+            let members: Vec<_> = json::entries(&record).collect();
+            let found = respelled(&record, &members);
             let is_nested = found.as_ref().is_some_and(|it| it.contains(r#""a":{"b""#));
             assert_eq!(is_nested, lines < RESPELL_DEPTH_MAX, "{lines}");
         }

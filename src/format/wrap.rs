@@ -5,9 +5,12 @@
 //! many shippers write the same line twice (`message` and `event.original`) and one login must not count as two.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use crate::limits;
 use crate::model::text::cells;
@@ -104,6 +107,46 @@ const OBJECTS: [&str; 19] = [
     "auditData",
 ];
 
+/// What a member's name means, by the kind of its value: its place among the names of that kind.
+#[derive(Clone, Copy, Default)]
+struct Role {
+    list: Option<u8>,
+    text: Option<u8>,
+    object: Option<u8>,
+    /// Records that pipelines spelled anew have it.
+    is_sign: bool,
+    /// Something is looked for inside.
+    is_outer: bool,
+}
+
+impl Role {
+    fn of(key: &str) -> Role {
+        static ROLES: LazyLock<HashMap<&str, Role>> = LazyLock::new(|| {
+            let mut roles = HashMap::<&str, Role>::new();
+            let numbered =
+                |names: &'static [&'static str]| names.iter().zip(0u8..).map(|(name, number)| (*name, Some(number)));
+            numbered(&LISTS).for_each(|(name, number)| roles.entry(name).or_default().list = number);
+            numbered(&TEXTS).for_each(|(name, number)| roles.entry(name).or_default().text = number);
+            numbered(&OBJECTS).for_each(|(name, number)| roles.entry(name).or_default().object = number);
+            respell::signs().for_each(|name| roles.entry(name).or_default().is_sign = true);
+            let outer = TEXTS.iter().filter_map(|it| Some(it.split_once('.')?.0));
+            outer.chain([HITS]).for_each(|name| roles.entry(name).or_default().is_outer = true);
+            roles
+        });
+        // An escaped key is none of these names but by somebody's intent, and rare.
+        match key.contains('\\') {
+            true => json::unescape(key).and_then(|it| ROLES.get(&*it).copied()),
+            false => ROLES.get(key).copied(),
+        }
+        .unwrap_or_default()
+    }
+}
+
+/// What a search found: the documents stand one deeper.
+const HITS: &str = "hits";
+/// The members of an object. More than so many are rare.
+type Entries<'a> = SmallVec<[(&'a str, &'a str); 24]>;
+
 /// Calls `each` with every record found inside one that nothing recognised, and returns how many there were. At most
 /// [`limits::RECORDS_PER_LINE_MAX`].
 pub fn inner_records(record: &str, each: &mut dyn FnMut(&str)) -> usize {
@@ -129,12 +172,12 @@ pub(super) fn names_no_record(record: &str) -> bool {
     let object = body(record, 0).of(record).trim_ascii();
     object.starts_with('{')
         && json::entries(object).all(|(key, value)| {
-            let is_in = |names: &[&str]| names.iter().any(|it| json::key_is(key, it));
-            !respell::is_sign(key)
+            let role = Role::of(key);
+            !role.is_sign
                 && match value.starts_with('"') {
-                    true => !is_in(&TEXTS),
+                    true => role.text.is_none(),
                     // A number today may be a list tomorrow.
-                    false => !is_in(&["hits"]) && !is_in(&LISTS) && !is_in(&OBJECTS),
+                    false => !role.is_outer && role.list.is_none() && role.object.is_none(),
                 }
         })
 }
@@ -214,44 +257,54 @@ struct Members<'a> {
     hits: Option<&'a str>,
     /// The longest object under a name that means nothing.
     other: Option<&'a str>,
+    /// Its names may be those that a pipeline gave.
+    has_signs: bool,
 }
 
 impl<'a> Members<'a> {
-    fn of(object: &'a str) -> Members<'a> {
+    fn of(entries: &[(&'a str, &'a str)]) -> Members<'a> {
         let mut members = Members {
             lists: [None; LISTS.len()],
             texts: [None; TEXTS.len()],
             objects: [None; OBJECTS.len()],
             hits: None,
             other: None,
+            has_signs: false,
         };
-        for (key, value) in json::entries(object) {
+        // The first of a name, as in decoding.
+        fn keep<'a>(values: &mut [Option<&'a str>], place: Option<u8>, value: &'a str) {
+            place.into_iter().for_each(|it| _ = values[usize::from(it)].get_or_insert(value));
+        }
+        for (key, value) in entries {
+            let role = Role::of(key);
+            members.has_signs |= role.is_sign;
             match value.as_bytes().first() {
-                Some(b'[') => keep(&LISTS, &mut members.lists, key, value),
-                Some(b'"') => keep(&TEXTS, &mut members.texts, key, value),
+                Some(b'[') => keep(&mut members.lists, role.list, value),
+                Some(b'"') => keep(&mut members.texts, role.text, value),
                 Some(b'{') => {
-                    keep(&OBJECTS, &mut members.objects, key, value);
+                    keep(&mut members.objects, role.object, value);
                     if members.other.is_none_or(|it| it.len() < value.len()) {
                         members.other = Some(value);
                     }
-                    // `event.original` and `log.original` may stand one deeper.
-                    for (outer, name) in TEXTS.iter().filter_map(|it| it.split_once('.').map(|(outer, _)| (outer, it)))
-                    {
-                        if key == outer
-                            && let Some(text) =
-                                json::member(value, &name[outer.len() + 1..]).filter(|it| it.starts_with('"'))
-                        {
-                            keep(&TEXTS, &mut members.texts, name, text);
-                        }
-                    }
-                    if key == "hits" && members.hits.is_none() {
-                        members.hits = json::member(value, "hits");
+                    if role.is_outer {
+                        members.look_inside(key, value);
                     }
                 }
                 Some(_) | None => {}
             }
         }
         members
+    }
+
+    /// `event.original`, `log.original` and what was found may stand one deeper.
+    fn look_inside(&mut self, key: &str, value: &'a str) {
+        for (place, inner) in TEXTS.iter().enumerate().filter_map(|(place, it)| Some((place, it.strip_prefix(key)?))) {
+            let text = inner.strip_prefix('.').and_then(|it| json::member(value, it)).filter(|it| it.starts_with('"'));
+            text.into_iter().for_each(|it| _ = self.texts[place].get_or_insert(it));
+        }
+        if key == HITS && self.hits.is_none() {
+            self.hits = json::member(value, HITS);
+        }
     }
 }
 
@@ -261,20 +314,9 @@ fn from_base64(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok().filter(|it| it.starts_with('{') && it.trim_ascii_end().ends_with('}'))
 }
 
-/// Keeps a value in the place of its name; the first, as in decoding.
-fn keep<'a>(names: &[&str], values: &mut [Option<&'a str>], key: &str, value: &'a str) {
-    // An escaped key is none of these names but by somebody's intent, and rare.
-    let found = match key.contains('\\') {
-        true => names.iter().position(|it| json::key_is(key, it)),
-        false => names.iter().position(|it| *it == key),
-    };
-    if let Some(index) = found {
-        values[index].get_or_insert(value);
-    }
-}
-
 fn from_object(object: &str, each: &mut dyn FnMut(&str)) -> usize {
-    let members = Members::of(object);
+    let entries: Entries = json::entries(object).collect();
+    let members = Members::of(&entries);
     let texts = || members.texts.iter().flatten().filter_map(|it| text_of(it));
     // JSON inside a text is there because somebody wrapped it; lists and objects are often parts of one record.
     if let Some(it) = texts().find_map(|it| from_base64(&it)) {
@@ -285,7 +327,9 @@ fn from_object(object: &str, each: &mut dyn FnMut(&str)) -> usize {
         each(&it);
         return 1;
     }
-    if let Some(it) = respell::respelled(object) {
+    if members.has_signs
+        && let Some(it) = respell::respelled(object, &entries)
+    {
         each(&it);
         return 1;
     }
