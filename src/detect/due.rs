@@ -44,8 +44,23 @@ pub enum Said<'a> {
 /// So many memories are asked for at once: more than a processor has misses under way, few enough to stay in its cache.
 pub const WARM_AT_ONCE: usize = 64;
 
-/// Whose hits come soon: partition and entity of each, at most [`WARM_AT_ONCE`].
-pub type Soon = [(u8, u64)];
+/// Hits that come soon, at most [`WARM_AT_ONCE`].
+pub struct Soon<'a> {
+    hits: &'a [DueHit],
+    batches: &'a [Arc<HitBatch>],
+    /// Partition and entity of each.
+    pub whose: &'a [(u8, u64)],
+}
+
+impl Soon<'_> {
+    /// Of each hit, a value that it takes along, where that is a text.
+    pub fn texts(&self, index: usize) -> impl Iterator<Item = Option<&str>> {
+        self.hits.iter().map(move |it| {
+            let batch = &self.batches[it.batch as usize];
+            batch.text_of(batch.hits[it.index as usize].values, index)
+        })
+    }
+}
 
 /// What is the same for a rule and an entity in every process. Each half is a hash by itself, so mixing them is enough.
 pub fn stable(rule: u64, entity: u64) -> u64 {
@@ -70,7 +85,7 @@ pub(super) fn take<D: Detector + ?Sized>(detector: &mut D, due: &Due<'_>, say: &
             *whose = (hit.partition, batch.owner_of(hit).hash);
             black_box(batch.warm(hit));
         }
-        detector.warm(&soon[..few.len()]);
+        detector.warm(&Soon { hits: few, batches: due.batches, whose: &soon[..few.len()] });
         for (number, it) in few.iter().enumerate() {
             due.at.set(chunk * WARM_AT_ONCE + number);
             let batch = &due.batches[it.batch as usize];

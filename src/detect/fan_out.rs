@@ -253,12 +253,12 @@ impl Detector for FanOut {
         Ok(())
     }
 
-    fn warm(&self, soon: &Soon) {
+    fn warm(&self, soon: &Soon<'_>) {
         let beyond = |it: &Person| {
             let values = it.values.first().map_or(0, |it| u64::from(it.at));
             values ^ it.marks.as_ref().map_or(0, |it| it.len() as u64)
         };
-        slots::warm(soon, |_| &self.state.people, |it| u64::from(it.visits), beyond);
+        slots::warm(soon.whose, |_| &self.state.people, |it| u64::from(it.visits), beyond);
     }
 
     fn entities(&self) -> usize {

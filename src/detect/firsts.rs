@@ -336,9 +336,9 @@ impl Detector for Firsts {
         found.push(tell(settings, &shown, &value, score, seen));
     }
 
-    fn warm(&self, soon: &Soon) {
+    fn warm(&self, soon: &Soon<'_>) {
         let last = |it: &Person| it.values.first().map_or(0, |it| u64::from(it.last));
-        slots::warm(soon, |_| &self.state.people, |it| u64::from(it.faded), last);
+        slots::warm(soon.whose, |_| &self.state.people, |it| u64::from(it.faded), last);
     }
 
     fn save(&self) -> Vec<u8> {

@@ -230,8 +230,8 @@ impl Detector for Hours {
         self.gate.hold(seen, group, time.plus(PAUSE), trip, found);
     }
 
-    fn warm(&self, soon: &Soon) {
-        slots::warm(soon, |_| &self.state.people, |it| it.hour as u64, |it| it.last.micros() as u64);
+    fn warm(&self, soon: &Soon<'_>) {
+        slots::warm(soon.whose, |_| &self.state.people, |it| it.hour as u64, |it| it.last.micros() as u64);
     }
 
     fn lapse(&mut self, now: Timestamp, found: &mut Vec<Lapse>) {

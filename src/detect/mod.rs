@@ -739,7 +739,7 @@ pub trait Detector: Send {
     /// How many entities are remembered.
     fn entities(&self) -> usize;
     /// Asks the caches for what is remembered of those whose hits come soon. Changes nothing.
-    fn warm(&self, _soon: &Soon) {}
+    fn warm(&self, _soon: &Soon<'_>) {}
     /// Whether lines of past hits are asked for again; then they are kept for a while.
     fn looks_back(&self) -> bool;
     /// How many bytes it may remember, over all partitions.

@@ -118,8 +118,8 @@ impl Detector for Places {
         });
     }
 
-    fn warm(&self, soon: &Soon) {
-        slots::warm(soon, |_| &self.people, |it| u64::from(it.1.sightings()), |it| it.1.warm());
+    fn warm(&self, soon: &Soon<'_>) {
+        slots::warm(soon.whose, |_| &self.people, |it| u64::from(it.1.sightings()), |it| it.1.warm());
     }
 
     fn forget(&mut self, now: Timestamp) {

@@ -15,7 +15,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::due::{Soon, WARM_AT_ONCE};
+use super::due::WARM_AT_ONCE;
 
 /// Values by 64-bit keys, at most 2^32 − 2 of them.
 pub struct Slots<V> {
@@ -213,9 +213,9 @@ fn places(slots: usize) -> usize {
 
 /// Asks the caches for what is remembered of those whose hits come soon: first for all places of the index, then for all
 /// memories, then for what those point to. Nothing of a step waits for an answer of the same step, so they come together.
-/// `far` reads something of a memory's far end, `beyond` of what it points to; what they say means nothing.
+/// `soon` has the partition and the key of each, at most [`WARM_AT_ONCE`]; `far` reads something of a memory's far end, `beyond` of what it points to; what they say means nothing.
 pub fn warm<'a, V: 'a>(
-    soon: &Soon,
+    soon: &[(u8, u64)],
     of: impl Fn(u8) -> &'a Slots<V>,
     far: impl Fn(&V) -> u64,
     beyond: impl Fn(&V) -> u64,

@@ -131,9 +131,9 @@ impl<K: Spill> Detector for Table<K> {
         }
     }
 
-    fn warm(&self, soon: &Soon) {
+    fn warm(&self, soon: &Soon<'_>) {
         let of = |partition: u8| &self.lanes[usize::from(partition) % limits::PARTITIONS].memories;
-        slots::warm(soon, of, |_| 0, |it| u64::from(self.kind.warm(it)));
+        slots::warm(soon.whose, of, |_| 0, |it| u64::from(self.kind.warm(it)));
     }
 
     fn lapse(&mut self, now: Timestamp, found: &mut Vec<Lapse>) {

@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 use std::collections::BTreeSet;
 
 use super::door::{Door, Room};
-use super::due::Soon;
+use super::due::{Soon, WARM_AT_ONCE};
 use super::gate::{Gate, day, round};
 use super::hashes::Hashes;
 use super::promise::{Budget, PER_DEVIATION, Rate};
@@ -170,9 +170,16 @@ impl Unfamiliar {
         if self.settings.whose.is_empty() {
             return seen.hit.entity_hash;
         }
-        let place = self.settings.fields.len() + usize::from(!self.settings.peers.is_empty());
-        let text = seen.text(place).unwrap_or_default();
-        self.settings.keys.hash(&text, Compare::Folded)
+        self.key_of(&seen.text(self.whose_at()).unwrap_or_default())
+    }
+
+    /// Which of the values says whose habits they are.
+    fn whose_at(&self) -> usize {
+        self.settings.fields.len() + usize::from(!self.settings.peers.is_empty())
+    }
+
+    fn key_of(&self, whose: &str) -> u64 {
+        self.settings.keys.hash(whose, Compare::Folded)
     }
 
     /// Takes the event in. What was new about it, if the person is known for long enough.
@@ -410,12 +417,14 @@ impl Detector for Unfamiliar {
         }
     }
 
-    fn warm(&self, soon: &Soon) {
-        // Of whose habits are learned by another key, that key is known when his hit is looked at.
+    fn warm(&self, soon: &Soon<'_>) {
+        let last = |it: &Person| it.values.last().map_or(0, |it| u64::from(it.last));
+        let warm = |whose: &[(u8, u64)]| slots::warm(whose, |_| &self.state.people, |it| u64::from(it.faded), last);
         if self.settings.whose.is_empty() {
-            let last = |it: &Person| it.values.last().map_or(0, |it| u64::from(it.last));
-            slots::warm(soon, |_| &self.state.people, |it| u64::from(it.faded), last);
+            return warm(soon.whose);
         }
+        let keys = soon.texts(self.whose_at()).map(|it| (0, self.key_of(it.unwrap_or_default())));
+        warm(&keys.collect::<SmallVec<[(u8, u64); WARM_AT_ONCE]>>());
     }
 
     fn lapse(&mut self, now: Timestamp, found: &mut Vec<Lapse>) {

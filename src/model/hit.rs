@@ -211,7 +211,12 @@ impl HitBatch {
 
     /// The value a hit carries at `index` of its rule's carried fields, as text.
     pub fn carried_text(&self, hit: &Hit, index: usize) -> Option<&str> {
-        match self.values[hit.values as usize + index] {
+        self.text_of(hit.values, index)
+    }
+
+    /// The same for whoever knows where the hit's values begin.
+    pub fn text_of(&self, values: u32, index: usize) -> Option<&str> {
+        match self.values[values as usize + index] {
             Carried::Text(range) => Some(self.str(range)),
             Carried::Absent | Carried::Number(_) => None,
         }

@@ -1,6 +1,7 @@
 //! What is remembered of one person: where they were lately, and where they usually are.
 
 use serde::{Deserialize, Serialize};
+use smallvec::{Array, SmallVec};
 
 use super::geometry::distance_km;
 use super::spot::{Kind, Spot};
@@ -34,12 +35,13 @@ const DAY_SECONDS: u32 = 86_400;
 pub struct Memory {
     /// The latest conflict that was told, and the gravest of its alert: whether that is still open.
     pub told: Option<(Timestamp, Severity)>,
-    pub(super) stays: Vec<Stay>,
-    places: Vec<Habit>,
+    /// Of these, what nearly everybody has stands in the memory itself: each block elsewhere is a miss of the caches.
+    pub(super) stays: SmallVec<[Stay; 1]>,
+    places: SmallVec<[Habit; 1]>,
     /// Least recently used first.
-    addresses: Vec<Visited>,
-    devices: Vec<Device>,
-    reports: Vec<Report>,
+    addresses: SmallVec<[Visited; 1]>,
+    devices: SmallVec<[Device; 1]>,
+    reports: SmallVec<[Report; 0]>,
     sightings: u32,
     days: u16,
     last_day: u16,
@@ -523,7 +525,7 @@ fn faded(weight: f32, since: u32, now: Timestamp) -> f64 {
 }
 
 /// Grows one at a time: the lists are short and full soon, and thousands of them are kept.
-fn push<T>(list: &mut Vec<T>, it: T) {
+fn push<A: Array>(list: &mut SmallVec<A>, it: A::Item) {
     if list.len() == list.capacity() {
         list.reserve_exact(1);
     }
@@ -533,8 +535,8 @@ fn push<T>(list: &mut Vec<T>, it: T) {
 impl Memory {
     /// Bytes it occupies.
     pub fn bytes(&self) -> usize {
-        fn of<T>(list: &Vec<T>) -> usize {
-            list.capacity() * size_of::<T>()
+        fn of<A: Array>(list: &SmallVec<A>) -> usize {
+            if list.spilled() { list.capacity() * size_of::<A::Item>() } else { 0 }
         }
         size_of::<Memory>()
             + of(&self.stays)
