@@ -34,11 +34,13 @@ const WAYS: [Way; 12] = [
     Way { signs: &["TimeGenerated"], respell: from_custom_table },
 ];
 
-/// The record that an object with these members was, if their keys say that a known pipeline renamed them.
-pub(super) fn respelled(object: &str, members: &[(&str, &str)]) -> Option<String> {
+/// The record that an object with these members was, if their keys say that a known pipeline renamed them. `firsts`: which
+/// ways' first signs are among them, one bit a way.
+pub(super) fn respelled(object: &str, members: &[(&str, &str)], firsts: u16) -> Option<String> {
     let keys = || members.iter().map(|it| it.0);
     let has = |sign: &&str| keys().any(|it| it == *sign);
-    let way = WAYS.iter().find(|it| it.signs.iter().all(has))?;
+    let mut ways = WAYS.iter().enumerate().filter(|it| firsts >> it.0 & 1 == 1).map(|it| it.1);
+    let way = ways.find(|it| it.signs[1..].iter().all(has))?;
     if way.signs == ["TimeGenerated"] && !keys().any(|it| it.ends_with(TEXT_COLUMN)) {
         return None;
     }
@@ -50,9 +52,9 @@ pub(super) fn respelled(object: &str, members: &[(&str, &str)]) -> Option<String
     (text.len() <= object.len() * RESPELL_GROWTH_MAX).then_some(text)
 }
 
-/// Names of members one of which must be there for [`respelled`] to find something.
-pub(super) fn signs() -> impl Iterator<Item = &'static str> {
-    WAYS.iter().map(|it| it.signs[0])
+/// Names of members one of which must be there for [`respelled`] to find something, and the bit of its way.
+pub(super) fn firsts() -> impl Iterator<Item = (&'static str, u16)> {
+    WAYS.iter().enumerate().map(|(way, it)| (it.signs[0], 1 << way))
 }
 
 /// Where each part of a CloudTrail record stands in Log Analytics, and where it belongs.
@@ -480,7 +482,8 @@ mod tests {
             let name = format!("a{}_s", "_b".repeat(lines));
             let record = format!(r#"{{"TimeGenerated":"2025-04-12T08:02:55Z","{name}":"x"}}"#);
             let members: Vec<_> = json::entries(&record).collect();
-            let found = respelled(&record, &members);
+            let spelt = firsts().filter(|it| it.0 == "TimeGenerated").map(|it| it.1).sum();
+            let found = respelled(&record, &members, spelt);
             let is_nested = found.as_ref().is_some_and(|it| it.contains(r#""a":{"b""#));
             assert_eq!(is_nested, lines < RESPELL_DEPTH_MAX, "{lines}");
         }

@@ -113,8 +113,8 @@ struct Role {
     list: Option<u8>,
     text: Option<u8>,
     object: Option<u8>,
-    /// Records that pipelines spelled anew have it.
-    is_sign: bool,
+    /// Records that pipelines spelled anew have it: one bit a way.
+    spelt: u16,
     /// Something is looked for inside.
     is_outer: bool,
 }
@@ -128,7 +128,7 @@ impl Role {
             numbered(&LISTS).for_each(|(name, number)| roles.entry(name).or_default().list = number);
             numbered(&TEXTS).for_each(|(name, number)| roles.entry(name).or_default().text = number);
             numbered(&OBJECTS).for_each(|(name, number)| roles.entry(name).or_default().object = number);
-            respell::signs().for_each(|name| roles.entry(name).or_default().is_sign = true);
+            respell::firsts().for_each(|(name, way)| roles.entry(name).or_default().spelt |= way);
             let outer = TEXTS.iter().filter_map(|it| Some(it.split_once('.')?.0));
             outer.chain([HITS]).for_each(|name| roles.entry(name).or_default().is_outer = true);
             roles
@@ -173,7 +173,7 @@ pub(super) fn names_no_record(record: &str) -> bool {
     object.starts_with('{')
         && json::entries(object).all(|(key, value)| {
             let role = Role::of(key);
-            !role.is_sign
+            role.spelt == 0
                 && match value.starts_with('"') {
                     true => role.text.is_none(),
                     // A number today may be a list tomorrow.
@@ -257,8 +257,8 @@ struct Members<'a> {
     hits: Option<&'a str>,
     /// The longest object under a name that means nothing.
     other: Option<&'a str>,
-    /// Its names may be those that a pipeline gave.
-    has_signs: bool,
+    /// Its names may be those that a pipeline gave: one bit a way.
+    spelt: u16,
 }
 
 impl<'a> Members<'a> {
@@ -269,7 +269,7 @@ impl<'a> Members<'a> {
             objects: [None; OBJECTS.len()],
             hits: None,
             other: None,
-            has_signs: false,
+            spelt: 0,
         };
         // The first of a name, as in decoding.
         fn keep<'a>(values: &mut [Option<&'a str>], place: Option<u8>, value: &'a str) {
@@ -277,7 +277,7 @@ impl<'a> Members<'a> {
         }
         for (key, value) in entries {
             let role = Role::of(key);
-            members.has_signs |= role.is_sign;
+            members.spelt |= role.spelt;
             match value.as_bytes().first() {
                 Some(b'[') => keep(&mut members.lists, role.list, value),
                 Some(b'"') => keep(&mut members.texts, role.text, value),
@@ -327,8 +327,8 @@ fn from_object(object: &str, each: &mut dyn FnMut(&str)) -> usize {
         each(&it);
         return 1;
     }
-    if members.has_signs
-        && let Some(it) = respell::respelled(object, &entries)
+    if members.spelt != 0
+        && let Some(it) = respell::respelled(object, &entries, members.spelt)
     {
         each(&it);
         return 1;
