@@ -87,10 +87,6 @@ impl Kind for Count {
     fn window(&self) -> Span {
         self.within
     }
-
-    fn warm(&self, memory: &Memory) -> bool {
-        matches!(memory, Memory::Many(many) if many.marks.back().is_some())
-    }
 }
 
 impl Spill for Count {

@@ -104,10 +104,6 @@ impl Kind for Distinct {
     fn window(&self) -> Span {
         self.within
     }
-
-    fn warm(&self, memory: &Memory) -> bool {
-        memory.newest_mark().is_some()
-    }
 }
 
 impl Spill for Distinct {

@@ -119,6 +119,7 @@ impl Detector for Places {
     }
 
     fn warm(&self, soon: &Soon<'_>) {
+        soon.texts(0).flatten().filter_map(address::parse).for_each(|it| self.organisation.warm(it));
         slots::warm(soon.whose, |_| &self.people, |it| u64::from(it.1.sightings()), |it| it.1.warm());
     }
 

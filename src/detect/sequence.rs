@@ -158,8 +158,9 @@ impl Kind for Sequence {
         self.within
     }
 
-    fn warm(&self, memory: &Memory) -> bool {
-        !memory.begun.is_empty() && memory.recent.iter().any(|it| it.back().is_some())
+    fn warm(&self, memory: &Memory) -> u64 {
+        let recent = memory.recent.iter().filter_map(|it| it.back()).fold(0, |all, it| all ^ it.evidence);
+        recent ^ memory.begun.first().map_or(0, |it| it.micros() as u64)
     }
 }
 

@@ -41,8 +41,8 @@ pub trait Kind: Send {
         true
     }
     /// Reads something of each piece of memory, so that it is in the caches; what it says means nothing.
-    fn warm(&self, _memory: &Self::Memory) -> bool {
-        true
+    fn warm(&self, memory: &Self::Memory) -> u64 {
+        self.matters_until(memory).micros() as u64
     }
 }
 
@@ -133,7 +133,7 @@ impl<K: Spill> Detector for Table<K> {
 
     fn warm(&self, soon: &Soon<'_>) {
         let of = |partition: u8| &self.lanes[usize::from(partition) % limits::PARTITIONS].memories;
-        slots::warm(soon.whose, of, |_| 0, |it| u64::from(self.kind.warm(it)));
+        slots::warm(soon.whose, of, |_| 0, |it| self.kind.warm(it));
     }
 
     fn lapse(&mut self, now: Timestamp, found: &mut Vec<Lapse>) {

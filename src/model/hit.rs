@@ -260,9 +260,12 @@ impl HitBatch {
         &self.owners[hit.owner as usize]
     }
 
-    /// Reads something of the first value that a hit takes along, so that it is in the caches; what it says means nothing.
+    /// Reads something of the values that a hit takes along, and of the first one's text, so that they are in the caches; what it
+    /// says means nothing.
     pub fn warm(&self, hit: &HitRule) -> bool {
-        match self.values.get(hit.values as usize) {
+        // So many as some kinds take: more than one piece of a cache.
+        let far = self.values.get(hit.values as usize + 8).is_some_and(|it| *it == Carried::Absent);
+        far ^ match self.values.get(hit.values as usize) {
             Some(Carried::Text(range)) => self.text.as_bytes().get(range.start as usize).is_some_and(|it| *it == 0),
             Some(Carried::Absent | Carried::Number(_)) | None => false,
         }

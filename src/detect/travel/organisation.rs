@@ -5,6 +5,8 @@
 //! contradict their other places. Nobody's list is needed for that, only colleagues.
 
 use std::collections::HashMap;
+use std::hint::black_box;
+use std::net::IpAddr;
 use std::sync::OnceLock;
 
 use hashbrown::DefaultHashBuilder;
@@ -12,7 +14,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::geometry::distance_km;
-use super::spot::Spot;
+use super::spot::{Spot, address_key};
 use super::{NetworkClass, Sighting};
 use crate::limits;
 use crate::model::country::Country;
@@ -169,6 +171,11 @@ impl Organisation {
             // Sixty of at most sixty-four are told apart, so that in a large organisation "popular" stays possible.
             popular: colleagues.is_some_and(|it| it >= (people / 20).clamp(20, NETWORK_PEOPLE_MAX - 4)),
         }
+    }
+
+    /// Asks the caches for what is known of an address.
+    pub fn warm(&self, address: IpAddr) {
+        black_box(self.addresses.get(address_key(address).0).map_or(0, |it| it.near));
     }
 
     /// Whether too little has been seen to know what is usual here.

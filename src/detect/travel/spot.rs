@@ -54,6 +54,15 @@ pub(super) enum Kind {
     Unplaced,
 }
 
+/// An address as a number.
+pub(super) fn address_key(address: IpAddr) -> (u64, Family) {
+    match address.to_canonical() {
+        // Under ffff::/16, which is multicast and nobody's own.
+        IpAddr::V4(it) => (0xffff_ffff_0000_0000 | u64::from(it.to_bits()), Family::V4),
+        IpAddr::V6(it) => ((it.to_bits() >> 64) as u64, Family::V6),
+    }
+}
+
 impl Spot {
     /// None for a sighting that is nowhere.
     pub(super) fn of(sighting: &Sighting<'_>) -> Option<Spot> {
@@ -67,10 +76,8 @@ impl Spot {
             Some(point) if radius_km < RADIUS_COUNTRY_KM => (point, radius_km, false),
             _ => (sighting.country?.centre()?, sighting.country?.radius_km(), true),
         };
-        let (key, family) = match sighting.address.map(|it| it.to_canonical()) {
-            // Under ffff::/16, which is multicast and nobody's own.
-            Some(IpAddr::V4(it)) => (0xffff_ffff_0000_0000 | u64::from(it.to_bits()), Family::V4),
-            Some(IpAddr::V6(it)) => ((it.to_bits() >> 64) as u64, Family::V6),
+        let (key, family) = match sighting.address {
+            Some(address) => address_key(address),
             None => {
                 let whole = |it: f32| u64::from(it.round() as i16 as u16 & 0x1ff);
                 (0x3ffe << 50 | whole(point.0) << 41 | whole(point.1) << 32 | u64::from(asn), Family::None)
