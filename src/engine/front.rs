@@ -101,6 +101,8 @@ pub struct Reader {
     set: Arc<RuleSet>,
     audience: Audience,
     buf: EventBuf,
+    /// For records inside others, one for each depth.
+    spare: Vec<EventBuf>,
     auto: Auto,
     memo: Memo,
     enricher: Enricher,
@@ -135,7 +137,15 @@ impl Reader {
     /// For somebody who wants to see every field.
     pub fn new(set: Arc<RuleSet>, enricher: Enricher) -> Reader {
         let buf = EventBuf::new(set.fields.len(), set.schemas.constants());
-        Reader { set, audience: Audience::Everybody, buf, auto: Auto, memo: Memo::default(), enricher }
+        Reader {
+            set,
+            audience: Audience::Everybody,
+            buf,
+            spare: Vec::new(),
+            auto: Auto,
+            memo: Memo::default(),
+            enricher,
+        }
     }
 
     /// For the rules: events that none of them can want are [idle](Read::idle).
@@ -174,7 +184,7 @@ impl Reader {
         }
         let event = Event { record, buf: &self.buf };
         let Some(schema) = self.set.schemas.recognise(event, format.name, &mut self.memo) else {
-            if self.read_inside(record, reading, received, depth, None, each)? {
+            if self.read_inside(record, format, reading, received, depth, None, each) {
                 return Ok(true);
             }
             self.set.schemas.select(record, &mut self.buf, &mut self.memo);
@@ -184,7 +194,7 @@ impl Reader {
         };
         // A catch-all knows every wrapper; a vendor's own schema perhaps knows what is in it.
         if self.set.schemas.is_catch_all(schema)
-            && self.read_inside(record, reading, received, depth, Some(schema), each)?
+            && self.read_inside(record, format, reading, received, depth, Some(schema), each)
         {
             return Ok(true);
         }
@@ -207,21 +217,28 @@ impl Reader {
 
     /// Perhaps the record is a wrapper of records that a schema knows, and knows better than `outer`. If not, the record
     /// is as decoded as it was.
+    #[expect(clippy::too_many_arguments, reason = "a record, how it is read, and who wants it")]
     fn read_inside(
         &mut self,
         record: &str,
+        format: &Format,
         reading: &Reading,
         received: Timestamp,
         depth: usize,
         outer: Option<SchemaIndex>,
         each: &mut dyn FnMut(&Read<'_>, &mut Enricher),
-    ) -> Result<bool, &'static str> {
+    ) -> bool {
         if depth >= limits::UNWRAP_DEPTH_MAX || self.buf.notes.bare {
-            return Ok(false);
+            return false;
         }
         let inside = Reading { format: None, zone: reading.zone };
         let mut recognised = false;
-        let found = format::inner_records(record, &mut |inner| {
+        // What the record was decoded to is kept: nearly always nothing is found in it.
+        let buf =
+            self.spare.pop().unwrap_or_else(|| EventBuf::new(self.set.fields.len(), self.set.schemas.constants()));
+        let mut outer_buf = std::mem::replace(&mut self.buf, buf);
+        self.memo.change_buffer();
+        let found = format::inner_records_noted(record, &mut outer_buf, &mut |inner| {
             // JSON that was put into a text is what the text is there for, whatever knows it. It had to be unescaped, so it
             // lies elsewhere.
             let is_quoted = inner.starts_with('{') && !record.as_bytes().as_ptr_range().contains(&inner.as_ptr());
@@ -235,12 +252,13 @@ impl Reader {
             };
             let _ = self.read_record(inner, &inside, received, depth + 1, &mut taken);
         });
+        self.spare.push(std::mem::replace(&mut self.buf, outer_buf));
+        self.memo.change_buffer();
         if found > 0 && !recognised {
-            let format = self.decode(record, reading)?;
             // Mapping goes by the shape that was recognised last.
             self.set.schemas.recognise(Event { record, buf: &self.buf }, format.name, &mut self.memo);
         }
-        Ok(recognised)
+        recognised
     }
 
     /// Reads a line's syntax and no more: what the benchmark calls decoding.

@@ -28,7 +28,7 @@ mod tests;
 use crate::model::EventBuf;
 
 pub use paths::Paths;
-pub use wrap::inner_records;
+pub use wrap::{inner_records, inner_records_noted};
 
 /// Why a line became no event: a short word that does not change, for counters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

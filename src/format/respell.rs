@@ -34,9 +34,9 @@ const WAYS: [Way; 12] = [
     Way { signs: &["TimeGenerated"], respell: from_custom_table },
 ];
 
-/// The record that an object with these members was, if their keys say that a known pipeline renamed them. `firsts`: which
-/// ways' first signs are among them, one bit a way.
-pub(super) fn respelled(object: &str, members: &[(&str, &str)], firsts: u16) -> Option<String> {
+/// How a known pipeline spelled an object with these members, if their keys say that one did. `firsts`: which ways' first signs
+/// are among them, one bit a way.
+fn way(members: &[(&str, &str)], firsts: u16) -> Option<&'static Way> {
     let keys = || members.iter().map(|it| it.0);
     let has = |sign: &&str| keys().any(|it| it == *sign);
     let mut ways = WAYS.iter().enumerate().filter(|it| firsts >> it.0 & 1 == 1).map(|it| it.1);
@@ -47,6 +47,17 @@ pub(super) fn respelled(object: &str, members: &[(&str, &str)], firsts: u16) -> 
     if way.signs[0] == "event" && !keys().any(|it| MODULES.contains(&it)) {
         return None;
     }
+    Some(way)
+}
+
+/// Whether [`respelled`] has something to do, which depends on nothing but the keys.
+pub(super) fn is_spelled(members: &[(&str, &str)], firsts: u16) -> bool {
+    way(members, firsts).is_some()
+}
+
+/// The record that an object was, if the keys of its members say that a known pipeline renamed them.
+pub(super) fn respelled(object: &str, members: &[(&str, &str)], firsts: u16) -> Option<String> {
+    let way = way(members, firsts)?;
     let found = (way.respell)(serde_json::from_str(object).ok()?)?;
     let text = Value::Object(found).to_string();
     (text.len() <= object.len() * RESPELL_GROWTH_MAX).then_some(text)

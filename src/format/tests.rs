@@ -675,6 +675,44 @@ mod wrap {
         }
     }
 
+    proptest::proptest! {
+        /// What is remembered of records built alike changes nothing that is found in them.
+        #[test]
+        fn what_was_noted_of_earlier_records_changes_nothing(
+            keys in proptest::collection::vec(proptest::sample::select(vec![
+                "event", "log", "message", "records", "hits", "k", "a", "data", "@timestamp", "okta", "TimeGenerated", "x_s",
+                "event.original", "program", r"\u0065vent",
+            ]), 1..5),
+            values in proptest::collection::vec(proptest::collection::vec(proptest::sample::select(vec![
+                "1", "null", r#""""#, r#""plain""#, r#""{\"a\":1}""#, r#""eyJhIjoxfQ==""#, "{}", "[]", r#"{"original":"x"}"#,
+                r#"{"action":"y","user":{"id":7}}"#, r#"[{"a":1},{"b":2}]"#, r#"{"hits":[{"_source":{"c":3}}]}"#,
+                r#"{"long":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}"#,
+            ]), 5), 1..12),
+        ) {
+            use crate::format::{Auto, Paths, inner_records_noted};
+            use crate::model::{EventBuf, Fields};
+            let mut fields = Fields::default();
+            for path in ["a", "event.action", "k"] {
+                fields.path(path);
+            }
+            let paths = Paths::new(&fields);
+            let mut buf = EventBuf::new(fields.len(), "".into());
+            for values in &values {
+                let members: Vec<String> = keys.iter().zip(values).map(|(key, value)| format!("\"{key}\":{value}")).collect();
+                let record = format!("{{{}}}", members.join(","));
+                // Twice: what leaves the trail widens it.
+                for _ in 0..2 {
+                    buf.clear();
+                    Auto.decode(&record, &paths, &mut buf).unwrap();
+                    let (mut noted, mut plain) = (Vec::new(), Vec::new());
+                    let count = inner_records_noted(&record, &mut buf, &mut |it| noted.push(it.to_string()));
+                    proptest::prop_assert_eq!(count, inner_records(&record, &mut |it| plain.push(it.to_string())));
+                    proptest::prop_assert_eq!(noted, plain, "{}", record);
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_line_holds_no_more_records_than_the_limit() {
         let many = format!("[{}{{}}]", "{},".repeat(limits::RECORDS_PER_LINE_MAX));

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use crate::limits;
 use crate::model::text::cells;
-use crate::model::{Timestamp, json};
+use crate::model::{EventBuf, Timestamp, json};
 
 use super::keyrunner::starts_with_stamp;
 use super::paths::{BOM, body};
@@ -120,6 +120,11 @@ struct Role {
 }
 
 impl Role {
+    fn is_none(self) -> bool {
+        let Role { list, text, object, spelt, is_outer } = self;
+        list.is_none() && text.is_none() && object.is_none() && spelt == 0 && !is_outer
+    }
+
     fn of(key: &str) -> Role {
         static ROLES: LazyLock<HashMap<&str, Role>> = LazyLock::new(|| {
             let mut roles = HashMap::<&str, Role>::new();
@@ -153,8 +158,8 @@ pub fn inner_records(record: &str, each: &mut dyn FnMut(&str)) -> usize {
     let text = body(record, 0).of(record).trim_ascii();
     match text.as_bytes().first() {
         Some(b'[') => from_list(text, "", each),
-        Some(b'{') => from_object(text, each),
-        Some(_) if let Some(object) = behind_header(text) => from_object(object, each),
+        Some(b'{') => from_object(text, &members_of(text), each),
+        Some(_) if let Some(object) = behind_header(text) => from_object(object, &members_of(object), each),
         Some(_) => match from_text(text) {
             Some(inner) => {
                 each(&inner);
@@ -164,6 +169,47 @@ pub fn inner_records(record: &str, each: &mut dyn FnMut(&str)) -> usize {
         },
         None => 0,
     }
+}
+
+/// The same for a record that was decoded into this buffer. Records that are built like an earlier one have their members under the
+/// same names; so only those are looked at in which that one could have held something.
+pub fn inner_records_noted(record: &str, buf: &mut EventBuf, each: &mut dyn FnMut(&str)) -> usize {
+    let text = body(record, 0).of(record).trim_ascii();
+    let way = buf.notes.way;
+    if way == 0 || !text.starts_with('{') {
+        return inner_records(record, each);
+    }
+    let openings = &mut buf.notes.openings;
+    let names = match openings.get(&way) {
+        Some(names) => names.as_ref(),
+        None => {
+            if openings.len() >= limits::OPENINGS_MAX {
+                openings.clear();
+            }
+            openings.entry(way).or_insert(openings_of(&members_of(text))).as_ref()
+        }
+    };
+    let Some(names) = names else { return inner_records(record, each) };
+    let is_named = |it: &(&str, &str)| names.iter().any(|name| **name == *it.0);
+    let few: Entries = json::entries(text).filter(is_named).take(names.len()).collect();
+    match found_by_name(text, &few, each) {
+        0 => from_object(text, &members_of(text), each),
+        found => found,
+    }
+}
+
+/// The names of the members that decide where another record is; None where others have a say, too.
+fn openings_of(members: &[(&str, &str)]) -> Option<Box<[Box<str>]>> {
+    let roles: SmallVec<[(&str, Role); 8]> =
+        members.iter().map(|it| (it.0, Role::of(it.0))).filter(|it| !it.1.is_none()).collect();
+    let is_twice = |at: usize| roles[..at].iter().any(|it| it.0 == roles[at].0);
+    let spelt = roles.iter().fold(0, |all, it| all | it.1.spelt);
+    let is_plain = !roles.is_empty() && !(0..roles.len()).any(is_twice) && !respell::is_spelled(members, spelt);
+    is_plain.then(|| roles.iter().map(|it| it.0.into()).collect())
+}
+
+fn members_of(object: &str) -> Entries<'_> {
+    json::entries(object).collect()
 }
 
 /// Whether no member of an object has a name under which [`inner_records`] could find anything. What it says holds for all
@@ -255,8 +301,6 @@ struct Members<'a> {
     texts: [Option<&'a str>; TEXTS.len()],
     objects: [Option<&'a str>; OBJECTS.len()],
     hits: Option<&'a str>,
-    /// The longest object under a name that means nothing.
-    other: Option<&'a str>,
     /// Its names may be those that a pipeline gave: one bit a way.
     spelt: u16,
 }
@@ -268,7 +312,6 @@ impl<'a> Members<'a> {
             texts: [None; TEXTS.len()],
             objects: [None; OBJECTS.len()],
             hits: None,
-            other: None,
             spelt: 0,
         };
         // The first of a name, as in decoding.
@@ -283,9 +326,6 @@ impl<'a> Members<'a> {
                 Some(b'"') => keep(&mut members.texts, role.text, value),
                 Some(b'{') => {
                     keep(&mut members.objects, role.object, value);
-                    if members.other.is_none_or(|it| it.len() < value.len()) {
-                        members.other = Some(value);
-                    }
                     if role.is_outer {
                         members.look_inside(key, value);
                     }
@@ -314,9 +354,25 @@ fn from_base64(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok().filter(|it| it.starts_with('{') && it.trim_ascii_end().ends_with('}'))
 }
 
-fn from_object(object: &str, each: &mut dyn FnMut(&str)) -> usize {
-    let entries: Entries = json::entries(object).collect();
-    let members = Members::of(&entries);
+fn from_object(object: &str, entries: &[(&str, &str)], each: &mut dyn FnMut(&str)) -> usize {
+    let found = found_by_name(object, entries, each);
+    if found > 0 {
+        return found;
+    }
+    // `{"acme":{"audit":{…}}}`: whoever put a record under a name of their own made it most of what there is.
+    let objects = entries.iter().map(|it| it.1).filter(|it| it.starts_with('{'));
+    match objects.rev().max_by_key(|it| it.len()).filter(|it| is_most(it.len(), object.as_bytes())) {
+        Some(it) => {
+            each(it);
+            1
+        }
+        None => 0,
+    }
+}
+
+/// What is found under the names that pipelines use.
+fn found_by_name(object: &str, entries: &[(&str, &str)], each: &mut dyn FnMut(&str)) -> usize {
+    let members = Members::of(entries);
     let texts = || members.texts.iter().flatten().filter_map(|it| text_of(it));
     // JSON inside a text is there because somebody wrapped it; lists and objects are often parts of one record.
     if let Some(it) = texts().find_map(|it| from_base64(&it)) {
@@ -328,7 +384,7 @@ fn from_object(object: &str, each: &mut dyn FnMut(&str)) -> usize {
         return 1;
     }
     if members.spelt != 0
-        && let Some(it) = respell::respelled(object, &entries, members.spelt)
+        && let Some(it) = respell::respelled(object, entries, members.spelt)
     {
         each(&it);
         return 1;
@@ -357,14 +413,7 @@ fn from_object(object: &str, each: &mut dyn FnMut(&str)) -> usize {
         }
         return 1;
     }
-    // `{"acme":{"audit":{…}}}`: whoever put a record under a name of their own made it most of what there is.
-    match members.other.filter(|it| is_most(it.len(), object.as_bytes())) {
-        Some(it) => {
-            each(it);
-            1
-        }
-        None => 0,
-    }
+    0
 }
 
 /// Where journals and shippers put what stood in a line's header.

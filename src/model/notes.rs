@@ -1,5 +1,7 @@
 //! What decoders write down for themselves, kept beside the event to keep the memory. It never changes what a record says.
 
+use hashbrown::HashMap;
+
 use super::FieldId;
 
 #[derive(Clone, Default, Debug)]
@@ -17,6 +19,8 @@ pub struct Notes {
     pub bare: bool,
     /// The same for all records that went the same way through the trails, and so have the same fields; 0: not known.
     pub way: u64,
+    /// By the way: the members in which another record may be, in their order. None: whatever names its members have matters.
+    pub openings: HashMap<u64, Option<Box<[Box<str>]>>>,
 }
 
 /// What stood between the values of records seen: a tree, in which a record is a path from the root.

@@ -84,6 +84,13 @@ pub struct Memo {
     elements: Vec<Slot>,
 }
 
+impl Memo {
+    /// Records are decoded into another buffer from now on, whose ways are others.
+    pub fn change_buffer(&mut self) {
+        self.shapes.forget_way();
+    }
+}
+
 /// What an event is, as far as that can be told without filling its fields.
 pub struct Meaning {
     /// How often it happened, at least once.

@@ -121,6 +121,10 @@ impl Fields<'_> {
 }
 
 impl Shapes {
+    pub(super) fn forget_way(&mut self) {
+        self.way = 0;
+    }
+
     /// The record's shape.
     #[inline]
     pub(super) fn find(&mut self, schemas: &Schemas, event: Event, format: &'static str) -> &Shape {
