@@ -87,6 +87,8 @@ pub const BATCH_BYTES: usize = 256 << 10;
 pub const TURNED_BYTES_MAX: usize = 512 << 20;
 /// Lines that are asked for their times to find out whether a log runs newest first.
 pub const TURNED_SAMPLE_LINES: usize = 256;
+/// Alerts of so many steps may wait for the thread that writes them. Full: reading waits.
+pub const WRITES_WAITING_MAX: usize = 16;
 /// Batches on their way between threads. Full: the reader waits, and the sender feels it.
 pub const BATCHES_WAITING_MAX: usize = 8;
 /// TCP connections at once. More: the one whose last complete line is oldest is closed and counted.

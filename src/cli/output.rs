@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 use serde_json::json;
 
@@ -13,12 +15,13 @@ use super::report;
 use crate::deliver::escape;
 use crate::deliver::terminal::{self, Look};
 use crate::engine::{Engine, Rejected, Stats};
+use crate::limits;
 use crate::model::{Alert, Finding, List, Span, State};
 use std::time::Duration;
 
 /// Writes alerts and counts them.
 pub struct AlertWriter {
-    out: Box<dyn Write>,
+    out: Box<dyn Write + Send>,
     /// None: a page.
     look: Option<Look>,
     firing_only: bool,
@@ -27,12 +30,12 @@ pub struct AlertWriter {
 }
 
 impl AlertWriter {
-    pub fn new(out: Box<dyn Write>, look: Look, firing_only: bool) -> AlertWriter {
+    pub fn new(out: Box<dyn Write + Send>, look: Look, firing_only: bool) -> AlertWriter {
         AlertWriter { out, look: Some(look), firing_only, fired: BTreeMap::new() }
     }
 
     /// The same as one HTML page; [`AlertWriter::finish`] ends it.
-    pub fn page(mut out: Box<dyn Write>) -> io::Result<AlertWriter> {
+    pub fn page(mut out: Box<dyn Write + Send>) -> io::Result<AlertWriter> {
         out.write_all(report::head().as_bytes())?;
         Ok(AlertWriter { out, look: None, firing_only: true, fired: BTreeMap::new() })
     }
@@ -65,6 +68,57 @@ impl AlertWriter {
 
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+/// Where alerts are written.
+pub enum Writing {
+    Here(AlertWriter),
+    /// By a thread of its own, in the same order: putting alerts to words takes as long as finding them.
+    There {
+        to: SyncSender<Vec<Alert>>,
+        thread: JoinHandle<(AlertWriter, io::Result<()>)>,
+    },
+}
+
+impl Writing {
+    pub fn elsewhere(mut writer: AlertWriter) -> Writing {
+        let (to, inbox) = sync_channel::<Vec<Alert>>(limits::WRITES_WAITING_MAX);
+        let thread = std::thread::spawn(move || {
+            let written = inbox.iter().try_for_each(|mut alerts| writer.write(&mut alerts));
+            (writer, written)
+        });
+        Writing::There { to, thread }
+    }
+
+    /// Writes the alerts, sooner or later. Who writes elsewhere may learn of an error with a later call, or with [`Writing::end`].
+    pub fn write(&mut self, alerts: &mut Vec<Alert>) -> io::Result<()> {
+        match self {
+            Writing::Here(writer) => writer.write(alerts),
+            Writing::There { .. } if alerts.is_empty() => Ok(()),
+            Writing::There { to, .. } => to.send(std::mem::take(alerts)).map_err(|_| io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// What is written already is there for others; only of what is written here.
+    pub fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Writing::Here(writer) => writer.flush(),
+            Writing::There { .. } => Ok(()),
+        }
+    }
+
+    /// Nothing more comes: how many alerts opened, by rule, and what went wrong first.
+    pub fn end(self) -> (BTreeMap<String, u64>, io::Result<()>) {
+        let (mut writer, written) = match self {
+            Writing::Here(writer) => (writer, Ok(())),
+            Writing::There { to, thread } => {
+                drop(to);
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            }
+        };
+        let ended = written.and_then(|()| writer.finish());
+        (writer.fired, ended)
     }
 }
 
@@ -248,6 +302,46 @@ pub fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deliver::sample;
+
+    /// A disk with so many bytes.
+    struct Disk(std::sync::mpsc::Sender<Vec<u8>>, usize);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.1 = self.1.checked_sub(bytes.len()).ok_or(io::ErrorKind::StorageFull)?;
+            self.0.send(bytes.to_vec()).map_err(io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What a hundred alerts come to on such a disk, how many are counted, and what is said at the end.
+    fn written(how: impl Fn(AlertWriter) -> Writing, bytes: usize) -> (Vec<u8>, u64, Option<io::ErrorKind>) {
+        let (to, disk) = std::sync::mpsc::channel();
+        let mut writing = how(AlertWriter::new(Box::new(Disk(to, bytes)), Look::Lines, false));
+        for number in 0..100 {
+            let (one, two) = (sample::alert(), Alert { id: format!("{number:032}"), ..sample::alert() });
+            if writing.write(&mut vec![one, two]).is_err() {
+                break;
+            }
+        }
+        let (fired, ended) = writing.end();
+        (disk.iter().flatten().collect(), fired.values().sum(), ended.err().map(|it| it.kind()))
+    }
+
+    #[test]
+    fn a_thread_of_its_own_writes_the_same_and_hides_no_error() {
+        let here = written(Writing::Here, usize::MAX);
+        assert_eq!((here.1, here.2), (200, None));
+        assert!(here == written(Writing::elsewhere, usize::MAX));
+        let full = written(Writing::elsewhere, here.0.len() / 2);
+        assert_eq!(full.2, Some(io::ErrorKind::StorageFull));
+        assert!(full.0.len() > here.0.len() / 3 && here.0.starts_with(&full.0));
+    }
 
     #[test]
     fn rejects_of_a_service_take_so_much_room_and_no_more() {

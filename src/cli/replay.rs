@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::output::{AlertWriter, RejectWriter, SuppressedWriter, summary};
+use super::output::{AlertWriter, RejectWriter, SuppressedWriter, Writing, summary};
 use super::{Common, Exit};
 use crate::deliver::terminal::Look;
 use crate::engine::save::Lessons;
@@ -105,13 +105,13 @@ pub fn run(common: &Common, args: ReplayArgs) -> Exit {
             return Exit::InputOutput;
         }
     };
-    let mut sink = ReplaySink {
-        alerts,
-        rejects: &mut rejects,
-        suppressed: &mut suppressed,
-        bar: bar(common, &readers),
-        notes: Vec::new(),
+    let bar = bar(common, &readers);
+    let alerts = match &bar {
+        None if args.threads > 1 => Writing::elsewhere(alerts),
+        // Beside a bar they are written when it is out of the way.
+        Some(_) | None => Writing::Here(alerts),
     };
+    let mut sink = ReplaySink { alerts, rejects: &mut rejects, suppressed: &mut suppressed, bar, notes: Vec::new() };
     let reference = clock::now();
     let lessons = match history(common, &mut setup, &args.learn_from, args.lateness) {
         Ok(it) => it,
@@ -121,15 +121,19 @@ pub fn run(common: &Common, args: ReplayArgs) -> Exit {
     let watch = Stopwatch::start();
     let result = replay(&setup, job, &mut sink);
     let took = watch.elapsed();
-    let flushed = sink.alerts.finish();
-    if let Some(bar) = &sink.bar {
+    let ReplaySink { alerts, bar, notes, .. } = sink;
+    let (fired, written) = alerts.end();
+    if let Some(bar) = &bar {
         bar.finish_and_clear();
     }
-    let fired = std::mem::take(&mut sink.alerts.fired);
-    let notes = std::mem::take(&mut sink.notes);
+    // What went wrong with writing is why somebody else could not go on.
+    let result = match (result, written) {
+        (Ok(_) | Err(ReplayError::Output(_)), Err(error)) => Err(ReplayError::Output(error)),
+        (result, _) => result,
+    };
     rejects.flush();
     suppressed.flush();
-    match result.and_then(|it| flushed.map(|()| it).map_err(ReplayError::Output)) {
+    match result {
         Ok((engine, stats)) => {
             if !common.quiet {
                 notes.iter().for_each(|it| eprintln!("{it}"));
@@ -189,7 +193,7 @@ pub fn open(files: &[String], line_bytes_max: usize) -> Result<Vec<Reader>, Exit
 }
 
 struct ReplaySink<'a> {
-    alerts: AlertWriter,
+    alerts: Writing,
     rejects: &'a mut RejectWriter,
     suppressed: &'a mut SuppressedWriter,
     bar: Option<ProgressBar>,

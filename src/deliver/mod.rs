@@ -13,7 +13,7 @@ pub mod email;
 pub mod webhook;
 pub mod terminal;
 pub mod file;
-mod sample;
+pub(crate) mod sample;
 mod digest;
 pub mod tempo;
 pub mod outcome;
