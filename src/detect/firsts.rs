@@ -17,13 +17,12 @@ use smallvec::SmallVec;
 use super::door::{Door, Room};
 use super::due::Soon;
 use super::gate::owner;
-use super::hashes::Hashes;
 use super::promise::{Budget, Rate, STEP};
 use super::slots::{self, Slots};
 use super::{Detector, Pressure, SCORE_MAX, Seen, Trip, brief, restored, saved};
 use crate::limits;
 use crate::model::canonical::Compare;
-use crate::model::{HashKeys, Span, Timestamp};
+use crate::model::{HashKeys, Recent, Span, Timestamp};
 
 /// What the rule says.
 pub struct Settings {
@@ -41,7 +40,7 @@ pub struct Settings {
 
 pub struct Firsts {
     settings: Settings,
-    hashes: Hashes,
+    hashes: Recent,
     state: State,
     bytes_max: usize,
 }
@@ -116,7 +115,7 @@ const RARE_SHARE: f64 = 0.05;
 
 impl Firsts {
     pub fn new(settings: Settings) -> Firsts {
-        Firsts { settings, hashes: Hashes::default(), state: State::default(), bytes_max: usize::MAX }
+        Firsts { settings, hashes: Recent::default(), state: State::default(), bytes_max: usize::MAX }
     }
 
     fn sweep(&mut self, now: Timestamp) {

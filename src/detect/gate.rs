@@ -14,13 +14,12 @@ use std::collections::BTreeSet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::hashes::Hashes;
 use super::promise::{Budget, Chances, Rate, STEP};
 use super::slots::Slots;
 use super::{Lapse, Mark, Seen, Trip, restored, saved};
 use crate::limits;
 use crate::model::canonical::Compare;
-use crate::model::{HashKeys, List, Span, Timestamp};
+use crate::model::{HashKeys, List, Recent, Span, Timestamp};
 
 /// A score that needs no waiting: one in a hundred million.
 const SURE: f64 = 8.0;
@@ -33,7 +32,7 @@ pub struct Gate {
     promise: Rate,
     quiet: Span,
     keys: HashKeys,
-    hashes: Hashes,
+    hashes: Recent,
     state: State,
     /// The group that began last: nearly always the next one's.
     begun: Option<u64>,
@@ -78,7 +77,7 @@ impl Gate {
             promise,
             quiet,
             keys,
-            hashes: Hashes::default(),
+            hashes: Recent::default(),
             state: State::default(),
             begun: None,
             due: BTreeSet::new(),

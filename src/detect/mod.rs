@@ -13,7 +13,6 @@ mod fan_out;
 pub mod firsts;
 mod gate;
 mod growth;
-mod hashes;
 pub mod habit;
 mod hours;
 mod door;

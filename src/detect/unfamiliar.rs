@@ -22,13 +22,12 @@ use std::collections::BTreeSet;
 use super::door::{Door, Room};
 use super::due::{Soon, WARM_AT_ONCE};
 use super::gate::{Gate, day, round};
-use super::hashes::Hashes;
 use super::promise::{Budget, PER_DEVIATION, Rate};
 use super::slots::{self, Slots};
 use super::{Detector, Lapse, Number, Pressure, Seen, Trip, brief, called};
 use crate::limits;
 use crate::model::canonical::Compare;
-use crate::model::{HashKeys, Span, Timestamp};
+use crate::model::{HashKeys, Recent, Span, Timestamp};
 
 /// What the rule says.
 pub struct Settings {
@@ -49,7 +48,7 @@ pub struct Unfamiliar {
     /// So many aspects must be new.
     aspects_min: usize,
     gate: Gate,
-    hashes: Hashes,
+    hashes: Recent,
     state: State,
     bytes_max: usize,
     /// Everything is looked at as if something might be new.
@@ -140,7 +139,7 @@ impl Unfamiliar {
             aspects,
             gate,
             settings,
-            hashes: Hashes::default(),
+            hashes: Recent::default(),
             state: State::default(),
             bytes_max: usize::MAX,
             #[cfg(test)]
