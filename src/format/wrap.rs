@@ -198,13 +198,17 @@ pub fn inner_records_noted(record: &str, buf: &mut EventBuf, each: &mut dyn FnMu
     }
 }
 
+/// Who has more members that could hold something is looked at whole each time.
+const OPENINGS_EACH_MAX: usize = 16;
+
 /// The names of the members that decide where another record is; None where others have a say, too.
 fn openings_of(members: &[(&str, &str)]) -> Option<Box<[Box<str>]>> {
     let roles: SmallVec<[(&str, Role); 8]> =
         members.iter().map(|it| (it.0, Role::of(it.0))).filter(|it| !it.1.is_none()).collect();
     let is_twice = |at: usize| roles[..at].iter().any(|it| it.0 == roles[at].0);
     let spelt = roles.iter().fold(0, |all, it| all | it.1.spelt);
-    let is_plain = !roles.is_empty() && !(0..roles.len()).any(is_twice) && !respell::is_spelled(members, spelt);
+    let is_few = (1..=OPENINGS_EACH_MAX).contains(&roles.len());
+    let is_plain = is_few && !(0..roles.len()).any(is_twice) && !respell::is_spelled(members, spelt);
     is_plain.then(|| roles.iter().map(|it| it.0.into()).collect())
 }
 
