@@ -5,8 +5,6 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::JoinHandle;
 
 use serde_json::json;
 
@@ -15,8 +13,8 @@ use super::report;
 use crate::deliver::escape;
 use crate::deliver::terminal::{self, Look};
 use crate::engine::{Engine, Rejected, Stats};
-use crate::limits;
 use crate::model::{Alert, Finding, List, Span, State};
+use crate::runtime::aside::Aside;
 use std::time::Duration;
 
 /// Writes alerts and counts them.
@@ -75,28 +73,20 @@ impl AlertWriter {
 pub enum Writing {
     Here(AlertWriter),
     /// By a thread of its own, in the same order: putting alerts to words takes as long as finding them.
-    There {
-        to: SyncSender<Vec<Alert>>,
-        thread: JoinHandle<(AlertWriter, io::Result<()>)>,
-    },
+    There(Aside<AlertWriter>),
 }
 
 impl Writing {
-    pub fn elsewhere(mut writer: AlertWriter) -> Writing {
-        let (to, inbox) = sync_channel::<Vec<Alert>>(limits::WRITES_WAITING_MAX);
-        let thread = std::thread::spawn(move || {
-            let written = inbox.iter().try_for_each(|mut alerts| writer.write(&mut alerts));
-            (writer, written)
-        });
-        Writing::There { to, thread }
+    pub fn elsewhere(writer: AlertWriter) -> Writing {
+        Writing::There(Aside::start(writer, AlertWriter::write))
     }
 
     /// Writes the alerts, sooner or later. Who writes elsewhere may learn of an error with a later call, or with [`Writing::end`].
     pub fn write(&mut self, alerts: &mut Vec<Alert>) -> io::Result<()> {
         match self {
             Writing::Here(writer) => writer.write(alerts),
-            Writing::There { .. } if alerts.is_empty() => Ok(()),
-            Writing::There { to, .. } => to.send(std::mem::take(alerts)).map_err(|_| io::ErrorKind::BrokenPipe.into()),
+            Writing::There(_) if alerts.is_empty() => Ok(()),
+            Writing::There(aside) => aside.send(std::mem::take(alerts)),
         }
     }
 
@@ -104,7 +94,7 @@ impl Writing {
     pub fn flush(&mut self) -> io::Result<()> {
         match self {
             Writing::Here(writer) => writer.flush(),
-            Writing::There { .. } => Ok(()),
+            Writing::There(_) => Ok(()),
         }
     }
 
@@ -112,10 +102,7 @@ impl Writing {
     pub fn end(self) -> (BTreeMap<String, u64>, io::Result<()>) {
         let (mut writer, written) = match self {
             Writing::Here(writer) => (writer, Ok(())),
-            Writing::There { to, thread } => {
-                drop(to);
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            }
+            Writing::There(aside) => aside.end(),
         };
         let ended = written.and_then(|()| writer.finish());
         (writer.fired, ended)

@@ -1,5 +1,6 @@
 //! Every task, thread and channel, and the only clock.
 
+pub mod aside;
 pub mod books;
 pub mod clock;
 mod crew;
