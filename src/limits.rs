@@ -33,10 +33,10 @@ pub const SHAPE_PARTS_MAX: usize = 1 << 16;
 pub const TRAIL_TURNS_MAX: usize = 4096;
 /// Their bytes. More: the same.
 pub const TRAIL_BYTES_MAX: usize = 128 << 10;
-/// Kinds of JSON records of which a decoder remembers where others may be in them. More: all are forgotten and found again.
-pub const OPENINGS_MAX: usize = 512;
 /// How many of them may follow one value. More: such records are read the long way.
 pub const TRAIL_WIDTH_MAX: usize = 8;
+/// Kinds of JSON records of which a decoder remembers where others may be in them. More: all are forgotten and found again.
+pub const OPENINGS_MAX: usize = 512;
 /// Actions for which a front remembers which forms of their schema fit. Another with the same place overwrites one. Up to
 /// 4 KiB each, mostly 20 bytes.
 pub const ACTIONS_KNOWN_MAX: usize = 512;

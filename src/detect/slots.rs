@@ -33,6 +33,11 @@ fn half(key: u64) -> u64 {
     key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
 }
 
+/// What the index has of a key in a slot.
+fn entry(half: u64, slot: usize) -> u64 {
+    half << 32 | (slot as u64 + 1)
+}
+
 impl<V> Slots<V> {
     pub fn len(&self) -> usize {
         self.all.len()
@@ -77,12 +82,8 @@ impl<V> Slots<V> {
         let last = self.all.len() - 1;
         if slot != last {
             let moved = half(self.all[last].0);
-            let mask = self.index.len() - 1;
-            let mut place = moved as usize & mask;
-            while self.index[place] as u32 as usize != last + 1 {
-                place = (place + 1) & mask;
-            }
-            self.index[place] = moved << 32 | (slot as u64 + 1);
+            let place = self.first(moved, |it| it as u32 as usize == last + 1);
+            self.index[place] = entry(moved, slot);
         }
         Some(self.all.swap_remove(slot).1)
     }
@@ -91,8 +92,7 @@ impl<V> Slots<V> {
         let before = self.all.len();
         self.all.retain_mut(|(key, value)| stays(*key, value));
         if self.all.len() < before {
-            self.index.fill(0);
-            self.file_all();
+            self.file_all(self.index.len());
         }
     }
 
@@ -121,27 +121,31 @@ impl<V> Slots<V> {
         self.all.shrink_to_fit();
         let places = places(self.all.len());
         if places < self.index.len() {
-            self.index = vec![0; places];
-            self.file_all();
+            self.file_all(places);
+            self.index.shrink_to_fit();
         }
     }
 
     /// Where the key stands: its place in the index, and its slot.
     fn find(&self, key: u64) -> Option<(usize, usize)> {
-        let mask = self.index.len().checked_sub(1)?;
+        if self.index.is_empty() {
+            return None;
+        }
         let half = half(key);
+        let slot = |it: u64| it as u32 as usize - 1;
+        let place = self.first(half, |it| it >> 32 == half && self.all[slot(it)].0 == key);
+        (self.index[place] != 0).then(|| (place, slot(self.index[place])))
+    }
+
+    /// The first place, from where a key with that half is looked for, that is free or has this. The index must have places.
+    #[inline]
+    fn first(&self, half: u64, is_it: impl Fn(u64) -> bool) -> usize {
+        let mask = self.index.len() - 1;
         let mut place = half as usize & mask;
-        loop {
-            let entry = self.index[place];
-            if entry == 0 {
-                return None;
-            }
-            let slot = entry as u32 as usize - 1;
-            if entry >> 32 == half && self.all[slot].0 == key {
-                return Some((place, slot));
-            }
+        while self.index[place] != 0 && !is_it(self.index[place]) {
             place = (place + 1) & mask;
         }
+        place
     }
 
     /// Appends a key that is not there, and says in which slot.
@@ -152,29 +156,27 @@ impl<V> Slots<V> {
             self.all.reserve_exact((slot / 4).max(PLACES_MIN));
         }
         self.all.push((key, value));
-        if places(slot + 1) > self.index.len() {
-            let places = places(slot + 1);
-            self.index = vec![0; places];
-            self.file_all();
+        let places = places(slot + 1);
+        if places > self.index.len() {
+            self.file_all(places);
         } else {
             self.file(half(key), slot);
         }
         slot
     }
 
-    fn file_all(&mut self) {
+    /// Makes the index anew, with so many places.
+    fn file_all(&mut self, places: usize) {
+        self.index.clear();
+        self.index.resize(places, 0);
         for slot in 0..self.all.len() {
             self.file(half(self.all[slot].0), slot);
         }
     }
 
     fn file(&mut self, half: u64, slot: usize) {
-        let mask = self.index.len() - 1;
-        let mut place = half as usize & mask;
-        while self.index[place] != 0 {
-            place = (place + 1) & mask;
-        }
-        self.index[place] = half << 32 | (slot as u64 + 1);
+        let place = self.first(half, |_| false);
+        self.index[place] = entry(half, slot);
     }
 
     /// Frees a place of the index; whoever was driven past it moves up.
@@ -204,16 +206,11 @@ impl<V> Slots<V> {
 
     /// The slot that is the key's, as far as the index can tell. 0: none; else from 1.
     fn guess(&self, key: u64) -> u32 {
-        let Some(mask) = self.index.len().checked_sub(1) else { return 0 };
-        let half = half(key);
-        let mut place = half as usize & mask;
-        loop {
-            let entry = self.index[place];
-            if entry == 0 || entry >> 32 == half {
-                return entry as u32;
-            }
-            place = (place + 1) & mask;
+        if self.index.is_empty() {
+            return 0;
         }
+        let half = half(key);
+        self.index[self.first(half, |it| it >> 32 == half)] as u32
     }
 
     fn guessed(&self, guess: u32) -> Option<&(u64, V)> {
@@ -231,7 +228,8 @@ fn places(slots: usize) -> usize {
 
 /// Asks the caches for what is remembered of those whose hits come soon: first for all places of the index, then for all
 /// memories, then for what those point to. Nothing of a step waits for an answer of the same step, so they come together.
-/// `soon` has the partition and the key of each, at most [`WARM_AT_ONCE`]; `far` reads something of a memory's far end, `beyond` of what it points to; what they say means nothing.
+/// `soon` has the partition and the key of each, at most [`WARM_AT_ONCE`]; `far` reads something of a memory's far end,
+/// `beyond` of what it points to; what they say means nothing.
 pub fn warm<'a, V: 'a>(
     soon: &[(u8, u64)],
     of: impl Fn(u8) -> &'a Slots<V>,

@@ -193,7 +193,7 @@ pub fn inner_records_noted(record: &str, buf: &mut EventBuf, each: &mut dyn FnMu
     let is_named = |it: &(&str, &str)| names.iter().any(|name| **name == *it.0);
     let few: Entries = json::entries(text).filter(is_named).take(names.len()).collect();
     match found_by_name(text, &few, each) {
-        0 => from_object(text, &members_of(text), each),
+        0 => in_the_largest(text, &members_of(text), each),
         found => found,
     }
 }
@@ -359,11 +359,14 @@ fn from_base64(text: &str) -> Option<String> {
 }
 
 fn from_object(object: &str, entries: &[(&str, &str)], each: &mut dyn FnMut(&str)) -> usize {
-    let found = found_by_name(object, entries, each);
-    if found > 0 {
-        return found;
+    match found_by_name(object, entries, each) {
+        0 => in_the_largest(object, entries, each),
+        found => found,
     }
-    // `{"acme":{"audit":{…}}}`: whoever put a record under a name of their own made it most of what there is.
+}
+
+/// `{"acme":{"audit":{…}}}`: whoever put a record under a name of their own made it most of what there is.
+fn in_the_largest(object: &str, entries: &[(&str, &str)], each: &mut dyn FnMut(&str)) -> usize {
     let objects = entries.iter().map(|it| it.1).filter(|it| it.starts_with('{'));
     match objects.rev().max_by_key(|it| it.len()).filter(|it| is_most(it.len(), object.as_bytes())) {
         Some(it) => {
