@@ -207,7 +207,7 @@ impl SourceClock {
     /// With no lateness nobody waits, and lines of one time go on in the order of their arrival.
     pub fn watermark(&self) -> Timestamp {
         // What waits for a verdict about its times has not been seen yet, even where it stands before the line in question.
-        let seen = if self.waiting.is_empty() { self.newest } else { Some(self.standing) };
+        let seen = if self.waiting.is_empty() { self.newest() } else { Some(self.standing) };
         match seen.filter(|it| *it != Timestamp::MIN) {
             None => Timestamp::MIN,
             Some(newest) if self.lateness == Span::ZERO => newest,
@@ -230,8 +230,9 @@ impl SourceClock {
         self.hurried = self.hurried.max(to);
     }
 
+    /// The newest time that is believed. Live, as long as none is: when its latest lines came.
     pub fn newest(&self) -> Option<Timestamp> {
-        self.newest
+        self.newest.or(self.heard)
     }
 
     /// The wall clock when its latest lines came, if they came live.
@@ -256,7 +257,7 @@ impl SourceClock {
     /// The source has ended: nothing will contradict what still waits.
     pub fn finish(&mut self, ready: &mut Vec<HitBatch>) {
         self.decide(true);
-        if self.newest.is_none() {
+        if self.newest().is_none() {
             self.newest = Some(self.origin); // not one line of the whole source has a time
         }
         self.release(ready);
@@ -266,7 +267,7 @@ impl SourceClock {
     pub fn idle(&mut self, ready: &mut Vec<HitBatch>) {
         self.decide(true);
         self.release(ready);
-        self.flushed = self.newest.is_some();
+        self.flushed = self.newest().is_some();
     }
 
     /// Decides as many stretches as can be decided, oldest first.
@@ -326,10 +327,13 @@ impl SourceClock {
     }
 
     /// Stamps and hands over the batches that are decided whole. Lines that cannot be trusted, or have no time, stand at
-    /// the newest time before them; where there is none, they wait for the first time that is believed.
+    /// the newest time before them; where there is none, live, when they came, and otherwise they wait for the first time that is
+    /// believed.
     fn release(&mut self, ready: &mut Vec<HitBatch>) {
-        while self.newest.is_some() && self.waiting.front().is_some_and(|it| it.verdicts.iter().all(Option::is_some)) {
+        while self.newest().is_some() && self.waiting.front().is_some_and(|it| it.verdicts.iter().all(Option::is_some))
+        {
             let Some(Waiting { mut batch, track, verdicts }) = self.waiting.pop_front() else { return };
+            let first = track.received.filter(|_| self.newest.is_none()).unwrap_or(self.origin);
             for (number, (stretch, newest_before)) in track.events.iter().enumerate() {
                 let hits = batch.hits_of(number).len() as u64;
                 let event = &mut batch.events[number];
@@ -341,7 +345,7 @@ impl SourceClock {
                     self.suspect += hits;
                 }
                 if !believed || event.time == Timestamp::MIN {
-                    event.time = if standing == Timestamp::MIN { self.origin } else { standing };
+                    event.time = if standing == Timestamp::MIN { first } else { standing };
                 }
                 let watermark = if standing == Timestamp::MIN { standing } else { standing.minus(self.lateness) };
                 event.late = event.time < watermark;
@@ -459,6 +463,37 @@ mod tests {
         let found = run(&[Some(now - 5), Some(now + 10 * DAY), Some(now)], 1, Some(now));
         assert_eq!(found[1], (now - 5, now - 5, "s".to_string()));
         assert_eq!(found[2], (now, now, String::new()));
+    }
+
+    /// Untimed lines stand when they came, until the source says what time it is; so do those whose stamps are ahead of the clock.
+    #[test]
+    fn live_lines_without_a_time_stand_when_they_came() {
+        let now = 1_000_000;
+        let (came, old) = ((now, now, ""), now - 1600);
+        for (times, expected) in [
+            (&[None, None][..], &[came, came][..]),
+            (&[Some(now + 600), None], &[(now, now, "s"), came]),
+            (&[None, Some(old), None], &[came, (old, old, ""), (old, old, "")]),
+        ] {
+            let found = run(times, 1, Some(now));
+            let found: Vec<(i64, i64, &str)> = found.iter().map(|it| (it.0, it.1, it.2.as_str())).collect();
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn who_never_says_what_time_it_is_holds_nobody_up() {
+        let now = 1_000_000;
+        let mut clock = SourceClock::new(Span::from_secs(2));
+        for second in 0..3 {
+            let mut track = Track::default();
+            track.start(Some(at(now + second)));
+            track.line(None);
+            clock.observe(HitBatch::default(), track, &mut Vec::new());
+            assert_eq!(clock.watermark(), Timestamp::from_micros((now + second - 2) * 1_000_000 - 1));
+        }
+        clock.idle(&mut Vec::new());
+        assert!(clock.is_idle() && clock.newest() == Some(at(now + 2)));
     }
 
     /// The first lines of a source, while the clock here is ahead by two days: one of them is from 1970, or most are.
