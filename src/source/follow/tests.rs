@@ -173,6 +173,22 @@ impl World {
         self.lines = 0;
     }
 
+    /// The first half of `copytruncate`.
+    fn copy(&mut self) {
+        self.shift();
+        let bytes = fs::read(self.path("app.log")).expect("app.log");
+        if !bytes.is_empty() {
+            self.append("app.log.1", &bytes);
+        }
+    }
+
+    /// The second.
+    fn empty(&mut self) {
+        let file = OpenOptions::new().write(true).truncate(true).open(self.path("app.log")).expect("app.log");
+        self.touch(&file);
+        self.new_file();
+    }
+
     /// Makes room for a new `app.log.1`.
     fn shift(&mut self) {
         for number in (1..40).rev() {
@@ -232,11 +248,7 @@ impl World {
                 self.new_file();
             }
             Act::CopyTruncate { polls_between, reads_between } if self.exists("app.log") => {
-                self.shift();
-                let bytes = fs::read(self.path("app.log")).expect("app.log");
-                if !bytes.is_empty() {
-                    self.append("app.log.1", &bytes);
-                }
+                self.copy();
                 if polls_between {
                     self.poll(None);
                 }
@@ -247,9 +259,7 @@ impl World {
                     self.catch_up();
                     self.wait(SCAN_EVERY);
                 }
-                let file = OpenOptions::new().write(true).truncate(true).open(self.path("app.log")).expect("app.log");
-                self.touch(&file);
-                self.new_file();
+                self.empty();
             }
             Act::Compress(number) => {
                 let name = format!("app.log.{number}");
