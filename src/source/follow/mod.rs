@@ -157,6 +157,8 @@ struct Tracked {
     /// Bytes the framer has taken.
     read_to: u64,
     tail: Print,
+    /// What it began with when it was found, by length and fingerprint: until something is read, the position has none.
+    head: Option<(usize, Print)>,
     /// As it was when all of it was read.
     seen: Option<Seen>,
     at_end: bool,
@@ -209,6 +211,7 @@ impl Tracked {
             place,
             bytes: None,
             framer: None,
+            head: None,
             seen: None,
             at_end: false,
             finished: false,
@@ -561,7 +564,9 @@ impl Follower {
             };
             return Turn::Unfit(Unfit::new(format!("could not be read to its end: {error}{rest}")));
         }
-        if self.buffer.len() < context || (context > 0 && print(&self.buffer[..context]) != file.tail) {
+        // What it holds instead is younger than what it held, which may be in a copy that is not known yet.
+        let (known, expected) = if at == 0 { file.head.unwrap_or_default() } else { (context, file.tail) };
+        if self.buffer.len() < known || (known > 0 && print(&self.buffer[..known]) != expected) {
             return Turn::Changed;
         }
         let fresh = &self.buffer[context..];

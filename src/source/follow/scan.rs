@@ -12,7 +12,7 @@
 
 use super::bytes::{self, Bytes, Seen, Unfit};
 use super::pattern::{by_age, chain, folder, is_rotated};
-use super::position::{FileId, print, tail_len};
+use super::position::{FileId, Print, TAIL_BYTES, print, tail_len};
 use super::{
     FILES_PER_POLL, Follower, From, POLL_EVERY, Place, Position, SCAN_EVERY, SCAN_MANY_EVERY, Settings, Tracked, Until,
 };
@@ -555,12 +555,25 @@ impl Follower {
         self.files.push(Tracked::new(position, spot.chain.clone(), Place::Present, now));
         let index = self.files.len() - 1;
         self.files[index].is_searched = spot.seen.len > 0 || self.settings.until == Until::End;
+        self.files[index].head = self.head(spot);
         if !spot.is_listed {
             self.files[index].place = Place::Away;
             if self.open(index).is_err() {
                 self.files.pop();
             }
         }
+    }
+
+    /// What a file begins with, without the zeros that may yet become lines. Of an archive, and of what says that it is
+    /// empty, it is not told.
+    fn head(&mut self, spot: &Spot) -> Option<(usize, Print)> {
+        let mut bytes = Bytes::open(&spot.path, self.settings.links).ok()?;
+        if bytes.is_packed() || spot.seen.len == 0 {
+            return None;
+        }
+        bytes.window(0, TAIL_BYTES, &mut self.buffer).ok()?;
+        let len = self.buffer.iter().rposition(|it| *it != 0)? + 1;
+        Some((len, print(&self.buffer[..len])))
     }
 
     /// What was looked for and not found. Its position is kept for a while, for its content may turn up.
