@@ -369,7 +369,9 @@ impl Follower {
             let before = progress(&self.files[index].position);
             self.turn(index, now, &mut batch);
             let file = &mut self.files[index];
-            if before != progress(&file.position) || !batch.is_empty() || !file.is_said {
+            // A file of which nothing was read is not said while something is looked for: it may not be what it was.
+            let is_to_be_said = !file.is_said && !self.scan_now;
+            if before != progress(&file.position) || !batch.is_empty() || is_to_be_said {
                 file.is_said = true;
                 batch.name = Arc::clone(&file.name);
                 let (id, position) = (file.position.id, file.position.encode());

@@ -364,19 +364,27 @@ fn a_copy_of_what_nobody_has_read_comes_before_what_came_after_it() {
 #[test]
 fn what_waits_to_be_read_is_not_taken_for_what_came_after_it() {
     for committed in [None, Some(0), Some(1), Some(2), Some(3)] {
-        let mut world = World::new("app.log");
-        world.append("app.log", b"");
-        world.catch_up();
-        world.restart();
-        world.write_lines("app.log", 1, 0);
-        world.act(&Act::Rename { late: 0 });
-        world.write_lines("app.log", 1, 0);
-        world.poll(None);
-        world.copy();
-        world.empty();
-        world.write_lines("app.log", 1, 100);
-        world.poll(committed);
-        world.end();
+        for more in ["", "written after it was copied"] {
+            let mut world = World::new("app.log");
+            world.append("app.log", b"");
+            world.catch_up();
+            world.restart();
+            world.write_lines("app.log", 1, 0);
+            world.act(&Act::Rename { late: 0 });
+            world.write_lines("app.log", 1, 0);
+            if more.is_empty() {
+                world.poll(None);
+            }
+            world.copy();
+            world.append("app.log", more.as_bytes());
+            if !more.is_empty() {
+                world.poll(None);
+            }
+            world.empty();
+            world.write_lines("app.log", 1, 100);
+            world.poll(committed);
+            world.end();
+        }
     }
     for restarts in [false, true] {
         let mut world = World::new("app.log");
