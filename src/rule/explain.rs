@@ -143,19 +143,24 @@ pub fn explain(source: &Source, root: &Node, error: &Error, offset: usize) -> Ex
         Error::ExpectedMap => view.wrong_type(view.after(offset), "a map in { }"),
         Error::ExpectedIdentifier => {
             let node = view.after(offset);
-            let expected = match view.key_of(node) {
-                Some("severity") => "one of Info, Low, Medium, High, Critical",
-                Some("detect") => "a kind such as `Each` or `Count(at_least: 5, within: \"10m\")`",
-                Some("when" | "recognise") => "a matcher such as `Eq(\"activity\", \"login.failure\")`",
-                _ => "a name",
+            let matcher = "a matcher such as `Eq(\"activity\", \"login.failure\")`".to_string();
+            let expected = match (view.key_of(node), view.holder(node)) {
+                (Some("severity"), _) => "one of Info, Low, Medium, High, Critical".into(),
+                (Some("detect"), _) => "a kind such as `Each` or `Count(at_least: 5, within: \"10m\")`".into(),
+                (Some("when" | "recognise"), _) | (_, Some("All" | "Any" | "Not" | "NoCase")) => matcher,
+                (_, Some(holder)) => written(holder).map_or("a name".into(), |it| format!("`{it}`")),
+                _ => "a name".into(),
             };
-            view.wrong_type(node, expected)
+            view.wrong_type(node, &expected)
         }
+        Error::ExpectedComma => view.cut_short(offset),
         Error::ExpectedStructLike | Error::ExpectedNamedStructLike(_) | Error::ExpectedUnit => {
             view.bracket_missing(offset)
         }
         Error::ExpectedDifferentStructName { expected, .. } => {
-            view.wrong_type(view.before(offset), &format!("`{expected}(…)`"))
+            // A step of a sequence has a name for us, and none for whoever writes it.
+            let expected = if *expected == "Step" { "(when: …)".into() } else { format!("{expected}(…)") };
+            view.wrong_type(view.before(offset), &format!("`{expected}`"))
         }
         Error::InvalidEscape(_) | Error::ExpectedStringEnd => {
             let node = view.after(offset);
@@ -228,6 +233,21 @@ impl<'a> View<'a> {
             }
         });
         found.map(|at| &self.text[at])
+    }
+
+    /// The name of the bracket in which a node stands, in a list or not.
+    fn holder(&self, node: &Node) -> Option<&'a str> {
+        let mut found = None;
+        self.root.walk(&mut |outer| {
+            if let Some(name) = outer.name(self.text)
+                && !is_leaf(outer)
+                && outer.span.start < node.span.start
+                && node.span.end < outer.span.end
+            {
+                found = Some(name);
+            }
+        });
+        found
     }
 
     fn problem(&self, span: Range<usize>, what: impl Into<String>) -> Problem {
@@ -344,6 +364,18 @@ impl<'a> View<'a> {
         (node.span.start, problem)
     }
 
+    /// RON has read a value and finds more of it. Commas are all there, or we would not have come so far.
+    fn cut_short(&self, offset: usize) -> (usize, Problem) {
+        let node = self.before(offset);
+        match node.name(self.text) {
+            Some(name) if !is_leaf(node) => {
+                let problem = self.problem(node.head(), format!("`{name}` stands without brackets"));
+                (node.span.start, problem.expected(format!("`{name}`")))
+            }
+            _ => self.wrong_type(node, "a whole number"),
+        }
+    }
+
     fn wrong_type(&self, node: &Node, expected: &str) -> (usize, Problem) {
         let found = self.describe(node);
         let key = self.key_of(node);
@@ -364,7 +396,18 @@ impl<'a> View<'a> {
                 let bare = decoded(literal);
                 bare.parse::<f64>().is_ok().then(|| format!("write it without quotes: {bare}"))
             }
+            (_, Body::Word) if matches!(literal, "null" | "None" | "nil") => {
+                Some("what is absent or null is said so: Not(Exists(\"user.name\"))".into())
+            }
             (_, Body::Word) if expected.contains("text") => Some(format!("write it in quotes: \"{literal}\"")),
+            (_, Body::List(_)) => match self.holder(node) {
+                Some("Not" | "NoCase") => Some("several conditions stand in All([…]) or Any([…])".into()),
+                Some("Eq") => written("OneOf").map(|it| format!("for one of several values write {it}")),
+                _ => None,
+            },
+            (_, Body::Struct(_) | Body::Tuple(_)) if expected == "`(when: …)`" && literal.len() <= 60 => {
+                Some(format!("write (when: {literal})"))
+            }
             _ => None,
         };
         (
@@ -399,6 +442,18 @@ impl<'a> View<'a> {
         }
         if let Some(rest) = message.strip_prefix("Unexpected variant named `") {
             return self.nested_unknown(rest, offset);
+        }
+        if let Some(rest) = message.strip_prefix("Expected tuple variant ")
+            && let Some(name) = rest.split([':', ' ']).find(|it| written(it).is_some())
+        {
+            let (mut span, written) = (node.head(), written(name).unwrap_or(name));
+            self.root.walk(&mut |it| {
+                if it.span.start < offset && it.name(self.text) == Some(name) {
+                    span = it.head();
+                }
+            });
+            let problem = self.problem(span.clone(), format!("`{name}` lacks a value"));
+            return (span.start, problem.expected(format!("`{written}`")));
         }
         let (what, expected) = message.split_once("; write ").unwrap_or((message, ""));
         let quoted = what.split('`').nth(1).unwrap_or("");
@@ -509,6 +564,11 @@ const FIELDS: [(&str, &str); 8] = [
         "steps: [(when: Eq(\"activity\", \"login.failure\"), at_least: 5), (when: Eq(\"activity\", \"login.success\"))]",
     ),
 ];
+
+/// How it is written.
+fn written(name: &str) -> Option<&'static str> {
+    WRITTEN.iter().find(|(it, _)| *it == name).map(|(_, text)| *text)
+}
 
 fn is_leaf(node: &Node) -> bool {
     matches!(node.body, Body::Word | Body::Number | Body::Char | Body::Text)

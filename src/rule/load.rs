@@ -589,6 +589,36 @@ mod tests {
     }
 
     #[test]
+    fn what_other_languages_would_let_one_write() {
+        check("Count(at_least: 5, within: \"10m\")", "Each()", &[&["8:13 `Each` stands without brackets", "`Each`"]]);
+        check("at_least: 5", "at_least: 2.5", &[&["8:29 `at_least`: the number 2.5", "a whole number"]]);
+        check("Count(at_least: 5, within: \"10m\")", "Silence(\"15m\")", &[&["8:21 ", "`Silence(after: \"15m\")`"]]);
+        check(
+            "\"user.name\", Exact",
+            "user.name, Exact",
+            &[&["7:10 `user.name` does not", "in quotes: \"user.name\""]],
+        );
+        check(
+            "Exact(\"source.ip\")",
+            "Prefix(\"source.ip\")",
+            &[&["7:23 `Prefix` lacks", "Prefix(\"source.ip\", 48)"]],
+        );
+        let eq = "Eq(\"activity\", \"login.failure\")";
+        check(eq, "Eq(\"activity\", null)", &[&["6:31 `null` does not fit", "Not(Exists(\"user.name\"))"]]);
+        check(eq, "Eq(\"activity\", [\"logout\"])", &[&["6:31 a list does not fit", "OneOf(\"activity\", ["]]);
+        check(
+            eq,
+            "Not([Exists(\"user.name\")])",
+            &[&["6:20 a list does not fit", "a matcher such", "All([…]) or Any([…])"]],
+        );
+        check(
+            "Count(at_least: 5, within: \"10m\")",
+            &format!("Sequence(steps: [{eq}], within: \"1m\")"),
+            &[&["8:30 `Eq(…)` does not fit", "`(when: …)`", &format!("write (when: {eq})")]],
+        );
+    }
+
+    #[test]
     fn several_mistakes_are_told_at_once() {
         check(
             "severity: High,\n    tags: [\"brute-force\"],",

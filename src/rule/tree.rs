@@ -376,6 +376,19 @@ impl<'t> Parser<'t> {
             return self.unexpected(&format!("`{close}`"));
         }
         let at = last.map_or(self.at, |it| it.span.end);
+        // `user.name` without quotes is a word to RON, and then a full stop.
+        if let Some(word) = last.filter(|it| next == '.' && it.end == self.at && it.value.body == Body::Word) {
+            let start = word.value.span.start;
+            let len = self.text[start..].find(|it: char| !is_word(it) && it != '.');
+            let span = start..len.map_or(self.text.len(), |it| start + it);
+            let name = &self.text[span.clone()];
+            return Mistake {
+                what: format!("`{name}` does not fit here"),
+                expected: Some("a text in quotes".into()),
+                hint: Some(format!("write it in quotes: \"{name}\"")),
+                span,
+            };
+        }
         let next = &self.text[self.here()];
         Mistake {
             span: at..at,
