@@ -46,7 +46,7 @@ use crate::source::tcp::{Acknowledge, Ledger, Listener, NoLedger, TcpSettings};
 use crate::source::{self, SourceConfig, SourceError};
 use crate::store::disk::{Disk, Real};
 use crate::store::{Content, Group, OutboxRow, Position, Store, StoreError};
-use crate::web::{self, Published};
+use crate::web::{self, NoListener, Published};
 
 /// Which files a setup was read from.
 pub type Files = Box<dyn Fn(&Setup) -> Vec<PathBuf>>;
@@ -141,7 +141,10 @@ async fn serve(setup: Setup, live: Live, surroundings: &mut dyn Surroundings) ->
     let (publish, published) = watch::channel(Arc::new(Published::default()));
     if let Some(web) = &setup.config.web {
         let refused = |it: String| LiveError::Refused(Refusal::of(it));
-        let listener = web::bind(&web.listen).await.map_err(refused)?;
+        let listener = web::bind(&web.listen).await.map_err(|it| match it {
+            NoListener::Refused(problem) => refused(problem),
+            NoListener::Failed(error) => LiveError::Source(source::cannot_listen("web", &web.listen, &error)),
+        })?;
         surroundings.say(&format!("health and metrics on http://{}", listener.local_addr()?));
         let token = web.token.as_ref().map(|it| it.from_system().map_err(|it| refused(format!("web.token: {it}"))));
         let door = door(&live, setup.config.limits.line.0 as usize, to.downgrade(), token.transpose()?);

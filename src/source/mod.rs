@@ -22,6 +22,7 @@ use crate::model::Span;
 use follow::PatternError;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::io;
 
 /// Every kind of source, in the order of the reference page.
 pub const SOURCES: &[SourceSpec] = &[stdin::SPEC, tcp::SPEC, follow::SPEC, http::SPEC];
@@ -151,6 +152,19 @@ pub struct SourceError {
     pub problem: String,
     /// Empty if `problem` says it already.
     pub advice: String,
+}
+
+/// Why nobody can be listened to on an address.
+pub fn cannot_listen(what: &str, address: &str, error: &io::Error) -> SourceError {
+    SourceError {
+        place: format!("{what} {address}"),
+        problem: format!("cannot listen: {error}"),
+        advice: match error.kind() {
+            io::ErrorKind::AddrInUse => "end the other program, or choose another port".into(),
+            io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege; choose a higher one".into(),
+            _ => "write an address of this machine and a port, like 127.0.0.1:7171".into(),
+        },
+    }
 }
 
 impl fmt::Display for SourceError {

@@ -16,7 +16,7 @@ use crate::limits;
 use crate::source::batch::LineBatch;
 use crate::source::frame::{Framer, Framing};
 use crate::source::receipt::Receipt;
-use crate::source::{SourceError, SourceSpec};
+use crate::source::{SourceError, SourceSpec, cannot_listen};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -162,15 +162,8 @@ struct Peer {
 
 impl Listener {
     pub async fn bind(settings: TcpSettings, ledger: Arc<dyn Ledger>) -> Result<Listener, SourceError> {
-        let socket = TcpListener::bind(&settings.listen).await.map_err(|error| SourceError {
-            place: format!("tcp {}", settings.listen),
-            problem: format!("cannot listen: {error}"),
-            advice: match error.kind() {
-                io::ErrorKind::AddrInUse => "end the other program, or choose another port".into(),
-                io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege; choose a higher one".into(),
-                _ => "write an address of this machine and a port, like 127.0.0.1:7171".into(),
-            },
-        })?;
+        let socket =
+            TcpListener::bind(&settings.listen).await.map_err(|it| cannot_listen("tcp", &settings.listen, &it))?;
         let stats = Arc::default();
         let shared = Shared { settings, ledger, stats, lines_taken: AtomicU64::new(0), clients: Mutex::default() };
         Ok(Listener { socket, shared: Arc::new(shared) })

@@ -38,18 +38,33 @@ const BACKLOG: u32 = 4096;
 /// Of what a client still sends after its answer, so much is read and thrown away.
 const REST_BYTES_MAX: usize = 16 << 20;
 
-/// Opens the listener. Only loopback: there is no authentication.
-pub async fn bind(listen: &str) -> Result<TcpListener, String> {
-    let cannot = |it: std::io::Error| format!("web {listen}: cannot listen: {it}");
-    let address = tokio::net::lookup_host(listen).await.map_err(cannot)?.next();
-    let address = address.ok_or_else(|| format!("web {listen}: is no address"))?;
-    if !address.ip().is_loopback() {
-        return Err(format!("web {listen}: only loopback addresses, such as 127.0.0.1:7172, are served"));
+/// Why there is no listener.
+#[derive(Debug)]
+pub enum NoListener {
+    /// What was asked for is no address that we serve.
+    Refused(String),
+    /// The address is good, and the system does not give it.
+    Failed(std::io::Error),
+}
+
+impl From<std::io::Error> for NoListener {
+    fn from(error: std::io::Error) -> NoListener {
+        NoListener::Failed(error)
     }
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(cannot)?;
-    socket.set_reuseaddr(true).map_err(cannot)?;
-    socket.bind(address).map_err(cannot)?;
-    socket.listen(BACKLOG).map_err(cannot)
+}
+
+/// Opens the listener. Only loopback: there is no authentication.
+pub async fn bind(listen: &str) -> Result<TcpListener, NoListener> {
+    let address = tokio::net::lookup_host(listen).await?.next();
+    let address = address.ok_or_else(|| NoListener::Refused(format!("web {listen}: is no address")))?;
+    if !address.ip().is_loopback() {
+        let problem = format!("web {listen}: only loopback addresses, such as 127.0.0.1:7172, are served");
+        return Err(NoListener::Refused(problem));
+    }
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket.listen(BACKLOG)?)
 }
 
 /// Answers until the task is dropped. Where all places are taken, the connection that has been here longest gives up its own:
@@ -162,13 +177,24 @@ fn is_for_us(head: &[u8], ours: &[String]) -> bool {
     })
 }
 
-/// The answer to a request's head. Pure.
+/// The answer to a request's head. Pure. Balancers and uptime checks ask by HEAD, which is GET without the body.
 fn reply_to(head: &[u8], published: &Published) -> String {
     let text = String::from_utf8_lossy(head);
     let mut words = text.lines().next().unwrap_or("").split(' ');
     let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
     let path = target.split('?').next().unwrap_or("");
+    if method != "HEAD" {
+        return reply_with_body(method, path, published);
+    }
+    let mut reply = reply_with_body("GET", path, published);
+    reply.truncate(reply.find("\r\n\r\n").map_or(0, |it| it + 4));
+    reply
+}
+
+fn reply_with_body(method: &str, path: &str, published: &Published) -> String {
     let known = ["/health", "/ready", "/metrics"].contains(&path);
+    let other_method =
+        |allowed: &str, body: &str| response_with(405, "text/plain", &format!("Allow: {allowed}\r\n"), body);
     match (method, path) {
         ("GET", "/health") => {
             let status = if published.reasons.is_empty() { "ok" } else { "degraded" };
@@ -178,10 +204,10 @@ fn reply_to(head: &[u8], published: &Published) -> String {
         ("GET", "/ready") if published.ready => response(200, "text/plain", "ready\n"),
         ("GET", "/ready") => response(503, "text/plain", "not ready\n"),
         ("GET", "/metrics") => response(200, "text/plain; version=0.0.4; charset=utf-8", &published.metrics),
-        _ if known => response(405, "text/plain", "only GET\n"),
+        _ if known => other_method("GET, HEAD", "only GET\n"),
         ("", _) => response(400, "text/plain", "this is no HTTP request\n"),
-        _ if path == "/ingest" => response(405, "text/plain", "only POST\n"),
-        _ if !["GET", "HEAD", "POST"].contains(&method) => response(405, "text/plain", "only GET and POST\n"),
+        _ if path == "/ingest" => other_method("POST", "only POST\n"),
+        _ if !["GET", "POST"].contains(&method) => other_method("GET, HEAD, POST", "only GET and POST\n"),
         _ => response(404, "text/plain", "there are /health, /ready, /metrics and /ingest\n"),
     }
 }
@@ -232,6 +258,14 @@ mod tests {
         check("GET /metrics HTTP/1.1\r\n\r\n", "200", "tripline_x 1\n");
         check("POST /metrics HTTP/1.1\r\n\r\n", "405", "only GET\n");
         check("GET /etc/passwd HTTP/1.1\r\n\r\n", "404", "/ingest\n");
+        check("HEAD /health HTTP/1.1\r\n\r\n", "200", "Connection: close\r\n\r\n");
+        check(
+            "HEAD /ready HTTP/1.1\r\n\r\n",
+            "200",
+            "Content-Length: 6\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
+        );
+        check("HEAD /ingest HTTP/1.1\r\n\r\n", "405", "nosniff\r\nAllow: POST\r\nConnection: close\r\n\r\n");
+        check("HEAD /etc/passwd HTTP/1.1\r\n\r\n", "404", "Connection: close\r\n\r\n");
         check("\u{0}\r\n\r\n", "405", "POST\n");
         check("TRACE / HTTP/1.1\r\n\r\n", "405", "POST\n");
         check("GET /ingest HTTP/1.1\r\n\r\n", "405", "only POST\n");
@@ -286,7 +320,8 @@ mod tests {
         let mut reply = String::new();
         timeout(PATIENCE / 2, stream.read_to_string(&mut reply)).await.unwrap().unwrap();
         assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
+        assert!(matches!(bind("0.0.0.0:0").await, Err(NoListener::Refused(_))));
+        assert!(matches!(bind(&address.to_string()).await, Err(NoListener::Failed(_))));
         server.abort();
-        assert!(bind("0.0.0.0:0").await.is_err());
     }
 }
