@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Map, Value as Json};
 
-use super::output::RejectWriter;
+use super::output::{Lost, RejectWriter};
 use super::replay::open;
 use super::{Common, Exit};
 use crate::deliver::escape;
@@ -68,10 +68,15 @@ pub fn run(common: &Common, args: NormalizeArgs) -> Exit {
                 batch.clear();
             }
         }
-        rejects.flush();
-        out.flush()
+        let kept = rejects.end();
+        out.flush()?;
+        Ok(kept)
     });
-    Exit::of(result)
+    match result {
+        Ok(Ok(())) => Exit::Done,
+        Ok(Err(Lost)) => Exit::InputOutput,
+        Err(error) => Exit::of(Err(error)),
+    }
 }
 
 /// Events as nested ECS objects.

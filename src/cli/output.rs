@@ -133,8 +133,9 @@ impl RejectWriter {
         });
     }
 
-    pub fn flush(&mut self) {
-        self.0.flush();
+    /// Nothing more comes; Err: not all of it is there.
+    pub fn end(&mut self) -> Result<(), Lost> {
+        self.0.end()
     }
 }
 
@@ -163,18 +164,24 @@ impl SuppressedWriter {
         });
     }
 
-    pub fn flush(&mut self) {
-        self.0.flush();
+    /// Nothing more comes; Err: not all of it is there.
+    pub fn end(&mut self) -> Result<(), Lost> {
+        self.0.end()
     }
 }
 
+/// A file beside the output is not whole, which was said.
+#[derive(Debug)]
+pub struct Lost;
+
 /// A file beside the output, for those who asked for one. When it can no longer be written, that is said once, and the run goes
-/// on.
+/// on: the alerts are worth more. Its exit code tells.
 struct Sideline {
     /// As complaints name it.
     what: &'static str,
     path: PathBuf,
     file: Option<BufWriter<File>>,
+    is_lost: bool,
     bytes: u64,
     /// Where it would grow beyond, it begins anew, and one older file stays beside it as `NAME.1`.
     bytes_max: u64,
@@ -183,7 +190,14 @@ struct Sideline {
 impl Sideline {
     fn open(path: Option<&Path>, what: &'static str, bytes_max: u64) -> io::Result<Sideline> {
         let file = path.map(File::create).transpose()?.map(BufWriter::new);
-        Ok(Sideline { what, path: path.map(PathBuf::from).unwrap_or_default(), file, bytes: 0, bytes_max })
+        Ok(Sideline {
+            what,
+            path: path.map(PathBuf::from).unwrap_or_default(),
+            file,
+            is_lost: false,
+            bytes: 0,
+            bytes_max,
+        })
     }
 
     fn write(&mut self, object: impl FnOnce() -> serde_json::Value) {
@@ -194,6 +208,7 @@ impl Sideline {
         if let Err(error) = self.append(&line) {
             eprintln!("tripline: {} can no longer be written: {error}", self.what);
             self.file = None;
+            self.is_lost = true;
         }
     }
 
@@ -211,10 +226,12 @@ impl Sideline {
         file.write_all(line.as_bytes())
     }
 
-    fn flush(&mut self) {
+    fn end(&mut self) -> Result<(), Lost> {
         if let Some(Err(error)) = self.file.as_mut().map(Write::flush) {
             eprintln!("tripline: {} could not be written: {error}", self.what);
+            self.is_lost = true;
         }
+        if self.is_lost { Err(Lost) } else { Ok(()) }
     }
 }
 
@@ -339,7 +356,7 @@ mod tests {
         for line in 0..100 {
             rejects.write("tcp", &Rejected { line, reason: "json", text: Box::from(*b"{") });
         }
-        rejects.flush();
+        rejects.end().unwrap();
         let lines = |path: &Path| fs::read_to_string(path).unwrap().lines().map(str::to_string).collect::<Vec<_>>();
         let kept = [lines(&older), lines(&path)].concat();
         assert!([&path, &older].iter().all(|it| fs::metadata(it).unwrap().len() <= 1000) && kept.len() > 10);

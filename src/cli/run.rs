@@ -46,9 +46,9 @@ pub fn run(common: &Common, args: RunArgs) -> Exit {
         return common.refuse(&Refusal { problems });
     }
     let look = match common.color.on_stdout() {
+        _ if !io::stdout().is_terminal() => Look::Lines,
         true => Look::Color { columns: super::columns() },
-        false if io::stdout().is_terminal() => Look::Plain,
-        false => Look::Lines,
+        false => Look::Plain,
     };
     let mut sources = setup.config.sources.clone();
     let tcp = |listen: &String| SourceConfig::Tcp {
@@ -84,13 +84,13 @@ pub fn run(common: &Common, args: RunArgs) -> Exit {
     };
     let watch = Stopwatch::start();
     let result = live::run(setup, live, &mut terminal);
-    terminal.rejects.flush();
+    let kept = terminal.rejects.end();
     match result {
         Ok((engine, stats)) => {
             if !common.quiet {
                 eprint!("{}", summary(&engine, &stats, &terminal.fired, watch.elapsed()));
             }
-            Exit::Done
+            if kept.is_ok() { Exit::Done } else { Exit::InputOutput }
         }
         Err(LiveError::System(error)) => Exit::of(Err(error)),
         Err(LiveError::Source(error)) => {

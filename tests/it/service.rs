@@ -630,6 +630,15 @@ fn exit_codes_are_the_documented_ones() {
     check(2, &["replay", &log, "--lateness", "soon"]);
     check(3, &["replay", &missing]);
     check(3, &["replay", &log, "--rejects", &folder.path("no/such/folder")]);
+    check(2, &["replay", "-", &log, "-"]);
+    check(2, &["normalize", "-", "-"]);
+    // What was asked for is not all there.
+    let odd = folder.write("odd.log", format!("{{\"a\":\n{}", failures("ann")).as_bytes());
+    for command in ["replay", "normalize"] {
+        check(3, &[command, &odd, "--rejects", "/dev/full"]);
+        check(0, &[command, &log, "--rejects", "/dev/full"]);
+    }
+    tripline_with(&["run", "--rejects", "/dev/full"], b"{\"a\":\n").exits(3);
 
     check(0, &["normalize", &log]);
     check(3, &["normalize", &missing]);
@@ -638,6 +647,11 @@ fn exit_codes_are_the_documented_ones() {
     check(0, &["run"]);
     check(2, &["run", "--config", &bad_config]);
     check(3, &["run", "--listen", "no address"]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let web = format!("(sources: [Stdin()], web: (listen: \"{}\"))", taken.local_addr().unwrap());
+    check(3, &["run", "--config", &folder.write("taken/tripline.ron", web.as_bytes())]);
+    let public = folder.write("public/tripline.ron", b"(sources: [Stdin()], web: (listen: \"0.0.0.0:0\"))");
+    check(2, &["run", "--config", &public]);
 
     check(0, &["check"]);
     check(0, &["check", &good]);
@@ -661,6 +675,17 @@ fn exit_codes_are_the_documented_ones() {
     check(2, &["notify", "test", "no-such-receiver", "--config", &config]);
     check(0, &["notify", "test", "log", "--config", &config]);
     check(3, &["notify", "render", "log", &missing, "--config", &config]);
+}
+
+#[test]
+fn colours_do_not_change_what_goes_into_a_pipe() {
+    for command in ["replay", "run"] {
+        let done = tripline_with(&[command, "--color", "always"], failures("ann").as_bytes()).succeeds();
+        assert!(done.stdout.starts_with("{\"schema\":1,"), "{command}: {}", done.stdout);
+    }
+    let text = ["replay", "--color", "always", "--output", "text"];
+    let done = tripline_with(&text, failures("ann").as_bytes()).succeeds();
+    assert!(done.stdout.starts_with("\u{1b}["), "{}", done.stdout);
 }
 
 // ---- what the two vendors' own pages show
