@@ -558,4 +558,25 @@ fn a_schema_of_one_s_own_needs_no_rust() {
     assert_eq!(provider(record.trim()), loaded.schemas[0].value.id);
     let with = load_rules(&Choice { rules: vec![rules], ..Choice::default() }, &Config::default());
     assert!(with.problems.is_empty(), "{}", with.problems[0].show(false));
+    // The page says that `check` tries the examples.
+    let check = |from: &str, to: &str, expected: &[&str]| {
+        assert!(schema.contains(from), "{from}");
+        let path = folder.write("changed.ron", schema.replace(from, to).as_bytes());
+        let (_, said, code) = tripline(&["check", &path]);
+        assert_eq!(code, i32::from(!expected.is_empty()), "{said}");
+        assert!(expected.iter().all(|it| said.contains(it)), "{expected:?}\n{said}");
+    };
+    check("north", "south", &[]);
+    check(
+        "\"user.name\", \"ann@example.com\"",
+        "\"user.name\", \"bob@example.com\"",
+        &["the record gives another `user.name`", "expected \"ann@example.com\"", "changed.ron:29:"],
+    );
+    check("(\"user.name\",", "(\"user.id\",", &["the record gives no `user.id`"]);
+    check(
+        "Exists(\"gate\")",
+        "Exists(\"door\")",
+        &["`example.gate` does not recognise this record", "changed.ron:27:"],
+    );
+    check("{\"when\":", "{\"when\":,", &["this record cannot be read: not-json"]);
 }
