@@ -3,7 +3,7 @@
 use chrono::format::{Item, Parsed, StrftimeItems};
 
 use super::Arrival;
-use crate::model::{Minute, Timestamp};
+use crate::model::{Minute, Timestamp, Zone};
 
 /// Reads ISO forms, epochs in s, ms, µs and ns, and syslog stamps (`Apr 12 08:02:55`, with a year or without).
 #[inline]
@@ -39,7 +39,7 @@ fn plain_syslog(text: &[u8], arrival: Arrival) -> Option<Timestamp> {
     latest(arrival.received, &|year| Timestamp::from_civil((year, month, day), time, arrival.zone))
 }
 
-/// `Apr 12 08:02:55`, `Apr  2 2025 08:02:55.123`, `Apr 12 08:02:55 2025`.
+/// `Apr 12 08:02:55`, `Apr  2 2025 08:02:55.123 CEST`, `Apr 12 08:02:55 2025`, `Sat Apr 12 08:02:55 UTC 2025`.
 fn syslog(text: &str, arrival: Arrival) -> Option<Timestamp> {
     if let Some(stamp) = plain_syslog(text.as_bytes(), arrival) {
         return Some(stamp);
@@ -55,23 +55,62 @@ fn syslog(text: &str, arrival: Arrival) -> Option<Timestamp> {
         + 1;
     let day: i64 = words.next()?.parse().ok()?;
     let mut word = words.next()?;
-    let mut year = None;
+    let (mut year, mut zone) = (None, arrival.zone);
     if !word.contains(':') {
         year = Some(word.parse().ok()?);
         word = words.next()?;
-    } else if let Some(last) = words.next() {
-        year = Some(last.parse().ok()?);
+        // A name that we do not know may mean several zones: what the source says of its stamps is the better guess.
+        zone = words.next().and_then(named_zone).unwrap_or(zone);
+    } else if let Some(next) = words.next() {
+        match named_zone(next) {
+            Some(it) => {
+                zone = it;
+                if let Some(last) = words.next() {
+                    year = Some(last.parse().ok()?);
+                }
+            }
+            None => year = Some(next.parse().ok()?),
+        }
     }
     let (clock, fraction) = word.split_once('.').unwrap_or((word, ""));
     let mut parts = clock.split(':').map(|it| it.parse::<i64>().ok());
     let time = (parts.next()??, parts.next()??, parts.next()??);
     let micros = micros(fraction)?;
-    let at = |year: i64| Timestamp::from_civil((year, month, day), time, arrival.zone);
+    let at = |year: i64| Timestamp::from_civil((year, month, day), time, zone);
     let whole = match year {
         Some(year) => at(year),
         None => latest(arrival.received, &at),
     }?;
     Some(Timestamp::from_micros(whole.micros() + micros))
+}
+
+/// `+0200`, `UTC`, `GMT+02:00`, and the names of the standards of mail and of Europe. Not `IST` or `BST`, which are several.
+fn named_zone(text: &str) -> Option<Zone> {
+    const NAMES: [(&str, i32); 18] = [
+        ("Z", 0),
+        ("UTC", 0),
+        ("GMT", 0),
+        ("EST", -5),
+        ("EDT", -4),
+        ("CST", -6),
+        ("CDT", -5),
+        ("MST", -7),
+        ("MDT", -6),
+        ("PST", -8),
+        ("PDT", -7),
+        ("WET", 0),
+        ("WEST", 1),
+        ("CET", 1),
+        ("CEST", 2),
+        ("EET", 2),
+        ("EEST", 3),
+        ("MSK", 3),
+    ];
+    if let Some((_, hours)) = NAMES.iter().find(|(name, _)| *name == text) {
+        return Some(Zone::Fixed(hours * 3600));
+    }
+    let offset = text.strip_prefix("GMT").or_else(|| text.strip_prefix("UTC")).unwrap_or(text);
+    offset.starts_with(['+', '-']).then(|| Zone::parse(offset))?
 }
 
 /// The digits behind a decimal point, to the microsecond.
@@ -142,7 +181,6 @@ fn in_year(parsed: Parsed, arrival: Arrival) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Zone;
 
     fn check(received: &str, text: &str, format: Option<&str>, expected: &str) {
         let arrival = Arrival { zone: Zone::UTC, received: Timestamp::parse_iso(received, Zone::UTC).unwrap() };
@@ -164,6 +202,15 @@ mod tests {
         check("2025-04-12 08:03:00", "Jun 14 08:02:55", None, "2024-06-14T08:02:55Z");
         check("2025-04-12 08:03:00", "Apr 12 2021 08:02:55.25", None, "2021-04-12T08:02:55.250Z");
         check("2025-04-12 08:03:00", "Sat Apr 12 08:02:55 2025", None, "2025-04-12T08:02:55Z");
+        check("2025-04-12 08:03:00", "Sat Apr 12 08:02:55 UTC 2025", None, "2025-04-12T08:02:55Z");
+        check("2025-04-12 08:03:00", "Sat Apr 12 10:02:55 CEST 2025", None, "2025-04-12T08:02:55Z");
+        check("2025-04-12 08:03:00", "Apr 12 03:02:55 -0500", None, "2025-04-12T08:02:55Z");
+        check("2025-04-12 08:03:00", "Apr 12 2025 10:02:55.5 GMT+02:00", None, "2025-04-12T08:02:55.500Z");
+        check("2025-04-12 08:03:00", "Apr 12 2025 04:02:55 EDT", None, "2025-04-12T08:02:55Z");
+        check("2025-04-12 08:03:00", "Apr 12 2025 08:02:55 +0000", None, "2025-04-12T08:02:55Z");
+        // One of several, so none.
+        check("2025-04-12 08:03:00", "Apr 12 2025 08:02:55 IST", None, "2025-04-12T08:02:55Z");
+        check("2025-04-12 08:03:00", "Apr 12 08:02:55 UTC soon", None, "none");
         check("2025-01-01 00:00:05", "31/Dec 23:59:59", Some("%d/%b %H:%M:%S"), "2024-12-31T23:59:59Z");
     }
 
