@@ -101,8 +101,8 @@ impl Readers {
         let reading = Reading { format: None, zone: Zone::UTC };
         let reference = Timestamp::from_micros(1_750_000_000_000_000);
         let result = self.reader.read(line, &reading, reference, &mut |read, _| {
-            out += &format!("{:?} {}", read.event.buf.time, read.repeat);
-            self.fields.iter().for_each(|it| out += &format!(" {:?}", read.event.get(*it)));
+            out += &format!("{:?} {}", read.event().buf.time, read.repeat);
+            self.fields.iter().for_each(|it| out += &format!(" {:?}", read.event().get(*it)));
         });
         (result.is_ok(), out)
     }

@@ -81,6 +81,12 @@ pub const IDLE_KNOWN_MAX: usize = 1024;
 /// Events of one shape and meaning that are taken to all rules before it is asked whether any rule could want one: the
 /// question costs as much as some hundred events, and a stranger can think up shapes.
 pub const EVENTS_BEFORE_IDLE: u16 = 64;
+/// Events that were read and wait to be judged together. Full: they are. More would not stay in a processor's cache.
+pub const EVENTS_QUEUED_MAX: usize = 32;
+/// Bytes of unescaped and computed texts for which an event that waits keeps its memory. More: it is given back.
+pub const SCRATCH_KEPT_BYTES_MAX: usize = 64 << 10;
+/// Events that are given to one rule after the other, before the next are. More would not stay in a processor's cache.
+pub const EVENTS_FED_MAX: usize = 128;
 /// Bytes of lines handed to a front at once.
 pub const BATCH_BYTES: usize = 256 << 10;
 /// A log that runs newest first is held whole to be read from its end. More: it is read as it stands, and the summary says so.

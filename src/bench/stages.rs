@@ -106,7 +106,7 @@ impl<'a> Work<'a> {
                         if read.idle {
                             return;
                         }
-                        set.matcher.matches(read.event, scratch, matched);
+                        set.matcher.matches(read.event(), scratch, matched);
                     });
                 }
             }

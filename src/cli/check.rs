@@ -101,10 +101,10 @@ fn broken_examples(own: &[&Sourced<Schema>], set: Arc<RuleSet>, geo: Option<Geo>
 /// Fields and their values of the first event in an example.
 fn first_event(reader: &mut Reader, set: &RuleSet, example: &Example) -> Result<Vec<(String, String)>, &'static str> {
     let mut found: Option<Vec<_>> = None;
-    let mut note = |read: &Read<'_>, _: &mut Enricher| {
+    let mut note = |read: &mut Read<'_>, _: &mut Enricher| {
         found.get_or_insert_with(|| {
-            let time = read.event.buf.time.map(|it| ("@timestamp".to_string(), it.to_string()));
-            let value = |(name, id)| Some((String::from(name), shown(read.event.get(id)?)));
+            let time = read.event().buf.time.map(|it| ("@timestamp".to_string(), it.to_string()));
+            let value = |(name, id)| Some((String::from(name), shown(read.event().get(id)?)));
             set.fields.all_mapped().filter_map(value).chain(time).collect()
         });
     };

@@ -139,7 +139,7 @@ impl Explain<'_> {
             }
             println!("event   {}", escape::json(&writer.object(read, line)));
             for compiled in &set.rules {
-                if self.judge(compiled, read.event) {
+                if self.judge(compiled, read.event()) {
                     held.push(compiled.rule.id.clone());
                 }
             }
@@ -300,7 +300,7 @@ impl Explain<'_> {
         let mut all = Vec::new();
         for line in &self.history[..self.history.len() - 1] {
             let _ = reader.read(line, &self.setup.reading, clock::now(), &mut |read, _| {
-                let hit = self.past(compiled, read.event);
+                let hit = self.past(compiled, read.event());
                 all.extend(hit.filter(|it| it.steps != 0 && it.entity == *entity));
             });
         }

@@ -168,7 +168,7 @@ fn recognised(setup: &Setup, lines: &[&str]) -> BTreeMap<String, Known> {
     for line in lines {
         let mut found = None;
         let _ = reader.read(line, &setup.reading, clock::now(), &mut |read, _| {
-            let said = activity.and_then(|it| read.event.get(it));
+            let said = activity.and_then(|it| read.event().get(it));
             let told = matches!(said, Some(Value::Text(it)) if it != "other");
             found = found.or(read.schema.map(|it| (it, told)));
         });

@@ -98,12 +98,12 @@ impl<'a> Writer<'a> {
 
     pub(super) fn object(&self, read: &Read<'_>, line: &str) -> Json {
         let mut object = Map::new();
-        if let Some(time) = read.event.buf.time {
+        if let Some(time) = read.event().buf.time {
             object.insert("@timestamp".into(), time.to_string().into());
         }
         object.insert("activity".into(), "other".into());
         for (name, id) in &self.fields {
-            if let Some(value) = read.event.get(*id).and_then(|it| json_of(name, it)) {
+            if let Some(value) = read.event().get(*id).and_then(|it| json_of(name, it)) {
                 insert(&mut object, name, value);
             }
         }

@@ -243,7 +243,7 @@ mod tests {
                 quiet += usize::from(told.peek().is_none());
                 for (line, _) in told {
                     let _read = reader.read(line, &reading, Timestamp::from_micros(0), &mut |read, _| {
-                        telling.extend(read.event.get(provider).and_then(|it| it.as_text().map(str::to_string)));
+                        telling.extend(read.event().get(provider).and_then(|it| it.as_text().map(str::to_string)));
                     });
                 }
             }

@@ -3,13 +3,14 @@
 //! A front keeps buffers and caches, never anything that could change what it says: what a line means depends on the line
 //! alone. Nothing is allocated for a line; a hit's texts are copied once, into its batch.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use twox_hash::XxHash3_64;
 
 use super::order::Track;
 use super::poison::{self, attempt};
-use super::rules::{Compiled, RuleSet};
+use super::rules::{Compiled, Plan, RuleSet};
 use crate::detect::due::stable;
 use crate::enrich::Enricher;
 use crate::format::{self, Auto, Format};
@@ -92,8 +93,41 @@ pub struct Front {
     keys: HashKeys,
     reader: Reader,
     scratch: Scratch,
-    matched: Vec<u32>,
     known: Known,
+    queue: Queue,
+}
+
+/// Events that were read and wait to be judged. Reading, matching and writing hits have too much code for a processor's first cache
+/// when each line goes through all of it; some lines at once through one after the other find it there.
+#[derive(Default)]
+struct Queue {
+    events: Vec<Queued>,
+    /// So many of them count.
+    len: usize,
+    matched: Vec<u32>,
+}
+
+struct Queued {
+    /// The place of its line in the batch.
+    line: usize,
+    /// Which part of the line is its record.
+    record: Range<usize>,
+    buf: EventBuf,
+    time: Option<Timestamp>,
+    repeat: u32,
+    has_geo: bool,
+    idle: bool,
+    /// Which of `matched` it satisfies.
+    matched: Range<usize>,
+}
+
+/// An event with all that is asked of it for its hits.
+#[derive(Clone, Copy)]
+struct Judging<'a> {
+    event: Event<'a>,
+    time: Option<Timestamp>,
+    repeat: u32,
+    has_geo: bool,
 }
 
 /// Lines to events: the part of a front that `normalize` needs too.
@@ -119,17 +153,26 @@ enum Audience {
 pub struct Read<'a> {
     /// No rule can hold for it, and its fields were not filled.
     pub idle: bool,
-    pub event: Event<'a>,
     pub schema: Option<SchemaIndex>,
     /// How often it happened.
     pub repeat: u32,
     /// Whether its geo fields are filled in.
     pub has_geo: bool,
+    record: &'a str,
+    buf: &'a mut EventBuf,
+    /// Nobody looks at it once more: what is in the buffer can be taken.
+    is_last: bool,
+}
+
+impl Read<'_> {
+    pub fn event(&self) -> Event<'_> {
+        Event { record: self.record, buf: self.buf }
+    }
 }
 
 impl<'a> Read<'a> {
-    fn idle(record: &'a str, buf: &'a EventBuf, schema: SchemaIndex, repeat: u32) -> Read<'a> {
-        Read { idle: true, event: Event { record, buf }, schema: Some(schema), repeat, has_geo: false }
+    fn idle(record: &'a str, buf: &'a mut EventBuf, schema: SchemaIndex, repeat: u32) -> Read<'a> {
+        Read { idle: true, record, buf, schema: Some(schema), repeat, has_geo: false, is_last: true }
     }
 }
 
@@ -159,7 +202,7 @@ impl Reader {
         line: &str,
         reading: &Reading,
         received: Timestamp,
-        each: &mut dyn FnMut(&Read<'_>, &mut Enricher),
+        each: &mut dyn FnMut(&mut Read<'_>, &mut Enricher),
     ) -> Result<(), &'static str> {
         self.read_record(line, reading, received, 0, each).map(|_| ())
     }
@@ -171,14 +214,14 @@ impl Reader {
         reading: &Reading,
         received: Timestamp,
         depth: usize,
-        each: &mut dyn FnMut(&Read<'_>, &mut Enricher),
+        each: &mut dyn FnMut(&mut Read<'_>, &mut Enricher),
     ) -> Result<bool, &'static str> {
         let format = self.decode(record, reading)?;
         let arrival = Arrival { zone: reading.zone, received };
         if self.audience == Audience::Rules {
             let Reader { set, buf, memo, enricher, .. } = &mut *self;
             if let Some((schema, repeat)) = set.schemas.idle(record, format.name, buf, arrival, memo) {
-                each(&Read::idle(record, buf, schema, repeat), enricher);
+                each(&mut Read::idle(record, buf, schema, repeat), enricher);
                 return Ok(true);
             }
         }
@@ -189,7 +232,7 @@ impl Reader {
             }
             self.set.schemas.select(record, &mut self.buf, &mut self.memo);
             self.set.schemas.note_usual_time(record, &mut self.buf, arrival, &mut self.memo);
-            self.hand_over(record, None, 1, each);
+            self.hand_over(record, None, 1, true, each);
             return Ok(false);
         };
         // A catch-all knows every wrapper; a vendor's own schema perhaps knows what is in it.
@@ -199,18 +242,19 @@ impl Reader {
             return Ok(true);
         }
         self.set.schemas.select(record, &mut self.buf, &mut self.memo);
-        for element in 0..self.set.schemas.elements(schema, record, &mut self.buf, &mut self.memo) {
+        let elements = self.set.schemas.elements(schema, record, &mut self.buf, &mut self.memo);
+        for element in 0..elements {
             let Reader { set, buf, memo, audience, enricher, .. } = &mut *self;
             let could_match = |outline: Outline| set.could_match(outline);
             let cares = (*audience == Audience::Rules).then_some(&could_match as &dyn Fn(Outline) -> bool);
             let meaning = set.schemas.understand(schema, record, buf, element, arrival, cares, memo);
             let repeat = meaning.repeat;
             if meaning.idle {
-                each(&Read::idle(record, buf, schema, repeat), enricher);
+                each(&mut Read::idle(record, buf, schema, repeat), enricher);
                 continue;
             }
             set.schemas.fill(&meaning, record, buf, memo);
-            self.hand_over(record, Some(schema), repeat, each);
+            self.hand_over(record, Some(schema), repeat, element + 1 == elements, each);
         }
         Ok(true)
     }
@@ -226,7 +270,7 @@ impl Reader {
         received: Timestamp,
         depth: usize,
         outer: Option<SchemaIndex>,
-        each: &mut dyn FnMut(&Read<'_>, &mut Enricher),
+        each: &mut dyn FnMut(&mut Read<'_>, &mut Enricher),
     ) -> bool {
         if depth >= limits::UNWRAP_DEPTH_MAX || self.buf.notes.bare {
             return false;
@@ -243,7 +287,7 @@ impl Reader {
             // lies elsewhere.
             let is_quoted = inner.starts_with('{') && !record.as_bytes().as_ptr_range().contains(&inner.as_ptr());
             // Only what is recognised is taken from inside: the rest of a wrapper means nothing by itself.
-            let mut taken = |read: &Read<'_>, enricher: &mut Enricher| {
+            let mut taken = |read: &mut Read<'_>, enricher: &mut Enricher| {
                 // Schemas are in order of priority.
                 if read.schema.is_some_and(|it| outer.is_none_or(|outer| it < outer || is_quoted && it != outer)) {
                     recognised = true;
@@ -282,7 +326,8 @@ impl Reader {
         record: &str,
         schema: Option<SchemaIndex>,
         repeat: u32,
-        each: &mut dyn FnMut(&Read<'_>, &mut Enricher),
+        is_last: bool,
+        each: &mut dyn FnMut(&mut Read<'_>, &mut Enricher),
     ) {
         let asks = self.set.geo_first.asks(Event { record, buf: &self.buf });
         let geo = self.set.geo.as_ref().filter(|_| asks);
@@ -294,9 +339,9 @@ impl Reader {
             json::scalars(record, &mut self.buf.scratch);
             self.buf.set(field, Slot::list(Place::Scratch, start, self.buf.scratch.len() - start));
         }
-        let event = Event { record, buf: &self.buf };
-        let read = Read { event, schema, repeat, idle: false, has_geo: geo.is_some() };
-        each(&read, &mut self.enricher);
+        let has_geo = geo.is_some();
+        let read = &mut Read { record, buf: &mut self.buf, schema, repeat, idle: false, has_geo, is_last };
+        each(read, &mut self.enricher);
     }
 }
 
@@ -308,7 +353,7 @@ impl Front {
             known: Known::new(&set),
             set,
             keys,
-            matched: Vec::new(),
+            queue: Queue::default(),
         }
     }
 
@@ -328,8 +373,12 @@ impl Front {
         self.renew();
         // Whatever cannot be judged is left out, and the rest is judged as if it were not there.
         let mut poison: Vec<usize> = Vec::new();
-        for (index, line) in lines.lines().enumerate() {
-            if attempt(|| self.judge_line(line, lines.source, reading, reference, out)).is_none() {
+        for index in 0..lines.lines().len() {
+            let judged = attempt(|| {
+                let _ = self.read_line(index, lines, reading, reference, out);
+                self.judge_queue(lines, out);
+            });
+            if judged.is_none() {
                 poison.push(index);
                 self.renew();
             }
@@ -363,7 +412,7 @@ impl Front {
                 poison = &poison[1..];
                 Err(poison::REASON)
             } else {
-                self.judge_line(line, lines.source, reading, reference, out)
+                self.read_line(index, lines, reading, reference, out)
             };
             match judged {
                 Ok(()) => out.counts.accepted += 1,
@@ -373,42 +422,148 @@ impl Front {
                 }
             }
         }
+        self.judge_queue(lines, out);
     }
 
+    /// Reads a line; what is in it waits in the queue.
     #[inline]
-    fn judge_line(
+    fn read_line(
         &mut self,
-        line: Line<'_>,
-        source: u16,
+        index: usize,
+        lines: &LineBatch,
         reading: &Reading,
         reference: Timestamp,
         out: &mut Judged,
     ) -> Result<(), &'static str> {
+        let line = lines.line(index);
         #[cfg(test)]
         assert!(!line.text.contains(poison::PLANTED), "planted");
-        let Front { set, keys, reader, scratch, matched, known } = self;
-        let mut writer =
-            Writer { set, keys: *keys, line: line.text, number: line.number, text: None, hash: None, known };
-        let Judged { batch, track, counts, .. } = out;
-        let mut each = |read: &Read<'_>, enricher: &mut Enricher| {
-            counts.events += u64::from(read.repeat);
-            counts.unrecognised += u64::from(read.schema.is_none());
-            matched.clear();
-            if !read.idle {
-                set.matcher.matches(read.event, scratch, matched);
-            }
-            let time = read.event.buf.time;
-            if !matched.is_empty() {
-                writer.hits(read, matched, enricher, source, time, batch, track, counts);
-            }
-            track.line(time);
-        };
+        let Front { set, keys, reader, scratch, known, queue } = self;
+        let mut judge = Judge { set, keys: *keys, scratch, known, queue, lines, out };
+        let mut each = |read: &mut Read<'_>, enricher: &mut Enricher| judge.take(index, read, enricher);
         reader.read(line.text, reading, reference, &mut each)
+    }
+
+    /// Judges what waits.
+    fn judge_queue(&mut self, lines: &LineBatch, out: &mut Judged) {
+        let Front { set, keys, reader, scratch, known, queue } = self;
+        Judge { set, keys: *keys, scratch, known, queue, lines, out }.judge_all(&mut reader.enricher);
     }
 
     /// Forgets everything half-done.
     fn renew(&mut self) {
         *self = Front::new(self.set.clone(), self.keys, self.reader.enricher.renewed());
+    }
+}
+
+impl Queue {
+    /// A place at its end, with a buffer like that one.
+    fn place(&mut self, like: &EventBuf) -> &mut Queued {
+        if self.len == self.events.len() {
+            let (record, matched) = (0..0, 0..0);
+            let buf = like.alike();
+            self.events.push(Queued {
+                line: 0,
+                record,
+                buf,
+                time: None,
+                repeat: 1,
+                has_geo: false,
+                idle: true,
+                matched,
+            });
+        }
+        self.len += 1;
+        &mut self.events[self.len - 1]
+    }
+}
+
+impl Queued {
+    fn event<'a>(&'a self, lines: &'a LineBatch) -> Event<'a> {
+        Event { record: &lines.line(self.line).text[self.record.clone()], buf: &self.buf }
+    }
+}
+
+/// Judges events that were read, in their order.
+struct Judge<'a> {
+    set: &'a RuleSet,
+    keys: HashKeys,
+    scratch: &'a mut Scratch,
+    known: &'a mut Known,
+    queue: &'a mut Queue,
+    lines: &'a LineBatch,
+    out: &'a mut Judged,
+}
+
+impl Judge<'_> {
+    /// Takes in an event of the line at `index`.
+    fn take(&mut self, index: usize, read: &mut Read<'_>, enricher: &mut Enricher) {
+        self.out.counts.events += u64::from(read.repeat);
+        self.out.counts.unrecognised += u64::from(read.schema.is_none());
+        let line = self.lines.line(index);
+        let start = (read.record.as_ptr() as usize).wrapping_sub(line.text.as_ptr() as usize);
+        let end = start.checked_add(read.record.len()).filter(|it| *it <= line.text.len());
+        match end {
+            Some(end) if read.is_last => {
+                let queued = self.queue.place(read.buf);
+                (queued.line, queued.record) = (index, start..end);
+                (queued.time, queued.idle) = (read.buf.time, read.idle);
+                (queued.repeat, queued.has_geo) = (read.repeat, read.has_geo);
+                if !read.idle {
+                    queued.buf.swap_record(read.buf);
+                }
+                if self.queue.len == limits::EVENTS_QUEUED_MAX {
+                    self.judge_all(enricher);
+                }
+            }
+            // It cannot be kept: it stands elsewhere, or is to be read once more.
+            _ => {
+                self.judge_all(enricher);
+                let Queue { matched, .. } = &mut *self.queue;
+                matched.clear();
+                if !read.idle {
+                    self.set.matcher.matches(read.event(), self.scratch, matched);
+                }
+                let mut writer = Writer::new(self.set, self.keys, line, self.known);
+                let (event, time) = (read.event(), read.buf.time);
+                if !matched.is_empty() {
+                    let judging = Judging { event, time, repeat: read.repeat, has_geo: read.has_geo };
+                    writer.hits(judging, matched, enricher, self.out);
+                }
+                self.out.track.line(time);
+            }
+        }
+    }
+
+    /// Judges what waits.
+    fn judge_all(&mut self, enricher: &mut Enricher) {
+        let Queue { events, len, matched } = &mut *self.queue;
+        let events = &mut events[..*len];
+        matched.clear();
+        for it in events.iter_mut() {
+            let from = matched.len();
+            if !it.idle {
+                self.set.matcher.matches(it.event(self.lines), self.scratch, matched);
+            }
+            it.matched = from..matched.len();
+        }
+        let Some(first) = events.first() else { return };
+        let mut line = first.line;
+        let mut writer = Writer::new(self.set, self.keys, self.lines.line(line), self.known);
+        for it in events.iter_mut() {
+            if it.line != line {
+                line = it.line;
+                writer.turn_to(self.lines.line(line));
+            }
+            if !it.matched.is_empty() {
+                let event = it.event(self.lines);
+                let judging = Judging { event, time: it.time, repeat: it.repeat, has_geo: it.has_geo };
+                writer.hits(judging, &matched[it.matched.clone()], enricher, self.out);
+            }
+            self.out.track.line(it.time);
+            it.buf.shrink();
+        }
+        *len = 0;
     }
 }
 
@@ -488,19 +643,19 @@ struct Writer<'a> {
     known: &'a mut Known,
 }
 
-impl Writer<'_> {
-    #[expect(clippy::too_many_arguments, reason = "the parts of one `Judged`, borrowed apart")]
-    fn hits(
-        &mut self,
-        read: &Read<'_>,
-        matched: &[u32],
-        enricher: &mut Enricher,
-        source: u16,
-        time: Option<Timestamp>,
-        batch: &mut HitBatch,
-        track: &mut Track,
-        counts: &mut Counts,
-    ) {
+impl<'a> Writer<'a> {
+    fn new(set: &'a RuleSet, keys: HashKeys, line: Line<'a>, known: &'a mut Known) -> Writer<'a> {
+        Writer { set, keys, line: line.text, number: line.number, text: None, hash: None, known }
+    }
+
+    /// The next hits are those of another line.
+    fn turn_to(&mut self, line: Line<'a>) {
+        (self.line, self.number) = (line.text, line.number);
+        (self.text, self.hash) = (None, None);
+    }
+
+    fn hits(&mut self, read: Judging<'_>, matched: &[u32], enricher: &mut Enricher, out: &mut Judged) {
+        let Judged { source, batch, track, counts, .. } = out;
         self.known.start();
         let (before, kept) = (batch.hits.len(), batch.text.len());
         // First, because most of what hits take along is a piece of it.
@@ -514,14 +669,14 @@ impl Writer<'_> {
                 steps |= self.set.owners[matched[at] as usize].1;
                 at += 1;
             }
-            let compiled = &self.set.rules[rule.index()];
-            let Some(owner) = self.owner(compiled, read.event, line, batch) else {
+            let plan = self.set.plans[rule.index()];
+            let Some(owner) = self.owner(rule, plan, read.event, line, batch) else {
                 counts.without_entity += 1;
                 continue;
             };
             let of_entity = batch.owners[owner as usize].stable;
-            let whose = if compiled.sees_everybody { compiled.hash } else { stable(compiled.hash, of_entity) };
-            let values = self.carry(compiled, read, enricher, line, batch);
+            let whose = if plan.sees_everybody { plan.hash } else { stable(plan.hash, of_entity) };
+            let values = self.carry(rule, plan, read, enricher, line, batch);
             let partition = (whose % limits::PARTITIONS as u64) as u8;
             batch.push_hit(HitRule { owner, values, ..HitRule::new(rule, steps as u16, partition) });
         }
@@ -533,21 +688,31 @@ impl Writer<'_> {
             return;
         }
         let line_hash = *self.hash.get_or_insert_with(|| XxHash3_64::oneshot(self.line.as_bytes()));
-        batch.push_event(HitEvent::new(time.unwrap_or(Timestamp::MIN), source, self.number, line_hash, text));
-        track.event(time);
+        let time = read.time.unwrap_or(Timestamp::MIN);
+        batch.push_event(HitEvent::new(time, *source, self.number, line_hash, text));
+        track.event(read.time);
         for _ in 1..read.repeat {
             batch.repeat_event();
-            track.event(time);
+            track.event(read.time);
         }
     }
 
     /// Whose hit of the rule it is. None when a field of the entity is missing.
-    fn owner(&mut self, rule: &Compiled, event: Event<'_>, line: Kept<'_>, batch: &mut HitBatch) -> Option<u32> {
-        if self.known.entities[rule.by_number].0 != self.known.event {
-            let entity = self.entity(rule, event, line, batch);
-            self.known.entities[rule.by_number] = (self.known.event, entity);
+    fn owner(
+        &mut self,
+        rule: RuleIndex,
+        plan: Plan,
+        event: Event<'_>,
+        line: Kept<'_>,
+        batch: &mut HitBatch,
+    ) -> Option<u32> {
+        let (of, known) = self.known.entities[plan.by as usize];
+        if of == self.known.event {
+            return known;
         }
-        self.known.entities[rule.by_number].1
+        let entity = self.entity(&self.set.rules[rule.index()], event, line, batch);
+        self.known.entities[plan.by as usize] = (self.known.event, entity);
+        entity
     }
 
     /// The entity of an event, for all rules with that `by`.
@@ -590,18 +755,20 @@ impl Writer<'_> {
     /// Where the values begin that a hit of the rule takes along.
     fn carry(
         &mut self,
-        rule: &Compiled,
-        read: &Read<'_>,
+        rule: RuleIndex,
+        plan: Plan,
+        read: Judging<'_>,
         enricher: &mut Enricher,
         line: Kept<'_>,
         batch: &mut HitBatch,
     ) -> u32 {
         let event = read.event;
         let Known { event: number, values, carries, .. } = &mut *self.known;
-        let (of, known) = &mut carries[rule.carry_number];
+        let (of, known) = &mut carries[plan.carry as usize];
         if of == number {
             return *known;
         }
+        let rule = &self.set.rules[rule.index()];
         let start = batch.values.len() as u32;
         (*of, *known) = (*number, start);
         let is_known = |field: &FieldId| values[field.index()].0 == *number;

@@ -26,6 +26,8 @@ use crate::schema::file::Schema;
 pub struct RuleSet {
     /// Sorted by id.
     pub rules: Vec<Compiled>,
+    /// For each rule, what every hit asks of it.
+    pub plans: Vec<Plan>,
     pub cards: Arc<[RuleCard]>,
     pub fields: Fields,
     pub paths: Paths,
@@ -54,17 +56,24 @@ pub struct Compiled {
     pub by: Vec<(FieldId, Compare)>,
     /// Of each of these, which of all that rules ask for it is.
     pub by_parts: Vec<usize>,
-    /// Which of the distinct `by` of the set it has.
-    pub by_number: usize,
     /// What each hit takes along: the detector's fields first, then the title's.
     pub carry: Vec<FieldId>,
-    /// Which of the distinct lists that is.
-    pub carry_number: usize,
     pub carries_geo: bool,
-    pub sees_everybody: bool,
     /// XXH3-64 of the id.
     pub hash: u64,
     fingerprint: OnceLock<u64>,
+}
+
+/// What every hit asks of its rule, apart from the rest: of a hundred rules that is little enough to stay in the caches.
+#[derive(Clone, Copy)]
+pub struct Plan {
+    /// XXH3-64 of the id.
+    pub hash: u64,
+    /// Which of the distinct `by` of the set it has.
+    pub by: u32,
+    /// Which of the distinct lists of what hits take along.
+    pub carry: u32,
+    pub sees_everybody: bool,
 }
 
 /// Which events have their geo fields filled in before they are matched. Looking them up for every line was a tenth of what
@@ -192,7 +201,7 @@ impl RuleSet {
         let cards = rules.iter().zip(&titles).map(|(rule, title)| card(rule, title)).collect();
         let mut rules: Vec<Compiled> =
             rules.into_iter().zip(&titles).map(|(rule, title)| Compiled::new(rule, title, &mut fields)).collect();
-        let [distinct_parts, distinct_by, distinct_carry] = number_alike(&mut rules);
+        let (plans, [distinct_parts, distinct_by, distinct_carry]) = plan(&mut rules);
         if fields.len() > limits::FIELDS_MAX {
             let problem = format!("{} field names; at most {} can be used", fields.len(), limits::FIELDS_MAX);
             return Err(CompileError { rule: String::new(), problem });
@@ -200,6 +209,7 @@ impl RuleSet {
         let paths = Paths::new(&fields);
         Ok(RuleSet {
             rules,
+            plans,
             cards,
             fields,
             paths,
@@ -224,15 +234,12 @@ impl Compiled {
         let carry = carry_names.iter().map(|it| fields.named_by_rule(it)).collect();
         Compiled {
             carries_geo: carry_names.iter().any(|it| enrich::is_geo_field(it)),
-            sees_everybody: rule.detect.sees_everybody(),
             hash: XxHash3_64::oneshot(rule.id.as_bytes()),
             fingerprint: OnceLock::new(),
             rule,
             by,
             by_parts: Vec::new(),
-            by_number: 0,
             carry,
-            carry_number: 0,
         }
     }
 
@@ -259,19 +266,24 @@ fn title_fields(rule: &Rule, title: &Template) -> Vec<String> {
 }
 
 /// Numbers the different `by`, so that whose a hit is, is asked once for all rules with the same, and what hits take along.
-/// Says how many there are of each.
-fn number_alike(rules: &mut [Compiled]) -> [usize; 3] {
+/// Says how many there are of each, and of fields of `by`.
+fn plan(rules: &mut [Compiled]) -> (Vec<Plan>, [usize; 3]) {
     let (mut parts, mut by, mut carry) = (HashMap::new(), HashMap::new(), HashMap::new());
-    for rule in rules {
+    let plans = rules.iter_mut().map(|rule| {
         for part in &rule.by {
             let next = parts.len();
             rule.by_parts.push(*parts.entry(*part).or_insert(next));
         }
-        let (next_by, next_carry) = (by.len(), carry.len());
-        rule.by_number = *by.entry(rule.by.clone()).or_insert(next_by);
-        rule.carry_number = *carry.entry(rule.carry.clone()).or_insert(next_carry);
-    }
-    [parts.len(), by.len(), carry.len()]
+        let (next_by, next_carry) = (by.len() as u32, carry.len() as u32);
+        Plan {
+            hash: rule.hash,
+            by: *by.entry(rule.by.clone()).or_insert(next_by),
+            carry: *carry.entry(rule.carry.clone()).or_insert(next_carry),
+            sees_everybody: rule.rule.detect.sees_everybody(),
+        }
+    });
+    let plans = plans.collect();
+    (plans, [parts.len(), by.len(), carry.len()])
 }
 
 fn compare(by: &By) -> Compare {

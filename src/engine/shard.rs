@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::hint::black_box;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::poison::{Stumbled, attempt};
@@ -142,8 +143,8 @@ impl Shard {
     /// Lets time pass: hits whose time has come reach their detectors.
     fn advance(&mut self, step: &Step, is_mine: impl Fn(u8) -> bool, found: &mut Found) {
         if self.earliest <= step.now {
-            self.sort_out_due(step, is_mine);
-            self.feed_due(&step.sources, found);
+            self.sort_out_due(step);
+            self.feed_due(&step.sources, is_mine, found);
         }
         let Shard { set, keys, detectors, ring, lapses, .. } = self;
         let mut rule = 0;
@@ -245,10 +246,10 @@ impl Shard {
         self.detectors.iter().map(|it| it.entities()).sum()
     }
 
-    /// Puts the events whose time has come in order, and their hits to their rules. Only what is due is sorted, and once;
-    /// events, of which there are few, and not hits.
-    fn sort_out_due(&mut self, step: &Step, is_mine: impl Fn(u8) -> bool) {
-        let Shard { traits, ring, waiting, due, due_of, rules_due, batches, waiting_in, first_batch, .. } = self;
+    /// Puts the events whose time has come in order. Only what is due is sorted, and once; events, of which there are few,
+    /// and not hits.
+    fn sort_out_due(&mut self, step: &Step) {
+        let Shard { waiting, due, .. } = self;
         due.clear();
         let mut earliest = Timestamp::MAX;
         waiting.retain(|it| {
@@ -264,7 +265,34 @@ impl Shard {
         self.earliest = earliest;
         // No two are equal, for none have the same batch and place.
         due.sort_unstable_by_key(|it| (it.release, it.line_hash, it.batch, it.event));
-        ring.cut();
+        self.ring.cut();
+    }
+
+    /// Gives the events that are due to the rules, so many at once as stay in the caches while one rule after the other looks at
+    /// them. Rules know nothing of each other, so one after the other is as good as one line after the other; and a rule's memory
+    /// and code are then in the caches, too.
+    fn feed_due(&mut self, sources: &[Arc<str>], is_mine: impl Fn(u8) -> bool, found: &mut Found) {
+        self.batches.make_contiguous();
+        let mut from = 0;
+        while from < self.due.len() {
+            let to = (from + limits::EVENTS_FED_MAX).min(self.due.len());
+            self.deal(from..to, &is_mine);
+            let more = self.due.get(to).is_some_and(|it| it.release == self.due[to - 1].release);
+            self.feed(more, sources, found);
+            from = to;
+        }
+        let Shard { batches, waiting_in, first_batch, .. } = self;
+        while waiting_in.front().is_some_and(|it| *it == 0) {
+            batches.pop_front();
+            waiting_in.pop_front();
+            *first_batch += 1;
+        }
+    }
+
+    /// Puts the hits of some events that are due to their rules.
+    fn deal(&mut self, events: Range<usize>, is_mine: impl Fn(u8) -> bool) {
+        let Shard { traits, ring, due, due_of, rules_due, batches, waiting_in, first_batch, .. } = self;
+        let due = &due[events];
         for (number, it) in due.iter().enumerate() {
             // They lie about in the memory: asked for together, they come at the same time.
             if number % WARM_AT_ONCE == 0 {
@@ -299,19 +327,21 @@ impl Shard {
                 });
             }
         }
-        for rule in rules_due.iter().filter(|it| traits[**it].has_steps) {
-            // Of what happened at once, the first steps come first.
-            due_of[*rule].sort_by_key(|it| (it.release, it.step));
-        }
     }
 
-    /// Gives each rule its hits. Rules know nothing of each other, so one after the other is as good as one line after the
-    /// other; and a rule's memory and code are then in the caches.
-    fn feed_due(&mut self, sources: &[Arc<str>], found: &mut Found) {
-        let Shard { set, detectors, ring, due_of, rules_due, batches, waiting_in, first_batch, .. } = self;
-        batches.make_contiguous();
+    /// Gives each rule its hits. `more`: what happened at the time of the last of them is not there as a whole.
+    fn feed(&mut self, more: bool, sources: &[Arc<str>], found: &mut Found) {
+        let Shard { set, traits, detectors, ring, due_of, rules_due, batches, .. } = self;
         let batches_due = batches.as_slices().0;
-        for rule in rules_due.drain(..) {
+        rules_due.retain(|rule| {
+            let rule = *rule;
+            if traits[rule].has_steps {
+                if more {
+                    return true;
+                }
+                // Of what happened at once, the first steps come first.
+                due_of[rule].sort_by_key(|it| (it.release, it.step));
+            }
             let Found { findings, stumbled, .. } = &mut *found;
             let mut say = |it: Said<'_>| {
                 findings.push(match it {
@@ -331,12 +361,8 @@ impl Shard {
                 rest = &rest[due.at.get() + 1..];
             }
             due_of[rule].clear();
-        }
-        while waiting_in.front().is_some_and(|it| *it == 0) {
-            batches.pop_front();
-            waiting_in.pop_front();
-            *first_batch += 1;
-        }
+            false
+        });
     }
 }
 

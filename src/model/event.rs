@@ -8,6 +8,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::{FieldId, Notes, Timestamp};
+use crate::limits;
 
 /// Where a slot's text stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -271,6 +272,11 @@ impl EventBuf {
         }
     }
 
+    /// Another buffer for the same fields.
+    pub fn alike(&self) -> EventBuf {
+        EventBuf::new(self.slots.len(), self.constants.clone())
+    }
+
     /// Forgets the last record, keeps the memory.
     #[inline]
     pub fn clear(&mut self) {
@@ -281,6 +287,23 @@ impl EventBuf {
         self.has_null = false;
         self.notes.bare = false;
         self.notes.way = 0;
+    }
+
+    /// Gives back the memory that a giant record took.
+    pub fn shrink(&mut self) {
+        if self.scratch.capacity() > limits::SCRATCH_KEPT_BYTES_MAX {
+            self.scratch = String::new();
+        }
+    }
+
+    /// Gives what is said of a record to another buffer for the same fields, for what that says; decoders' notes stay.
+    pub fn swap_record(&mut self, other: &mut EventBuf) {
+        std::mem::swap(&mut self.slots, &mut other.slots);
+        std::mem::swap(&mut self.present, &mut other.present);
+        std::mem::swap(&mut self.scratch, &mut other.scratch);
+        std::mem::swap(&mut self.time, &mut other.time);
+        std::mem::swap(&mut self.key_repeated, &mut other.key_repeated);
+        std::mem::swap(&mut self.has_null, &mut other.has_null);
     }
 
     /// Sets a field; the last set wins.

@@ -129,7 +129,7 @@ impl Compass<'_> {
     fn time(&mut self, line: &str) -> Option<Timestamp> {
         let mut time = None;
         // A line that is no event has no time, and is counted where it is judged.
-        let _ = self.reader.read(line, self.reading, self.reference, &mut |it, _| time = time.or(it.event.buf.time));
+        let _ = self.reader.read(line, self.reading, self.reference, &mut |it, _| time = time.or(it.event().buf.time));
         time
     }
 }

@@ -79,11 +79,16 @@ impl LineBatch {
     }
 
     pub fn lines(&self) -> impl ExactSizeIterator<Item = Line<'_>> + Clone {
-        self.lines.iter().map(|it| Line {
-            number: it.number,
-            text: &self.text[it.start..it.start + it.len as usize],
-            repaired: it.repaired,
-        })
+        self.lines.iter().map(|it| self.line_of(it))
+    }
+
+    /// The line at a place, from 0.
+    pub fn line(&self, index: usize) -> Line<'_> {
+        self.line_of(&self.lines[index])
+    }
+
+    fn line_of(&self, it: &LineSpan) -> Line<'_> {
+        Line { number: it.number, text: &self.text[it.start..it.start + it.len as usize], repaired: it.repaired }
     }
 
     pub fn rejects(&self) -> impl ExactSizeIterator<Item = RejectedLine<'_>> + Clone {

@@ -256,7 +256,7 @@ fn flat(prefix: &str, object: Map<String, Value>) -> Value {
 }
 
 /// The lines of all example logs that are wanted.
-fn examples(wanted: fn(&str) -> bool) -> Vec<String> {
+pub fn examples(wanted: fn(&str) -> bool) -> Vec<String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/logs");
     let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()).collect();
     files.sort();

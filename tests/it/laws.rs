@@ -4,10 +4,14 @@
 //! evidence. A law that fails names the seed; the same seed fails again.
 
 use tripline::bench::{Layout, Workload};
-use tripline::engine::{Read, Reader, Wanted};
-use tripline::model::Timestamp;
+use tripline::engine::{Judged, Read, Reader, RuleSet, Wanted};
+use tripline::limits::LINE_BYTES_MAX;
+use tripline::model::{Carried, Timestamp};
 use tripline::runtime::setup::{Choice, Setup};
+use tripline::source::batch::LineBatch;
+use tripline::source::frame::Framer;
 
+use crate::delivery::examples;
 use crate::log::{Line, Random, flood, generate, shuffle, strangers, text};
 use crate::play::{How, Played, bare, play, play_all};
 use crate::program::{Folder, tripline};
@@ -255,14 +259,14 @@ fn idle_events_are_events_that_no_rule_wants() {
                 let line = line.as_str();
                 let (mut wanted, mut skipped) = (Vec::new(), Vec::new());
                 let received = Timestamp::from_micros(1_744_444_800_000_000);
-                let mut each = |read: &Read<'_>, _: &mut _| {
+                let mut each = |read: &mut Read<'_>, _: &mut _| {
                     matched.clear();
-                    setup.set.matcher.matches(read.event, &mut scratch, &mut matched);
-                    wanted.push((!matched.is_empty(), read.event.buf.time, read.repeat, read.schema));
+                    setup.set.matcher.matches(read.event(), &mut scratch, &mut matched);
+                    wanted.push((!matched.is_empty(), read.event().buf.time, read.repeat, read.schema));
                 };
                 plain.read(line, &setup.reading, received, &mut each).expect("it is a line of the workload");
-                let mut each = |read: &Read<'_>, _: &mut _| {
-                    skipped.push((read.idle, read.event.buf.time, read.repeat, read.schema));
+                let mut each = |read: &mut Read<'_>, _: &mut _| {
+                    skipped.push((read.idle, read.event().buf.time, read.repeat, read.schema));
                 };
                 quick.read(line, &setup.reading, received, &mut each).expect("it is a line of the workload");
                 assert_eq!(wanted.len(), skipped.len(), "{line}");
@@ -275,4 +279,81 @@ fn idle_events_are_events_that_no_rule_wants() {
             assert!(number > 0 || idle > 1000, "{}: only {idle} of 2000 are idle", layout.name());
         }
     }
+}
+
+/// What a front makes of lines: its counts, and of every event what it hands to detectors.
+#[derive(Default, PartialEq, Debug)]
+struct Handed {
+    accepted: u64,
+    events: u64,
+    unrecognised: u64,
+    rejected: Vec<(u64, &'static str)>,
+    hits: Vec<String>,
+}
+
+impl Handed {
+    fn add(&mut self, judged: &Judged, set: &RuleSet) {
+        self.accepted += judged.counts.accepted;
+        self.events += judged.counts.events;
+        self.unrecognised += judged.counts.unrecognised;
+        self.rejected.extend(judged.rejects.iter().map(|it| (it.line, it.reason)));
+        let batch = &judged.batch;
+        for number in 0..batch.hits.len() as u32 {
+            let hit = batch.hit(number);
+            let values =
+                (0..set.rules[hit.rule.index()].carry.len()).map(|it| match batch.values[hit.values as usize + it] {
+                    Carried::Text(it) => batch.str(it).to_string(),
+                    other => format!("{other:?}"),
+                });
+            let values: Vec<String> = values.collect();
+            let (whose, text) = (batch.str(hit.entity), batch.str(hit.text));
+            self.hits.push(format!(
+                "{} {} {} {} {} {whose} {values:?} {:?} {text}",
+                hit.line,
+                set.rules[hit.rule.index()].rule.id,
+                hit.steps,
+                hit.partition,
+                hit.entity_hash,
+                hit.time
+            ));
+        }
+    }
+}
+
+/// Lines are read some at a time and then judged together: of all that we have examples of, whole documents, records inside others
+/// and lines with many of them, in any neighbourhood.
+#[test]
+fn lines_judged_together_are_judged_as_alone() {
+    let choice = Choice { all_rules: true, ..Choice::default() };
+    let setup = Setup::prepare(&choice, Wanted::ByRules).expect("the rules are sound");
+    let mut lines = examples(|_| true);
+    let mut all_rules = std::collections::BTreeSet::new();
+    for seed in 0..3 {
+        let mut random = Random::new(seed);
+        for at in (1..lines.len()).rev() {
+            lines.swap(at, random.below(at as u64 + 1) as usize);
+        }
+        let (mut alone, mut together) = (Handed::default(), Handed::default());
+        let (mut front, mut judged) = (setup.front(), Judged::default());
+        let reference = Timestamp::from_micros(1_744_444_800_000_000);
+        let mut framer = Framer::new(0, LINE_BYTES_MAX);
+        for line in &lines {
+            let mut batch = LineBatch::default();
+            framer.push(format!("{line}\n").as_bytes(), &mut batch);
+            front.judge(&batch, &setup.reading, None, reference, &mut judged);
+            alone.add(&judged, &setup.set);
+        }
+        let mut framer = Framer::new(0, LINE_BYTES_MAX);
+        for some in lines.chunks(500) {
+            let mut batch = LineBatch::default();
+            some.iter().for_each(|it| framer.push(format!("{it}\n").as_bytes(), &mut batch));
+            front.judge(&batch, &setup.reading, None, reference, &mut judged);
+            together.add(&judged, &setup.set);
+        }
+        let differs = alone.hits.iter().zip(&together.hits).position(|(a, b)| a != b);
+        assert_eq!(differs.map(|it| (&alone.hits[it], &together.hits[it])), None, "seed {seed}");
+        assert_eq!(alone, together, "seed {seed}");
+        all_rules.extend(alone.hits.iter().filter_map(|it| it.split(' ').nth(1).map(str::to_string)));
+    }
+    assert!(all_rules.len() > 40, "few rules see something: {all_rules:?}");
 }

@@ -490,7 +490,7 @@ fn providers(setup: &Setup, log: &str) -> Vec<String> {
         assert_eq!(batch.rejects().count(), 0, "{log}");
         for line in batch.lines() {
             let read = reader.read(line.text, &setup.reading, REFERENCE, &mut |read, _| {
-                found.push(read.event.text(field).unwrap_or_default().to_string());
+                found.push(read.event().text(field).unwrap_or_default().to_string());
             });
             read.unwrap();
         }

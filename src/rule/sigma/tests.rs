@@ -55,7 +55,7 @@ impl Bench {
         let mut scratch = set.matcher.new_scratch();
         let read = self.reader.read(event, &reading, received, &mut |read, _| {
             let mut numbers = Vec::new();
-            set.matcher.matches(read.event, &mut scratch, &mut numbers);
+            set.matcher.matches(read.event(), &mut scratch, &mut numbers);
             found.extend(numbers.iter().map(|it| set.rules[set.owners[*it as usize].0.index()].rule.id.clone()));
         });
         assert!(read.is_ok(), "{event}");
@@ -1246,7 +1246,7 @@ fn a_field_of_an_entity_is_found_wherever_shippers_put_it() {
             &Reading { format: None, zone: Zone::UTC },
             Timestamp::from_micros(0),
             &mut |read, _| {
-                found = asked.map(|it| read.event.get(it).and_then(|it| it.as_text().map(str::to_string))).into();
+                found = asked.map(|it| read.event().get(it).and_then(|it| it.as_text().map(str::to_string))).into();
             },
         );
         assert!(read.is_ok());
