@@ -230,9 +230,14 @@ impl SourceClock {
         self.hurried = self.hurried.max(to);
     }
 
-    /// The newest time that is believed. Live, as long as none is: when its latest lines came.
+    /// The newest time that is believed. Live, as long as it has not named any time: when its latest lines came.
     pub fn newest(&self) -> Option<Timestamp> {
-        self.newest.or(self.heard)
+        self.newest.or_else(|| self.heard.filter(|_| self.names_no_time()))
+    }
+
+    /// Nothing that it has said so far has a time. Stamps that are not believed are times, and wait for better ones.
+    fn names_no_time(&self) -> bool {
+        self.newest.is_none() && self.waiting.iter().all(|it| it.track.stretches.is_empty())
     }
 
     /// The wall clock when its latest lines came, if they came live.
@@ -327,8 +332,8 @@ impl SourceClock {
     }
 
     /// Stamps and hands over the batches that are decided whole. Lines that cannot be trusted, or have no time, stand at
-    /// the newest time before them; where there is none, live, when they came, and otherwise they wait for the first time that is
-    /// believed.
+    /// the newest time before them; where there is none, they wait for the first time that is believed, but live, if nobody has named
+    /// any time, they stand when they came.
     fn release(&mut self, ready: &mut Vec<HitBatch>) {
         while self.newest().is_some() && self.waiting.front().is_some_and(|it| it.verdicts.iter().all(Option::is_some))
         {
@@ -465,14 +470,13 @@ mod tests {
         assert_eq!(found[2], (now, now, String::new()));
     }
 
-    /// Untimed lines stand when they came, until the source says what time it is; so do those whose stamps are ahead of the clock.
+    /// Untimed lines stand when they came, until the source says what time it is.
     #[test]
     fn live_lines_without_a_time_stand_when_they_came() {
         let now = 1_000_000;
         let (came, old) = ((now, now, ""), now - 1600);
         for (times, expected) in [
             (&[None, None][..], &[came, came][..]),
-            (&[Some(now + 600), None], &[(now, now, "s"), came]),
             (&[None, Some(old), None], &[came, (old, old, ""), (old, old, "")]),
         ] {
             let found = run(times, 1, Some(now));
