@@ -37,6 +37,7 @@ pub fn run(common: &Common, args: NormalizeArgs) -> Exit {
         Ok(it) => it,
         Err(exit) => return exit,
     };
+    let mut broken = Vec::new();
     let result = RejectWriter::open(args.rejects.as_deref()).and_then(|mut rejects| {
         let mut out = BufWriter::with_capacity(1 << 16, io::stdout());
         let reference = clock::now();
@@ -44,7 +45,11 @@ pub fn run(common: &Common, args: NormalizeArgs) -> Exit {
         let writer = Writer::new(&setup.set, args.original);
         for mut input in readers {
             let mut batch = LineBatch::default();
-            while input.next(&mut batch).map_err(|it| io::Error::other(it.to_string()))? {
+            // What one file lacks is no reason to leave out the others.
+            while input.next(&mut batch).unwrap_or_else(|error| {
+                broken.push(error);
+                false
+            }) {
                 let name = input.name().clone();
                 for reject in batch.rejects() {
                     rejects.write(&name, &Rejected::new(reject.number, reject.reason, reject.bytes));
@@ -72,8 +77,10 @@ pub fn run(common: &Common, args: NormalizeArgs) -> Exit {
         out.flush()?;
         Ok(kept)
     });
+    broken.iter().for_each(|it| eprintln!("tripline: {it}"));
     match result {
-        Ok(Ok(())) => Exit::Done,
+        Ok(Ok(())) if broken.is_empty() => Exit::Done,
+        Ok(Ok(())) => Exit::InputOutput,
         Ok(Err(Lost)) => Exit::InputOutput,
         Err(error) => Exit::of(Err(error)),
     }

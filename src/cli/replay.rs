@@ -16,8 +16,8 @@ use crate::runtime::clock::{self, Stopwatch};
 use crate::runtime::learn::{learn, take_keys};
 use crate::runtime::replay::{Replay, ReplayError, Sink, replay};
 use crate::runtime::setup::Setup;
-use crate::source;
 use crate::source::reader::Reader;
+use crate::source::{self, SourceError};
 
 #[derive(Args, Debug)]
 pub struct ReplayArgs {
@@ -110,7 +110,8 @@ pub fn run(common: &Common, args: ReplayArgs) -> Exit {
         // Beside a bar they are written when it is out of the way.
         Some(_) | None => Writing::Here(alerts),
     };
-    let mut sink = ReplaySink { alerts, rejects: &mut rejects, suppressed: &mut suppressed, bar, notes: Vec::new() };
+    let (notes, broken) = (Vec::new(), Vec::new());
+    let mut sink = ReplaySink { alerts, rejects: &mut rejects, suppressed: &mut suppressed, bar, notes, broken };
     let reference = clock::now();
     let lessons = match history(common, &mut setup, &args.learn_from, args.lateness) {
         Ok(it) => it,
@@ -120,7 +121,7 @@ pub fn run(common: &Common, args: ReplayArgs) -> Exit {
     let watch = Stopwatch::start();
     let result = replay(&setup, job, &mut sink);
     let took = watch.elapsed();
-    let ReplaySink { alerts, bar, notes, .. } = sink;
+    let ReplaySink { alerts, bar, notes, broken, .. } = sink;
     let (fired, written) = alerts.end();
     if let Some(bar) = &bar {
         bar.finish_and_clear();
@@ -131,6 +132,7 @@ pub fn run(common: &Common, args: ReplayArgs) -> Exit {
         (result, _) => result,
     };
     let kept = [rejects.end(), suppressed.end()];
+    broken.iter().for_each(|it| eprintln!("tripline: {it}"));
     match result {
         Ok((engine, stats)) => {
             if !common.quiet {
@@ -139,7 +141,7 @@ pub fn run(common: &Common, args: ReplayArgs) -> Exit {
             }
             // The process ends now, and gives its memory back at once: piece by piece was 3 % of a run.
             std::mem::forget((engine, setup));
-            if kept.iter().all(Result::is_ok) { Exit::Done } else { Exit::InputOutput }
+            if kept.iter().all(Result::is_ok) && broken.is_empty() { Exit::Done } else { Exit::InputOutput }
         }
         Err(ReplayError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
         Err(ReplayError::Output(error)) => {
@@ -201,6 +203,8 @@ struct ReplaySink<'a> {
     bar: Option<ProgressBar>,
     /// What is said about sources at the end.
     notes: Vec<String>,
+    /// Files that could not be read to their ends.
+    broken: Vec<SourceError>,
 }
 
 impl Sink for ReplaySink<'_> {
@@ -224,6 +228,11 @@ impl Sink for ReplaySink<'_> {
 
     fn suppressed(&mut self, rule: &str, finding: &Finding) {
         self.suppressed.write(rule, finding);
+    }
+
+    fn broke(&mut self, error: SourceError) -> Result<(), SourceError> {
+        self.broken.push(error);
+        Ok(())
     }
 
     fn noted(&mut self, source: &str, note: &'static str) {

@@ -36,6 +36,10 @@ pub trait Sink {
     }
     /// What a promise had no room for, and whose it was.
     fn suppressed(&mut self, _rule: &str, _finding: &Finding) {}
+    /// A source could not be read to its end. An error ends the replay; otherwise the others are read on.
+    fn broke(&mut self, error: SourceError) -> Result<(), SourceError> {
+        Err(error)
+    }
     /// Something about a source that the person who named it wants to know.
     fn noted(&mut self, _source: &str, _note: &'static str) {}
     /// Something was read: a moment to show progress.
@@ -90,7 +94,8 @@ pub fn replay(setup: &Setup, mut job: Replay, sink: &mut dyn Sink) -> Result<(En
             work.lines.clear();
             work.lines.source = source as u16;
             let next = courses[source].next(&mut job.readers[source], &mut work.lines, &mut compass);
-            if next.map_err(ReplayError::Input)? {
+            let goes_on = next.or_else(|error| sink.broke(error).map(|()| false));
+            if goes_on.map_err(ReplayError::Input)? {
                 pool.send(work, &readings, job.reference);
             } else {
                 // Batches of other sources may be inside; its own must be observed before its end.

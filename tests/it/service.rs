@@ -163,6 +163,23 @@ fn without_a_greeting_lines_are_counted() {
     assert_eq!(answer.lines().last(), Some("ACK 6"), "{answer:?}");
 }
 
+/// Lines that do not say when, and a banner beside a backlog that is years behind the clock.
+#[test]
+fn whoever_does_not_say_what_time_it_is_is_judged_and_holds_nobody_up() {
+    let running = Running::start(&["run", "--listen", "127.0.0.1:0"]);
+    let mut banner = connect(&running.address());
+    banner.write_all(b"hello world\n").unwrap();
+    let (mut timeless, mut behind) = (connect(&running.address()), connect(&running.address()));
+    let line = "sshd[1]: Failed password for root from 203.0.113.9 port 22 ssh2\n";
+    timeless.write_all(line.repeat(8).as_bytes()).unwrap();
+    behind.write_all(failures("bob").as_bytes()).unwrap();
+    running.says("alerts about both", |it| it.contains(r#""user.name":"root""#) && it.contains("bob"));
+    running.signal("TERM");
+    let opened: Vec<Value> =
+        running.wait().succeeds().stdout.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+    assert!(opened.iter().all(|it| !it["opened_at"].as_str().unwrap().starts_with("1970")), "{opened:?}");
+}
+
 #[test]
 fn the_end_of_stdin_is_not_the_end_while_others_speak() {
     let mut running = Running::start(&["run", "--listen", "127.0.0.1:0"]);
@@ -590,6 +607,15 @@ fn lines_by_http_are_answered_when_they_would_survive() {
 
 // ---- what every command answers
 
+/// The first half of what gzip makes of it.
+fn half_of(text: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    packed.write_all(text).unwrap();
+    let mut packed = packed.finish().unwrap();
+    packed.truncate(packed.len() / 2);
+    packed
+}
+
 #[test]
 fn exit_codes_are_the_documented_ones() {
     let folder = Folder::new();
@@ -642,6 +668,14 @@ fn exit_codes_are_the_documented_ones() {
 
     check(0, &["normalize", &log]);
     check(3, &["normalize", &missing]);
+    // What a damaged file lacks is no reason to leave out the rest of it, or the others.
+    let damaged = folder.write("damaged.log.gz", &half_of(failures("bob").repeat(200).as_bytes()));
+    for command in ["replay", "normalize"] {
+        let done = tripline(&[command, &damaged, &log]);
+        assert_eq!(done.status.code(), Some(3), "{}", done.stderr);
+        assert!(done.stderr.contains("damaged.log.gz: could not be read to its end"), "{}", done.stderr);
+        assert!(["ann", "bob"].iter().all(|it| done.stdout.contains(it)), "{command}: {}", done.stdout);
+    }
     check(2, &["normalize", &log, "--config", &bad_config]);
 
     check(0, &["run"]);
