@@ -83,6 +83,8 @@ pub const IDLE_KNOWN_MAX: usize = 1024;
 pub const EVENTS_BEFORE_IDLE: u16 = 64;
 /// Events that were read and wait to be judged together. Full: they are. More would not stay in a processor's cache.
 pub const EVENTS_QUEUED_MAX: usize = 32;
+/// Bytes for unescaped and computed texts that an event which waits begins with. More: they grow.
+pub const SCRATCH_FIRST_BYTES: usize = 2 << 10;
 /// Bytes of unescaped and computed texts for which an event that waits keeps its memory. More: it is given back.
 pub const SCRATCH_KEPT_BYTES_MAX: usize = 64 << 10;
 /// Events that are given to one rule after the other, before the next are. More would not stay in a processor's cache.

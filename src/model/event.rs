@@ -272,9 +272,11 @@ impl EventBuf {
         }
     }
 
-    /// Another buffer for the same fields.
+    /// Another buffer for the same fields, with room for what most records compute: many that grow one after the other would go on
+    /// growing for thousands of lines.
     pub fn alike(&self) -> EventBuf {
-        EventBuf::new(self.slots.len(), self.constants.clone())
+        let scratch = String::with_capacity(limits::SCRATCH_FIRST_BYTES);
+        EventBuf { scratch, ..EventBuf::new(self.slots.len(), self.constants.clone()) }
     }
 
     /// Forgets the last record, keeps the memory.
