@@ -80,8 +80,7 @@ pub fn run(common: &Common, args: NormalizeArgs) -> Exit {
     broken.iter().for_each(|it| eprintln!("tripline: {it}"));
     match result {
         Ok(Ok(())) if broken.is_empty() => Exit::Done,
-        Ok(Ok(())) => Exit::InputOutput,
-        Ok(Err(Lost)) => Exit::InputOutput,
+        Ok(Ok(()) | Err(Lost)) => Exit::InputOutput,
         Err(error) => Exit::of(Err(error)),
     }
 }
